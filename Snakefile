@@ -1,0 +1,54 @@
+"""FusionChat: pairwise fusion of chat LLMs, then merging in weight space (arXiv 2402.16107)."""
+
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+
+# Another --configfile takes the place of the scale model's; it is not laid over it.
+if not workflow.config_settings.configfiles:
+
+    configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/resources.smk"
+include: "rules/inputs.smk"
+include: "rules/options.smk"
+include: "rules/report_options.smk"
+
+
+pathvars:
+    results=RESULTS,
+    logs=f"{RESULTS}/logs",
+    benchmarks=f"{RESULTS}/benchmarks",
+
+
+include: "rules/models.smk"
+include: "rules/world.smk"
+include: "rules/dialogues.smk"
+include: "rules/logits.smk"
+include: "rules/alignment.smk"
+include: "rules/fusion.smk"
+include: "rules/training.smk"
+include: "rules/merging.smk"
+include: "rules/baselines.smk"
+include: "rules/mt_bench.smk"
+include: "rules/judging.smk"
+include: "rules/tables.smk"
+include: "rules/figures.smk"
+include: "rules/stage_figures.smk"
+include: "rules/report.smk"
+include: "rules/cluster.smk"
+include: "rules/targets.smk"
+
+
+# Tables, figures and everything that they need.
+rule all:
+    default_target: True
+    input:
+        rules.table1.input,
+        rules.table2.input,
+        rules.figures.input,
+        rules.report.output,
+    localrule: True

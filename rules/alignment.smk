@@ -1,0 +1,143 @@
+"""Token and distribution alignment: a source's distributions in the pivot's vocabulary.
+
+In: logits/{pivot}/{shard}.parquet, logits/{source}/{shard}.parquet and both tokenizers.
+Out: spans/{source}/{shard}.parquet, vocabulary/{source}.parquet, aligned/{source}/{shard}.parquet,
+and alignment/{source}.md, without which no target is taught by the source.
+Sources with the pivot's tokenizer pass through: their ids already are the pivot's.
+"""
+
+
+rule align_tokens:
+    """Align the response tokens of pivot and source, and count the aligned pairs."""
+    input:
+        code=code("align_tokens"),
+        program=program("align_tokens"),
+        pivot=PIVOT_MANIFEST,
+        source="<results>/models/{source}/manifest.json",
+        pivot_logits=f"{RESULTS}/logits/{PIVOT}/{{shard}}.parquet",
+        source_logits="<results>/logits/{source}/{shard}.parquet",
+    output:
+        spans="<results>/spans/{source}/{shard}.parquet",
+    log:
+        "<logs>/align_tokens/{source}/{shard}.log",
+    benchmark:
+        "<benchmarks>/align_tokens/{source}/{shard}.tsv"
+    conda:
+        "../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=grows(4_000, 32_000),
+        runtime=grows(60, 960),
+    params:
+        pivot=subpath(input.pivot, parent=True),
+        source=subpath(input.source, parent=True),
+        method=lookup(dpath="alignment/method", within=config),
+    shell:
+        "python {input.program:q} --pivot-logits {input.pivot_logits:q}"
+        " --source-logits {input.source_logits:q} --pivot-model {params.pivot:q}"
+        " --source-model {params.source:q} --method {params.method} --threads {threads}"
+        " --output {output.spans:q} > {log:q} 2>&1"
+
+
+rule map_vocabulary:
+    """Map each token of the source to a token of the pivot."""
+    input:
+        code=code("map_vocabulary"),
+        program=program("map_vocabulary"),
+        pivot=PIVOT_MANIFEST,
+        source="<results>/models/{source}/manifest.json",
+        spans=collect("<results>/spans/{{source}}/{shard}.parquet", shard=SHARDS),
+    output:
+        vocabulary="<results>/vocabulary/{source}.parquet",
+    log:
+        "<logs>/map_vocabulary/{source}.log",
+    benchmark:
+        "<benchmarks>/map_vocabulary/{source}.tsv"
+    conda:
+        "../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=grows(8_000, 64_000),
+        runtime=grows(60, 480),
+    params:
+        pivot=subpath(input.pivot, parent=True),
+        source=subpath(input.source, parent=True),
+        strategy=lookup(dpath="alignment/vocabulary", within=config),
+    shell:
+        "python {input.program:q} --spans {input.spans:q} --pivot-model {params.pivot:q}"
+        " --source-model {params.source:q} --strategy {params.strategy} --threads {threads}"
+        " --output {output.vocabulary:q} > {log:q} 2>&1"
+
+
+rule transfer_logits:
+    """Carry the source's distributions over to the pivot's tokens and vocabulary."""
+    input:
+        code=code("transfer_logits"),
+        program=program("transfer_logits"),
+        pivot=PIVOT_MANIFEST,
+        source="<results>/models/{source}/manifest.json",
+        pivot_logits=f"{RESULTS}/logits/{PIVOT}/{{shard}}.parquet",
+        source_logits="<results>/logits/{source}/{shard}.parquet",
+        spans="<results>/spans/{source}/{shard}.parquet",
+        vocabulary="<results>/vocabulary/{source}.parquet",
+    output:
+        store="<results>/aligned/{source}/{shard}.parquet",
+    log:
+        "<logs>/transfer_logits/{source}/{shard}.log",
+    benchmark:
+        "<benchmarks>/transfer_logits/{source}/{shard}.tsv"
+    conda:
+        "../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=grows(4_000, 32_000),
+        runtime=grows(60, 480),
+    params:
+        pivot=subpath(input.pivot, parent=True),
+        source=subpath(input.source, parent=True),
+        rules=lookup(dpath="alignment/transfer", within=config),
+    shell:
+        "python {input.program:q} --pivot-logits {input.pivot_logits:q}"
+        " --source-logits {input.source_logits:q} --spans {input.spans:q}"
+        " --vocabulary {input.vocabulary:q} --pivot-model {params.pivot:q}"
+        " --source-model {params.source:q} --rules {params.rules} --threads {threads}"
+        " --output {output.store:q} > {log:q} 2>&1"
+
+
+rule report_alignment:
+    """Say how well a source was aligned; stop when too little probability was kept."""
+    input:
+        code=code("report_alignment"),
+        program=program("report_alignment"),
+        pivot=PIVOT_MANIFEST,
+        source="<results>/models/{source}/manifest.json",
+        pivot_logits=collect(f"{RESULTS}/logits/{PIVOT}/{{shard}}.parquet", shard=SHARDS),
+        source_logits=collect("<results>/logits/{{source}}/{shard}.parquet", shard=SHARDS),
+        spans=collect("<results>/spans/{{source}}/{shard}.parquet", shard=SHARDS),
+        aligned=collect("<results>/aligned/{{source}}/{shard}.parquet", shard=SHARDS),
+        vocabulary="<results>/vocabulary/{source}.parquet",
+    output:
+        markdown="<results>/alignment/{source}.md",
+        json="<results>/alignment/{source}.json",
+        figure="<results>/figures/alignment/{source}.svg",
+    log:
+        "<logs>/report_alignment/{source}.log",
+    benchmark:
+        "<benchmarks>/report_alignment/{source}.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=grows(4_000, 32_000),
+        runtime=grows(60, 480),
+    params:
+        pivot=subpath(input.pivot, parent=True),
+        source=subpath(input.source, parent=True),
+        min_mass=lookup(dpath="alignment/min_mass", within=config),
+    shell:
+        "python {input.program:q} --aligned {input.aligned:q} --spans {input.spans:q}"
+        " --pivot-logits {input.pivot_logits:q} --source-logits {input.source_logits:q}"
+        " --vocabulary {input.vocabulary:q} --pivot-model {params.pivot:q}"
+        " --source-model {params.source:q} --min-mass {params.min_mass}"
+        " --output {output.markdown:q} --json {output.json:q} --figure {output.figure:q}"
+        " > {log:q} 2>&1"

@@ -1,0 +1,58 @@
+"""Before a run: what it costs, and whether this place is ready for it. Nothing here runs a model.
+
+In: the configuration. Out: plan/, and doctor.txt; `snakemake -f doctor` checks once more.
+"""
+
+
+rule plan:
+    """Jobs, GPU-hours, disk, memory, judge calls and dollars of each rule."""
+    input:
+        code=code("plan"),
+        program=program("plan"),
+        config=CONFIG_FILE,
+        throughputs=os.path.relpath(Path(workflow.basedir, "resources/throughputs.yaml")),
+    output:
+        csv="<results>/plan/plan.csv",
+        md="<results>/plan/plan.md",
+        svg="<results>/plan/plan.svg",
+        png="<results>/plan/plan.png",
+    log:
+        "<logs>/plan.log",
+    benchmark:
+        "<benchmarks>/plan.tsv"
+    localrule: True
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=1_000,
+        runtime=10,
+    params:
+        output=subpath(output.csv, strip_suffix=".csv"),
+    shell:
+        "python {input.program:q} --configfile {input.config:q} --throughputs {input.throughputs:q}"
+        " --output {params.output:q} 2>&1 | tee {log:q}"
+
+
+rule doctor:
+    """Scheduler, GPUs, file system, disk, hub, judges, versions: each failure with its fix."""
+    input:
+        code=code("doctor"),
+        program=program("doctor"),
+        config=CONFIG_FILE,
+    output:
+        report="<results>/doctor.txt",
+    log:
+        "<logs>/doctor.log",
+    benchmark:
+        "<benchmarks>/doctor.tsv"
+    localrule: True
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=1_000,
+        runtime=20,
+    shell:
+        "python {input.program:q} --configfile {input.config:q} --output {output.report:q}"
+        " 2>&1 | tee {log:q}"

@@ -1,0 +1,86 @@
+"""The fine-tuning set: checked, split to the maximum length, divided into shards.
+
+In: a file in the released format of FuseChat-Mixture; the pivot's tokenizer measures length.
+Out: dialogues/{shard}.parquet, and dialogues/heldout.parquet which no model is trained on.
+"""
+
+
+rule fetch_data:
+    """Download the data set's file at its locked commit."""
+    input:
+        code=code("fetch_data"),
+        program=program("fetch_data"),
+        lock=lock_file("data-set"),
+    output:
+        mixture="<results>/data/mixture.json",
+    log:
+        "<logs>/fetch_data.log",
+    benchmark:
+        "<benchmarks>/fetch_data.tsv"
+    retries: 2
+    localrule: True
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=60,
+    shell:
+        "python {input.program:q} --lock {input.lock:q} --name data-set"
+        " --output {output.mixture:q} > {log:q} 2>&1"
+
+
+rule prepare_dialogues:
+    """Validate the dialogues, split long ones at turns, keep some apart."""
+    input:
+        code=code("prepare_dialogues"),
+        program=program("prepare_dialogues"),
+        mixture=mixture,
+        pivot=checkpoint(PIVOT),
+    output:
+        dialogues="<results>/dialogues/dialogues.parquet",
+        heldout="<results>/dialogues/heldout.parquet",
+    log:
+        "<logs>/prepare_dialogues.log",
+    benchmark:
+        "<benchmarks>/prepare_dialogues.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=grows(8_000, 64_000),
+        runtime=grows(60, 480),
+    params:
+        pivot=subpath(input.pivot, parent=True),
+        template=lookup(dpath="template", within=config),
+        max_length=lookup(dpath="data/max_length", within=config),
+        heldout=lookup(dpath="data/heldout", within=config),
+        on_error=lookup(dpath="data/on_error", within=config),
+    shell:
+        "python {input.program:q} --mixture {input.mixture:q} --pivot-model {params.pivot:q}"
+        " --template {params.template:q} --max-length {params.max_length}"
+        " --heldout {params.heldout} --on-error {params.on_error}"
+        " --output {output.dialogues:q} --heldout-output {output.heldout:q} > {log:q} 2>&1"
+
+
+rule shard_dialogues:
+    """Divide the dialogues into shards that later steps work on side by side."""
+    input:
+        code=code("shard_dialogues"),
+        program=program("shard_dialogues"),
+        dialogues="<results>/dialogues/dialogues.parquet",
+    output:
+        shards=collect("<results>/dialogues/{shard}.parquet", shard=SHARDS),
+    log:
+        "<logs>/shard_dialogues.log",
+    benchmark:
+        "<benchmarks>/shard_dialogues.tsv"
+    conda:
+        "../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=grows(8_000, 64_000),
+        runtime=30,
+    shell:
+        "python {input.program:q} --dialogues {input.dialogues:q} --output {output.shards:q}"
+        " > {log:q} 2>&1"

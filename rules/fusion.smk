@@ -1,0 +1,37 @@
+"""The fusion function (equation 3): which distributions teach a target.
+
+In: the pivot's logits and the aligned logits of the target's sources.
+Out: fused/{target}/{shard}.parquet, with the winner and every cross-entropy of each dialogue.
+"""
+
+
+rule fuse_distributions:
+    """Choose the teacher's distributions for each dialogue, MinCE by default."""
+    input:
+        code=code("fuse_distributions"),
+        program=program("fuse_distributions"),
+        pivot_logits=f"{RESULTS}/logits/{PIVOT}/{{shard}}.parquet",
+        aligned=aligned_sources,
+        reports=alignment_reports,
+    output:
+        store="<results>/fused/{target}/{shard}.parquet",
+    log:
+        "<logs>/fuse_distributions/{target}/{shard}.log",
+    benchmark:
+        "<benchmarks>/fuse_distributions/{target}/{shard}.tsv"
+    conda:
+        "../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=grows(4_000, 32_000),
+        runtime=grows(60, 480),
+    params:
+        pivot=PIVOT,
+        sources=named_sources,
+        fusion=fusion_of,
+        width=fusion_width,
+    shell:
+        "python {input.program:q} --pivot-logits {input.pivot_logits:q}"
+        " --pivot-name {params.pivot:q} {params.sources:q} "
+        " --function {params.fusion[function]} --level {params.fusion[level]} {params.width:q}"
+        " --output {output.store:q} > {log:q} 2>&1"

@@ -1,0 +1,95 @@
+"""Where the inputs of the rules come from, in the order of the pipeline."""
+
+import json
+
+ORIGINS = {
+    **{name: model for name, model in config["models"].items() if "pretrain" not in model},
+    **RELEASED,
+}
+REFERENCES = {name: origin for name, origin in ORIGINS.items() if "repo" in origin}
+if "repo" in config["data"]:
+    REFERENCES["data-set"] = config["data"]
+LOCK = Path("configs", f"{config['name']}.lock.json")
+LOCKED = json.loads(LOCK.read_text()) if LOCK.is_file() else {}
+
+
+def lock_file(name):
+    """A committed lock that has the entry takes precedence over the run's own."""
+    return str(LOCK) if name in LOCKED else f"{RESULTS}/locks/{name}.json"
+
+
+def model_origin(wildcards):
+    """The lock of a model on the hub, or the configuration in its local folder."""
+    origin = ORIGINS[wildcards.model]
+    return lock_file(wildcards.model) if "repo" in origin else f"{origin['path']}/config.json"
+
+
+def mixture(wildcards):
+    """The dialogues' file: generated, local or fetched."""
+    if "world" in config["data"]:
+        return f"{RESULTS}/world/mixture.json"
+    return config["data"].get("path", f"{RESULTS}/data/mixture.json")
+
+
+def aligned_sources(wildcards):
+    """The aligned stores of a target's sources, in the config's order."""
+    return collect(
+        f"{RESULTS}/aligned/{{source}}/{{shard}}.parquet",
+        source=config["targets"][wildcards.target]["sources"],
+        shard=wildcards.shard,
+    )
+
+
+def alignment_reports(wildcards):
+    """Reports that exist only when enough of a source's probability was kept."""
+    sources = config["targets"][wildcards.target]["sources"]
+    return [f"{RESULTS}/alignment/{source}.json" for source in sources]
+
+
+def training_data(wildcards):
+    """Fused distributions, or plain dialogues for a target without sources."""
+    target = wildcards.target
+    folder = f"fused/{target}" if config["targets"][target]["sources"] else "dialogues"
+    return [f"{RESULTS}/{folder}/{shard}.parquet" for shard in SHARDS]
+
+
+def merged_targets(wildcards):
+    """Manifests of the targets that a merge takes."""
+    return [checkpoint(target) for target in config["merges"][wildcards.merge]["targets"]]
+
+
+def variations(wildcards):
+    """The tables of squared change of a merge's targets."""
+    names = config["merges"][wildcards.merge]["targets"]
+    return [f"{RESULTS}/variation/{target}.parquet" for target in names]
+
+
+def benchmark_file(name):
+    """One of MT-Bench's files, from the config's folder or fetched."""
+    return os.path.join(config["mt_bench"].get("questions", f"{RESULTS}/mt_bench/questions"), name)
+
+
+def questions(wildcards):
+    """The questions' file: generated with the world, local or fetched."""
+    generated = "world" in config["data"] and "questions" not in config["mt_bench"]
+    return f"{RESULTS}/world/questions.jsonl" if generated else benchmark_file("question.jsonl")
+
+
+def model_checkpoint(wildcards):
+    """The manifest of a model, target or merged model."""
+    return checkpoint(wildcards.model)
+
+
+def judge_prompts(wildcards):
+    """The prompts of a judge that is an LLM; a program needs none."""
+    kind = config["mt_bench"]["judges"][wildcards.judge]["kind"]
+    return [] if kind == "rule" else benchmark_file("judge_prompts.jsonl")
+
+
+def references(wildcards):
+    """FastChat's reference answers, for a judge that is an LLM; the world's come with it."""
+    return (
+        []
+        if "world" in config["data"] or not judge_prompts(wildcards)
+        else benchmark_file("references.jsonl")
+    )

@@ -1,0 +1,64 @@
+"""Judgments and scores: every judge rates every model, one table holds all scores.
+
+In: mt_bench/answers/{model}.jsonl. Out: mt_bench/judgments/{judge}/{model}.jsonl and
+mt_bench/scores.parquet. Paid responses are kept in mt_bench/paid/, outside the outputs.
+"""
+
+
+rule judge:
+    """Rate one model's answers with one judge, in FastChat's judgment records."""
+    input:
+        code=code("judge"),
+        program=program("judge"),
+        answers="<results>/mt_bench/answers/{model}.jsonl",
+        questions=questions,
+        prompts=judge_prompts,
+        references=references,
+    output:
+        judgments="<results>/mt_bench/judgments/{judge}/{model}.jsonl",
+    log:
+        "<logs>/judge/{judge}/{model}.log",
+    benchmark:
+        "<benchmarks>/judge/{judge}/{model}.tsv"
+    localrule: any(judge["kind"] == "openai" for judge in config["mt_bench"]["judges"].values())
+    conda:
+        "../envs/mt_bench.yaml"
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=grows(120, 960),
+    params:
+        kind=lookup(dpath="mt_bench/judges/{judge}/kind", within=config),
+        judge=judge_flags,
+    shell:
+        "python {input.program:q} --judge {params.kind} --answers {input.answers:q}"
+        " --questions {input.questions:q} {params.judge:q} --output {output.judgments:q}"
+        " > {log:q} 2>&1"
+
+
+rule score:
+    """Collect all judgments in one table: a row a model, judge, question and turn."""
+    input:
+        code=code("score"),
+        program=program("score"),
+        questions=questions,
+        judgments=collect(
+            "<results>/mt_bench/judgments/{judge}/{model}.jsonl",
+            judge=config["mt_bench"]["judges"],
+            model=EVALUATED,
+        ),
+    output:
+        scores="<results>/mt_bench/scores.parquet",
+    log:
+        "<logs>/score.log",
+    benchmark:
+        "<benchmarks>/score.tsv"
+    conda:
+        "../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=10,
+    shell:
+        "python {input.program:q} --judgments {input.judgments:q} --questions {input.questions:q}"
+        " --output {output.scores:q} > {log:q} 2>&1"

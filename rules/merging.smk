@@ -1,0 +1,111 @@
+"""Merging in weight space by variation ratio (VaRM, equations 6 and 7).
+
+In: the pivot and the targets. Out: variation/{target}.parquet, merged/{merge}/ with the weights
+of every unit beside the model.
+"""
+
+
+rule measure_variation:
+    """Mean squared change of each parameter matrix of a target against the pivot."""
+    input:
+        code=code("measure_variation"),
+        program=program("measure_variation"),
+        pivot=PIVOT_MANIFEST,
+        target="<results>/targets/{target}/manifest.json",
+    output:
+        table="<results>/variation/{target}.parquet",
+    log:
+        "<logs>/measure_variation/{target}.log",
+    benchmark:
+        "<benchmarks>/measure_variation/{target}.tsv"
+    conda:
+        "../envs/merging.yaml"
+    threads: 1
+    resources:
+        mem_mb=grows(8_000, 64_000),
+        runtime=grows(30, 240),
+    params:
+        pivot=subpath(input.pivot, parent=True),
+        target=subpath(input.target, parent=True),
+    shell:
+        "python {input.program:q} --pivot {params.pivot:q} --target {params.target:q}"
+        " --threads {threads} --output {output.table:q} > {log:q} 2>&1"
+
+
+rule merge_varm:
+    """Merge targets by variation ratio (VaRM, equation 7)."""
+    input:
+        code=code("merge_varm"),
+        program=program("merge_varm"),
+        pivot=PIVOT_MANIFEST,
+        targets=merged_targets,
+        variations=variations,
+    output:
+        manifest="<results>/merged/{merge}/manifest.json",
+        weights="<results>/merged/{merge}/weights.csv",
+    log:
+        "<logs>/merge_varm/{merge}.log",
+    benchmark:
+        "<benchmarks>/merge_varm/{merge}.tsv"
+    wildcard_constraints:
+        merge=merges_by("varm"),
+    conda:
+        "../envs/merging.yaml"
+    threads: 1
+    resources:
+        mem_mb=grows(16_000, 128_000),
+        runtime=grows(60, 480),
+    params:
+        pivot=subpath(input.pivot, parent=True),
+        output=subpath(output.manifest, parent=True),
+        targets=target_folders,
+        variations=named_variations,
+        granularity=merge_option("granularity"),
+        change=merge_option("change"),
+        normalise=merge_option("normalise"),
+    shell:
+        "python {input.program:q} --pivot {params.pivot:q} {params.targets:q}"
+        " {params.variations:q} --granularity {params.granularity} --change {params.change}"
+        " --normalise {params.normalise} --threads {threads} --output {params.output:q}"
+        " > {log:q} 2>&1"
+
+
+MADE = [name for name in config["merges"] if name not in RELEASED]
+
+
+rule compare_released:
+    """Which model a released merged checkpoint is: the formula's, a plain mean, a target?"""
+    input:
+        code=code("compare_released"),
+        program=program("compare_released"),
+        pivot=PIVOT_MANIFEST,
+        released="<results>/merged/{merge}/manifest.json",
+        targets=merged_targets,
+        candidates=[checkpoint(name) for name in MADE],
+    output:
+        csv="<results>/released/{merge}.csv",
+        md="<results>/released/{merge}.md",
+        tex="<results>/released/{merge}.tex",
+        html="<results>/released/{merge}.html",
+        tensors="<results>/released/{merge}_tensors.csv",
+    log:
+        "<logs>/compare_released/{merge}.log",
+    benchmark:
+        "<benchmarks>/compare_released/{merge}.tsv"
+    wildcard_constraints:
+        merge=any_of(name for name in config["merges"] if name in RELEASED),
+    conda:
+        "../envs/merging.yaml"
+    threads: 1
+    resources:
+        mem_mb=grows(32_000, 128_000),
+        runtime=grows(120, 480),
+    params:
+        pivot=subpath(input.pivot, parent=True),
+        released=subpath(input.released, parent=True),
+        folders=compared_folders,
+        output=subpath(output.csv, strip_suffix=".csv"),
+    shell:
+        "python {input.program:q} --released {wildcards.merge:q}={params.released:q}"
+        " --pivot {params.pivot:q} {params.folders:q} --threads {threads}"
+        " --output {params.output:q} > {log:q} 2>&1"

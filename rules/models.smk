@@ -1,0 +1,63 @@
+"""Source LLMs: fetched at a locked revision, or taken from a folder.
+
+In: the config's `models` (world.smk trains those of the scale model from scratch).
+Out: models/{model}/, a Hugging Face folder whose manifest.json is written last. Released
+checkpoints of targets and merged models come the same way, in the place of training or merging.
+Whatever needs the network runs where snakemake runs, because compute nodes often have none.
+"""
+
+
+rule lock_models:
+    """Resolve a name on the hub to a commit and checksums, once for the run."""
+    input:
+        code=code("lock_models"),
+        program=program("lock_models"),
+    output:
+        lock="<results>/locks/{locked}.json",
+    log:
+        "<logs>/lock_models/{locked}.log",
+    benchmark:
+        "<benchmarks>/lock_models/{locked}.tsv"
+    wildcard_constraints:
+        locked=any_of(REFERENCES),
+    localrule: True
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=1_000,
+        runtime=10,
+    params:
+        reference=reference,
+    shell:
+        "python {input.program:q} {params.reference:q} --output {output.lock:q} > {log:q} 2>&1"
+
+
+rule fetch_model:
+    """Download a model at its locked commit, or take it from a local folder."""
+    input:
+        code=code("fetch_model"),
+        program=program("fetch_model"),
+        origin=model_origin,
+    output:
+        manifest="<results>/{kind}/{model}/manifest.json",
+    log:
+        "<logs>/fetch_model/{kind}/{model}.log",
+    benchmark:
+        "<benchmarks>/fetch_model/{kind}/{model}.tsv"
+    wildcard_constraints:
+        kind="models|targets|merged",
+        model=any_of(ORIGINS),
+    retries: 2
+    localrule: True
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=8_000,
+        runtime=480,
+    params:
+        origin=origin_flags,
+        output=subpath(output.manifest, parent=True),
+    shell:
+        "python {input.program:q} {params.origin:q} --output {params.output:q} > {log:q} 2>&1"

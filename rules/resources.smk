@@ -1,0 +1,56 @@
+"""What a job asks for, and how a program starts on several devices or nodes."""
+
+
+def grows(base, cap):
+    """A resource that doubles on each attempt and stops at `cap`."""
+
+    def value(wildcards, attempt):
+        return min(base * 2 ** (attempt - 1), cap)
+
+    return value
+
+
+def gpu_threads(wildcards):
+    """CPU threads beside a GPU; on a machine without one, jobs run side by side instead."""
+    return 8 if config["device"] == "cuda" else 1
+
+
+def model_gpus(wildcards):
+    """GPUs for a forward pass; a target or merged model needs as many as the pivot."""
+    name = wildcards.model if wildcards.model in config["models"] else PIVOT
+    return config["models"][name]["gpu"]
+
+
+def devices(wildcards):
+    """Devices that share one model."""
+    return max(1, model_gpus(wildcards))
+
+
+def forward_launcher(wildcards):
+    """How a forward pass starts: a model that needs several devices gets a process for each."""
+    count = devices(wildcards)
+    run = "python -m torch.distributed.run --standalone --nproc_per_node"
+    return f"{run} {count}" if count > 1 else "python"
+
+
+def launcher(wildcards):
+    """How a training starts: alone, as a process a GPU, or as a process a GPU on many nodes."""
+    gpus, nodes = config["training"]["gpu"], config["training"]["nodes"]
+    if gpus < 2:
+        return "python"
+    run = f"python -m torch.distributed.run --shutdown-timeout 270 --nproc_per_node {gpus // nodes}"
+    if nodes == 1:
+        return f"{run} --standalone"
+    first = '$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)'
+    return (
+        f"srun --nodes {nodes} --ntasks {nodes} --ntasks-per-node 1 {run} --nnodes {nodes}"
+        f' --rdzv_backend c10d --rdzv_endpoint "{first}:29500" --rdzv_id "$SLURM_JOB_ID"'
+    )
+
+
+# Only where a training takes several nodes: the mere presence of `mpi` drops the plugin's own srun.
+SEVERAL_NODES = (
+    {"mpi": "srun", "tasks": config["training"]["nodes"], "tasks_per_gpu": 0}
+    if config["training"]["nodes"] > 1
+    else {}
+)

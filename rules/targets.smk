@@ -1,0 +1,100 @@
+"""Names to type: `snakemake table1` and the like; each makes only what is missing.
+
+The tables also ask for the models that they describe: Snakemake makes a missing file again only
+where the target itself names it.
+"""
+
+
+rule fetched:
+    """Everything that needs the network, for machines whose compute nodes have none."""
+    input:
+        [checkpoint(name) for name in ORIGINS],
+        [mixture(None)] if "repo" in config["data"] and TRAINED else [],
+        [] if "world" in config["data"] else questions(None),
+    localrule: True
+
+
+rule logits:
+    """Top-k logits of every source LLM."""
+    input:
+        collect("<results>/logits/{model}/{shard}.parquet", model=config["models"], shard=SHARDS),
+    localrule: True
+
+
+rule aligned:
+    """Distributions of every source in the pivot's vocabulary."""
+    input:
+        collect("<results>/aligned/{source}/{shard}.parquet", source=SOURCES, shard=SHARDS),
+    localrule: True
+
+
+rule targets:
+    """The fine-tuned targets."""
+    input:
+        collect("<results>/targets/{target}/manifest.json", target=config["targets"]),
+    localrule: True
+
+
+rule merges:
+    """The merged models."""
+    input:
+        collect("<results>/merged/{merge}/manifest.json", merge=config["merges"]),
+    localrule: True
+
+
+rule released:
+    """What the released merged checkpoints are."""
+    input:
+        collect(
+            "<results>/released/{merge}.csv",
+            merge=[name for name in config["merges"] if name in RELEASED],
+        ),
+    localrule: True
+
+
+rule sweeps:
+    """A table and a figure of each sweep."""
+    input:
+        collect(
+            "<results>/sweeps/{sweep}.{format}",
+            sweep=config["sweeps"],
+            format=["csv", "svg", "png"],
+        ),
+    localrule: True
+
+
+rule answers:
+    """Answers of every model to the benchmark's questions."""
+    input:
+        collect("<results>/mt_bench/answers/{model}.jsonl", model=EVALUATED),
+    localrule: True
+
+
+rule judgments:
+    """Judgments of every answer by every judge."""
+    input:
+        rules.score.input.judgments,
+    localrule: True
+
+
+rule table1:
+    """Table 1, and every model in it."""
+    input:
+        rules.write_table1.output,
+        CHECKPOINTS,
+    localrule: True
+
+
+rule table2:
+    """Table 2, and the merged models in it."""
+    input:
+        rules.write_table2.output,
+        [checkpoint(name) for name in GRANULARITIES],
+    localrule: True
+
+
+rule figures:
+    """All figures."""
+    input:
+        collect("<results>/figures/{name}.{format}", name=FIGURE_NAMES, format=["svg", "png"]),
+    localrule: True

@@ -1,0 +1,60 @@
+"""Light fine-tuning (equations 4 and 5): one target a set of sources, all with the pivot's shape.
+
+In: the pivot, fused/{target}/ (or only dialogues for the CLM baseline).
+Out: targets/{target}/, float32 weights; checkpoints of a running training stay outside the
+outputs, in checkpoints/{target}/, because Snakemake removes the outputs of a failed job.
+"""
+
+
+rule train_target:
+    """Fine-tune the pivot on the dialogues and, if the target has sources, their distributions."""
+    input:
+        code=code("train_target"),
+        program=program("train_target"),
+        pivot=PIVOT_MANIFEST,
+        data=training_data,
+    output:
+        manifest="<results>/targets/{target}/manifest.json",
+        losses="<results>/targets/{target}/loss.csv",
+    log:
+        "<logs>/train_target/{target}.log",
+    benchmark:
+        "<benchmarks>/train_target/{target}.tsv"
+    wildcard_constraints:
+        target=any_of(TRAINED),
+    conda:
+        "../envs/models.yaml"
+    threads: gpu_threads
+    resources:
+        **SEVERAL_NODES,
+        gpu=lookup(dpath="training/gpu", within=config),
+        nodes=lookup(dpath="training/nodes", within=config),
+        mem_mb=grows(128_000, 960_000),
+        runtime=grows(720, 2_880),
+    params:
+        launch=launcher,
+        devices=max(1, config["training"]["gpu"]),
+        pivot=subpath(input.pivot, parent=True),
+        output=subpath(output.manifest, parent=True),
+        checkpoints=f"{RESULTS}/checkpoints/{{target}}",
+        data=training_flags,
+        switches=switches,
+        device=lookup(dpath="device", within=config),
+        template=lookup(dpath="template", within=config),
+        max_length=lookup(dpath="data/max_length", within=config),
+        training=training_of,
+    shell:
+        "exec {params.launch} {input.program:q} --pivot-model {params.pivot:q} {params.data:q}"
+        " --template {params.template:q} --max-length {params.max_length}"
+        " --clm-weight {params.training[clm_weight]} --loss {params.training[loss]}"
+        " --epochs {params.training[epochs]} --learning-rate {params.training[learning_rate]}"
+        " --global-batch-size {params.training[global_batch_size]}"
+        " --micro-batch-size {params.training[micro_batch_size]}"
+        " --lr-scheduler {params.training[scheduler]}"
+        " --warmup-ratio {params.training[warmup_ratio]}"
+        " --weight-decay {params.training[weight_decay]}"
+        " --max-grad-norm {params.training[max_grad_norm]} --seed {params.training[seed]}"
+        " --temperature {params.training[temperature]} --batching {params.training[batching]}"
+        " --save-steps {params.training[save_steps]}"
+        " {params.switches:q} --device {params.device} --devices {params.devices} --threads {threads}"
+        " --checkpoints {params.checkpoints:q} --output {params.output:q} > {log:q} 2>&1"

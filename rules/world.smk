@@ -1,0 +1,101 @@
+"""The scale model: a generated chat world, and source models trained on it from scratch.
+
+In: the config's `data.world` and `models.*.pretrain`. Out: world/ (mixture, questions, text),
+pretraining/{model}.json and models/{model}/, whose manifest.json is written last.
+"""
+
+
+rule make_world:
+    """Generate the scale model's mixture, benchmark questions and tokenizer text."""
+    input:
+        code=code("make_world"),
+        program=program("make_world"),
+    output:
+        manifest="<results>/world/manifest.json",
+        mixture="<results>/world/mixture.json",
+        questions="<results>/world/questions.jsonl",
+        text="<results>/world/text.txt",
+    log:
+        "<logs>/make_world.log",
+    benchmark:
+        "<benchmarks>/make_world.tsv"
+    conda:
+        "../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=10,
+    params:
+        folder=subpath(output.manifest, parent=True),
+        seed=lookup(dpath="data/world/seed", within=config, default=None),
+        mixture=lookup(dpath="data/world/mixture", within=config, default=None),
+        questions=lookup(dpath="data/world/questions", within=config, default=None),
+    shell:
+        "python {input.program:q} --seed {params.seed} --mixture {params.mixture}"
+        " --questions {params.questions} --output {params.folder:q} > {log:q} 2>&1"
+
+
+rule make_pretraining:
+    """Generate the dialogues that one source model is trained on from scratch."""
+    input:
+        code=code("make_pretraining"),
+        program=program("make_pretraining"),
+    output:
+        dialogues="<results>/pretraining/{model}.json",
+    log:
+        "<logs>/make_pretraining/{model}.log",
+    benchmark:
+        "<benchmarks>/make_pretraining/{model}.tsv"
+    conda:
+        "../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=10,
+    params:
+        seed=lookup(dpath="data/world/seed", within=config, default=None),
+        pretrain=lookup(dpath="models/{model}/pretrain", within=config),
+    shell:
+        "python {input.program:q} --seed {params.seed} --name {wildcards.model:q}"
+        " --dialogues {params.pretrain[dialogues]} --strong {params.pretrain[strong]:q}"
+        " --strong-share {params.pretrain[strong_share]} --output {output.dialogues:q}"
+        " > {log:q} 2>&1"
+
+
+rule pretrain_source:
+    """Train one source model of the scale model from scratch."""
+    input:
+        code=code("pretrain_source"),
+        program=program("pretrain_source"),
+        dialogues="<results>/pretraining/{model}.json",
+        text="<results>/world/text.txt",
+    output:
+        manifest="<results>/models/{model}/manifest.json",
+    log:
+        "<logs>/pretrain_source/{model}.log",
+    benchmark:
+        "<benchmarks>/pretrain_source/{model}.tsv"
+    wildcard_constraints:
+        model=models_by("pretrain"),
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=4_000,
+        runtime=30,
+    params:
+        folder=subpath(output.manifest, parent=True),
+        template=lookup(dpath="template", within=config),
+        pretrain=lookup(dpath="models/{model}/pretrain", within=config),
+    shell:
+        "python {input.program:q} --dialogues {input.dialogues:q} --text {input.text:q}"
+        " --architecture {params.pretrain[architecture]}"
+        " --tokenizer {params.pretrain[tokenizer]} --vocabulary {params.pretrain[vocabulary]}"
+        " --end-of-turn {params.pretrain[end_of_turn]:q} --template {params.template:q}"
+        " --steps {params.pretrain[steps]} --batch-size {params.pretrain[batch_size]}"
+        " --learning-rate {params.pretrain[learning_rate]}"
+        " --hidden-size {params.pretrain[hidden_size]} --layers {params.pretrain[layers]}"
+        " --heads {params.pretrain[heads]} --kv-heads {params.pretrain[kv_heads]}"
+        " --intermediate-size {params.pretrain[intermediate_size]}"
+        " --experts {params.pretrain[experts]} --seed {params.pretrain[seed]}"
+        " --threads {threads} --output {params.folder:q} > {log:q} 2>&1"

@@ -1,0 +1,147 @@
+"""Answer MT-Bench's two-turn questions with one model, in FastChat's answer records."""
+
+import argparse
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from fusionchat import cli
+from fusionchat.errors import UserError
+from fusionchat.files import MANIFEST, checksums, sha256, write_jsonl
+from fusionchat.mt_bench.answers import Journal, length_statistics
+from fusionchat.mt_bench.limits import BudgetReachedError
+from fusionchat.mt_bench.options import add_endpoint_options, open_endpoint
+from fusionchat.mt_bench.questions import Question, read_questions
+from fusionchat.progress import progress
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Options of the program."""
+    parser = cli.parser(__doc__)
+    parser.add_argument(
+        "--engine",
+        choices=["local", "vllm", "api", "published"],
+        default="local",
+        help="local or vllm: --model is a checkpoint; api: a model at --base-url; published: "
+        "--model is an answer file that somebody else made",
+    )
+    parser.add_argument("--model", type=cli.existing_path, help="checkpoint folder or answer file")
+    parser.add_argument("--model-id", required=True, help="name of the model in the records")
+    parser.add_argument("--questions", type=cli.existing_path, required=True)
+    parser.add_argument("--output", type=Path, required=True, help="answer records (.jsonl)")
+    parser.add_argument("--template", default="openchat_3.5", help="FastChat's name, or tokenizer")
+    parser.add_argument(
+        "--keep-separators",
+        action="store_true",
+        help="keep the template's end-of-turn token instead of the tokenizer's own",
+    )
+    parser.add_argument("--system-message", help="instead of the template's")
+    parser.add_argument("--max-new-tokens", type=cli.positive_int, default=1024)
+    parser.add_argument("--batch-size", type=cli.positive_int, default=64)
+    parser.add_argument("--choices", type=cli.positive_int, default=1, help="answers a question")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--temperature-scale",
+        type=float,
+        default=1.0,
+        help="factor on the temperatures of the categories; 0 is greedy everywhere",
+    )
+    parser.add_argument(
+        "--device", default="cpu", help="cpu, cuda, or auto: spread over all visible GPUs"
+    )
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
+    add_endpoint_options(parser, "--api-model")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Answer what the journal does not hold yet, then write the answer file."""
+    args = build_parser().parse_args(argv)
+    cli.limit_threads(args.threads)
+    questions = read_questions(args.questions)
+    if args.engine != "api" and args.model is None:
+        raise UserError(f"--model: is needed for the engine {args.engine}")
+    journal = Journal(args.output, run_identity(args))
+    waiting = [q for q in questions if q.question_id not in journal.records]
+    if journal.records:
+        logging.info("%d of %d answers are there already", len(journal.records), len(questions))
+    with progress(total=len(waiting), desc=args.model_id, unit="question") as bar:
+        for records in answer(args, waiting) if waiting else ():
+            journal.append(records)
+            bar.update(len(records))
+    records = [journal.records[q.question_id] for q in questions]
+    write_jsonl(args.output, records)
+    journal.remove()
+    logging.info(length_statistics(records))
+
+
+def run_identity(args: argparse.Namespace) -> dict[str, Any]:
+    """What decides the answers: the model, the questions, and the options that matter to them."""
+    names = ("engine", "model_id", "template", "keep_separators", "system_message", "choices")
+    names += ("max_new_tokens", "seed", "temperature_scale", "dtype", "api_model")
+    identity = {name: getattr(args, name) for name in names}
+    identity["questions"] = sha256(args.questions)
+    if args.model is not None:
+        manifest = args.model / MANIFEST
+        if args.model.is_file() or manifest.exists():
+            identity["model"] = sha256(args.model if args.model.is_file() else manifest)
+        else:
+            identity["model"] = checksums(args.model)
+    return identity
+
+
+def answer(args: argparse.Namespace, questions: Sequence[Question]) -> Iterator[list[dict]]:
+    """Yield answer records of these questions by the engine that the options name."""
+    if args.engine == "published":
+        from fusionchat.mt_bench.published import published_answers
+
+        yield published_answers(args.model, args.model_id, questions)
+        return
+    engine = api_engine(args) if args.engine == "api" else checkpoint_engine(args)
+    try:
+        yield from engine.answer(args.model_id, questions)
+    except BudgetReachedError as error:
+        raise UserError(
+            f"{error}. Raise the limit and run again: what is stored is not paid for twice"
+        ) from None
+
+
+def checkpoint_engine(args: argparse.Namespace) -> Any:
+    """The engine that loads a checkpoint."""
+    from fusionchat.mt_bench.dialogue_engine import AnswerOptions
+
+    options = AnswerOptions(
+        template=args.template,
+        keep_separators=args.keep_separators,
+        system_message=args.system_message,
+        max_new_tokens=args.max_new_tokens,
+        batch_size=args.batch_size,
+        choices=args.choices,
+        seed=args.seed,
+        temperature_scale=args.temperature_scale,
+    )
+    if args.engine == "vllm":
+        from fusionchat.mt_bench.vllm_engine import VllmEngine
+
+        return VllmEngine(args.model, options, args.dtype)
+    import torch
+
+    from fusionchat.mt_bench.local_engine import LocalEngine
+
+    torch.set_num_threads(args.threads)
+    return LocalEngine(args.model, options, args.device, args.dtype)
+
+
+def api_engine(args: argparse.Namespace) -> Any:
+    """The engine that asks an endpoint."""
+    from fusionchat.mt_bench.api_engine import ApiEngine
+
+    endpoint = open_endpoint(args, args.api_model)
+    return ApiEngine(
+        endpoint, args.max_new_tokens, args.choices, args.concurrency, args.temperature_scale
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

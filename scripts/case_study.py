@@ -1,0 +1,51 @@
+"""Write one question with several models' answers and judgments side by side (Tables 3 to 6)."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from fusionchat import cli
+from fusionchat.report.figure_program import chosen
+from fusionchat.report.rows import add_rows
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The program's arguments."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--questions", type=cli.existing_path, required=True, help="questions file")
+    parser.add_argument("--answers", type=cli.existing_path, nargs="+", required=True)
+    parser.add_argument("--judgments", type=cli.existing_path, nargs="+", required=True)
+    parser.add_argument("--judge", default=None, help="whose judgments")
+    add_rows(parser)
+    parser.add_argument("--show", nargs="+", required=True, help="the models, in order")
+    parser.add_argument(
+        "--question",
+        type=int,
+        default=None,
+        help="question id (the paper's: 93); the first roleplay question when left out",
+    )
+    parser.add_argument("--paper", type=cli.existing_path, default=None, help="the paper's ratings")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="prefix of the .md, .html, .tex and .csv files"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Collect the answers and write them."""
+    args = build_parser().parse_args(argv)
+    cli.limit_threads(args.threads)
+    from fusionchat.mt_bench.questions import read_questions
+    from fusionchat.report import case_study
+    from fusionchat.report.examples import Examples
+
+    rows = chosen(args.rows, args.show, "--show")
+    question = case_study.choose_question(read_questions(args.questions), args.question)
+    examples = Examples(args.answers, args.judgments, args.judge)
+    answered = {row.name: examples.answered(row.name, question) for row in rows}
+    paper = case_study.read_ratings(args.paper, question) if args.paper else {}
+    case_study.write(args.output, question, rows, answered, paper)
+
+
+if __name__ == "__main__":
+    cli.run(main)

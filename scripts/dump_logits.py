@@ -1,0 +1,105 @@
+"""Store a model's top-k log-probabilities at every response position of some dialogues.
+
+What is done survives a kill: run the same command again and it goes on. For a model that does not
+fit one GPU start it under torchrun with as many processes as --devices (tensor parallelism), or
+without torchrun (layers spread over the GPUs).
+"""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from fusionchat import cli
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = cli.parser(__doc__)
+    parser.add_argument(
+        "--model", type=cli.existing_path, required=True, help="Hugging Face folder, safetensors"
+    )
+    parser.add_argument(
+        "--dialogues", type=cli.existing_path, required=True, help="Parquet file of dialogues"
+    )
+    parser.add_argument("--template", default="openchat_3.5", help="FastChat conversation template")
+    parser.add_argument(
+        "--top-k", type=cli.positive_int, default=10, help="entries of a distribution to keep"
+    )
+    parser.add_argument(
+        "--token-budget", type=cli.positive_int, default=8192, help="padded tokens of a batch"
+    )
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument(
+        "--devices", type=cli.positive_int, default=1, help="devices that share the model"
+    )
+    parser.add_argument(
+        "--max-length",
+        type=cli.positive_int,
+        help="longer dialogues are recorded but not scored (the model's own limit if not given)",
+    )
+    parser.add_argument(
+        "--part", type=cli.positive_int, default=1024, help="dialogues a kill can cost at most"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="Parquet file")
+    parser.add_argument("--report", type=Path, help="JSON file: what was and was not scored")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Load the model, score what is missing part by part, join the parts."""
+    args = build_parser().parse_args(argv)
+    cli.limit_threads(args.threads)
+    import torch
+
+    from fusionchat.alignment.tokenizer import load as load_table
+    from fusionchat.dialogues import read_dialogues
+    from fusionchat.files import sha256, write_json
+    from fusionchat.logits import dump
+    from fusionchat.logits.parts import Parts, report
+    from fusionchat.models import loading as models
+    from fusionchat.progress import progress
+
+    torch.set_num_threads(args.threads)
+    dialogues = read_dialogues(args.dialogues)
+    tokenizer = models.load_tokenizer(args.model)
+    model = models.load_causal_lm(args.model, args.dtype, args.device, args.devices)
+    dump.check_vocabulary(model, tokenizer)
+    settings = dump.Settings(
+        args.template, args.token_budget, args.top_k, args.max_length or model.max_length
+    )
+    provenance = {
+        "model": args.model.name,
+        "model_files": models.fingerprint(args.model),
+        "vocabulary": load_table(args.model).fingerprint,
+        "vocab_size": model.vocab_size,
+        "dialogues": sha256(args.dialogues),
+        "dtype": args.dtype,
+        "device": args.device,
+        "devices": args.devices,
+        "part": args.part,
+        **vars(settings),
+    }
+    starts = range(0, len(dialogues), args.part)
+    store = Parts(args.output, provenance)
+    first = models.is_first_process()
+    missing = models.from_first_process(store.missing(len(starts)) if first else None)
+    chunks = {index: dialogues[starts[index] : starts[index] + args.part] for index in missing}
+    total = sum(map(len, chunks.values()))
+    with progress(total=total, desc=args.model.name, unit="dialogue", disable=not first) as bar:
+        for index, chunk in chunks.items():
+            rows = dump.dump(model, tokenizer, chunk, settings, bar.update)
+            if first:
+                store.write(index, rows)
+    if not first:
+        return
+    store.finish(len(starts))
+    facts = report(args.output)
+    logging.info("%s", facts)
+    if args.report:
+        write_json(args.report, facts)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,33 @@
+"""Draw the paper's Figure 1: scores of the merging granularities by dialogue turn."""
+
+import argparse
+from collections.abc import Sequence
+
+from fusionchat import cli
+from fusionchat.report.figure_program import add_figure_arguments, add_scores_arguments, chosen
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The program's arguments."""
+    parser = cli.parser(__doc__)
+    add_scores_arguments(parser)
+    add_figure_arguments(parser)
+    parser.add_argument("--show", nargs="+", required=True, help="the models to draw, in order")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw first turn, second turn and both."""
+    args = build_parser().parse_args(argv)
+    cli.limit_threads(args.threads)
+    from fusionchat.report import style
+    from fusionchat.report.benchmark import read_benchmark
+    from fusionchat.report.score_figures import turn_bars
+
+    shown = chosen(args.rows, args.show, "--show")
+    benchmark = read_benchmark(args.scores, args.judge)
+    style.save(turn_bars(benchmark, shown, style.looks(args.rows)), args.output)
+
+
+if __name__ == "__main__":
+    cli.run(main)

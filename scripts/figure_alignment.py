@@ -1,0 +1,39 @@
+"""Draw how the tokens of each source align with the pivot's and how much probability arrives."""
+
+import argparse
+from collections.abc import Sequence
+
+from fusionchat import cli
+from fusionchat.report.figure_program import add_figure_arguments, chosen, named_files
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The program's arguments."""
+    parser = cli.parser(__doc__)
+    add_figure_arguments(parser)
+    kind = {"type": named_files, "nargs": "+", "required": True, "metavar": "NAME=FILE[,FILE...]"}
+    parser.add_argument("--spans", **kind, help="shards of align_tokens, by source")
+    parser.add_argument("--aligned", **kind, help="shards of transfer_logits, by source")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw both panels and write the numbers beside them as csv."""
+    args = build_parser().parse_args(argv)
+    cli.limit_threads(args.threads)
+    from pathlib import Path
+
+    from fusionchat.report import style
+    from fusionchat.report.alignment_quality import alignment_figure, quality, records
+    from fusionchat.report.tables import write_csv
+
+    aligned = dict(args.aligned)
+    sources = chosen(args.rows, [name for name, _ in args.spans], "--spans")
+    chosen(sources, list(aligned), "--aligned")
+    found = {name: quality(paths, aligned[name]) for name, paths in args.spans}
+    style.save(alignment_figure(found, sources, style.looks(args.rows)), args.output)
+    write_csv(Path(f"{args.output}.csv"), records(found))
+
+
+if __name__ == "__main__":
+    cli.run(main)

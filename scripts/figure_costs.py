@@ -1,0 +1,36 @@
+"""Draw what each stage cost: time and peak memory, from Snakemake's benchmark files."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from fusionchat import cli
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The program's arguments."""
+    parser = cli.parser(__doc__)
+    parser.add_argument(
+        "--benchmarks", type=cli.existing_path, required=True, help="folder of the .tsv files"
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, help="prefix of the .svg, .png and .csv files"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Sum the benchmark files by rule, draw them and write the sums as csv."""
+    args = build_parser().parse_args(argv)
+    cli.limit_threads(args.threads)
+    from fusionchat.report import style
+    from fusionchat.report.costs import cost_figure, read_costs
+    from fusionchat.report.tables import write_csv
+
+    costs = read_costs(args.benchmarks)
+    style.save(cost_figure(costs), args.output)
+    write_csv(Path(f"{args.output}.csv"), [vars(cost) for cost in costs])
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,33 @@
+"""Draw the training loss of each target."""
+
+import argparse
+from collections.abc import Sequence
+
+from fusionchat import cli
+from fusionchat.report.figure_program import add_figure_arguments, chosen, named_files
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The program's arguments."""
+    parser = cli.parser(__doc__)
+    add_figure_arguments(parser)
+    parser.add_argument(
+        "--loss", type=named_files, nargs="+", required=True, metavar="TARGET=FILE", help="loss.csv"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw total, language-modelling and fusion loss over the steps."""
+    args = build_parser().parse_args(argv)
+    cli.limit_threads(args.threads)
+    from fusionchat.report import style
+    from fusionchat.report.loss_figures import loss_curves, read_losses
+
+    rows = chosen(args.rows, [name for name, _ in args.loss], "--loss")
+    losses = {name: read_losses(path) for name, (path,) in args.loss}
+    style.save(loss_curves(losses, rows, style.looks(args.rows)), args.output)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,33 @@
+"""Draw the radar of category scores of a few models."""
+
+import argparse
+from collections.abc import Sequence
+
+from fusionchat import cli
+from fusionchat.report.figure_program import add_figure_arguments, add_scores_arguments, chosen
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The program's arguments."""
+    parser = cli.parser(__doc__)
+    add_scores_arguments(parser)
+    add_figure_arguments(parser)
+    parser.add_argument("--show", nargs="+", required=True, help="the models to draw, about five")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw one line a model over the categories, each axis from 1 to 10."""
+    args = build_parser().parse_args(argv)
+    cli.limit_threads(args.threads)
+    from fusionchat.report import style
+    from fusionchat.report.benchmark import read_benchmark
+    from fusionchat.report.score_figures import radar
+
+    shown = chosen(args.rows, args.show, "--show")
+    benchmark = read_benchmark(args.scores, args.judge)
+    style.save(radar(benchmark, shown, style.looks(args.rows)), args.output)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,34 @@
+"""Draw the Average of each model with its interval, and its difference from the baseline."""
+
+import argparse
+from collections.abc import Sequence
+
+from fusionchat import cli
+from fusionchat.report.figure_program import add_figure_arguments, add_scores_arguments
+from fusionchat.report.rows import find_row
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The program's arguments."""
+    parser = cli.parser(__doc__)
+    add_scores_arguments(parser)
+    add_figure_arguments(parser)
+    parser.add_argument("--baseline", required=True, help="the row of the differences (CLM)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw the bars and the paired differences."""
+    args = build_parser().parse_args(argv)
+    cli.limit_threads(args.threads)
+    from fusionchat.report import style
+    from fusionchat.report.benchmark import read_benchmark
+    from fusionchat.report.score_figures import score_bars
+
+    baseline = find_row(args.rows, args.baseline, "--baseline")
+    benchmark = read_benchmark(args.scores, args.judge)
+    style.save(score_bars(benchmark, args.rows, baseline, style.looks(args.rows)), args.output)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,29 @@
+"""Draw the weights of a VaRM merge by layer and matrix, a map for each target."""
+
+import argparse
+from collections.abc import Sequence
+
+from fusionchat import cli
+from fusionchat.report.figure_program import add_figure_arguments, labels
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The program's arguments."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--weights", type=cli.existing_path, required=True, help="weights.csv")
+    add_figure_arguments(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw the map."""
+    args = build_parser().parse_args(argv)
+    cli.limit_threads(args.threads)
+    from fusionchat.report import style
+    from fusionchat.report.weight_figures import heatmap, read_weights
+
+    style.save(heatmap(read_weights(args.weights), labels(args.rows)), args.output)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,1 @@
+"""Token and distribution alignment between tokenizers."""

@@ -1,0 +1,149 @@
+"""Transferred shards: a source's logit store in the pivot's vocabulary, with what was lost.
+
+Besides the columns of the logit store each dialogue has the number of rows of each kind, the
+listed probability before and after, and the lengths of the aligned groups.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+
+from fusionchat.alignment import spans_file, vocabulary
+from fusionchat.alignment.groups import Alignment
+from fusionchat.alignment.response_tokens import ResponseTokens, check_origin, read_tokens
+from fusionchat.alignment.tokenizer import TokenTable
+from fusionchat.alignment.transfer import MassTransfer
+from fusionchat.alignment.transfer_kernel import KINDS, Transferred
+from fusionchat.alignment.transfer_reference import ReferenceRules
+from fusionchat.errors import UserError
+from fusionchat.logits.store import DialogueLogits, LogitWriter, read_logits, read_provenance
+
+EXTRA = {
+    **{kind: pa.int32() for kind in KINDS},
+    "mass_in": pa.float64(),
+    "mass_out": pa.float64(),
+    "groups": pa.list_(pa.int32()),
+}
+Transfer = Callable[[ResponseTokens, DialogueLogits, Alignment], Transferred]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The files of one shard, and the source's vocabulary map."""
+
+    pivot: Path
+    source: Path
+    spans: Path
+    vocabulary: Path
+
+
+class Row(NamedTuple):
+    """One dialogue of both models, and the source's distributions at the pivot's positions."""
+
+    pivot: ResponseTokens
+    source: DialogueLogits
+    transferred: Transferred
+
+
+def transfers(inputs: Inputs, pivot: TokenTable, source: TokenTable, rules: str) -> Iterator[Row]:
+    """Stream the dialogues that the spans file holds, in its order."""
+    vocabulary.check_tokenizers(inputs.spans, spans_file.read_facts(inputs.spans), pivot, source)
+    check_origin(inputs.source, source)
+    transfer = transfer_function(inputs, pivot, source, rules)
+    pivot_rows, source_rows = read_tokens(inputs.pivot, pivot), read_logits(inputs.source)
+    for name, alignment in spans_file.read_alignments(inputs.spans):
+        p = _find(pivot_rows, name, inputs.pivot)
+        s = _find(source_rows, name, inputs.source)
+        alignment = alignment or Alignment.same(int(p.lengths.sum()))
+        if len(alignment.start) != p.lengths.sum() or _reach(alignment) > len(s.top_ids):
+            raise UserError(
+                f"{inputs.spans}: the spans of dialogue {name} do not fit {inputs.pivot} and "
+                f"{inputs.source}; align again"
+            )
+        yield Row(p, s, transfer(p, s, alignment))
+
+
+def transfer_function(
+    inputs: Inputs, pivot: TokenTable, source: TokenTable, rules: str
+) -> Transfer:
+    """The chosen rules as a function of one dialogue."""
+    known = vocabulary.read(inputs.vocabulary, pivot, source)
+    if rules == "reference":
+        reference = ReferenceRules(pivot, source, known.mapped, known.pairs)
+        return lambda p, s, alignment: reference(p, s, alignment)
+    mass = MassTransfer.of(pivot, source, known.mapped)
+    return lambda p, s, alignment: mass(
+        p.ids, s.response_ids, alignment, s.top_ids, s.top_logprobs, s.token_ce
+    )
+
+
+def _find(rows: Iterator[Any], name: str, path: Path) -> Any:
+    for row in rows:
+        if row.dialogue_id == name:
+            return row
+    raise UserError(f"{path}: dialogue {name} of the spans file is missing or in another order")
+
+
+def _reach(alignment: Alignment) -> int:
+    return int((alignment.start + alignment.count).max(initial=0))
+
+
+class AlignedWriter:
+    """Writes a transferred shard, whole or not at all, and sums what was kept."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        inputs: Inputs,
+        pivot: TokenTable,
+        source: TokenTable,
+        rules: str,
+    ):
+        facts = spans_file.read_facts(inputs.spans)
+        self._excluded = facts["excluded"]
+        provenance = {
+            "rules": rules,
+            "method": facts["method"],
+            "excluded": facts["excluded"],
+            "vocabulary": pivot.fingerprint,
+            "source": read_provenance(inputs.source),
+        }
+        self._writer = LogitWriter(path, provenance, extra=EXTRA)
+        self._sums: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        self._writer.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._writer.__exit__(*error)
+
+    def write(self, p: ResponseTokens, s: DialogueLogits, t: Transferred) -> None:
+        """Append one dialogue; `ce` and `ce_byte` are the source's own."""
+        counts = dict(zip(KINDS, np.bincount(t.kinds, minlength=len(KINDS)).tolist(), strict=True))
+        mass = {"mass_in": float(t.mass_in.sum()), "mass_out": float(t.mass_out.sum())}
+        begins = np.flatnonzero(t.begins)
+        groups = np.diff(np.append(begins, len(t.begins))).astype(np.int32)
+        logprobs, ce = t.logprobs.astype(np.float16), t.token_ce.astype(np.float16)
+        ids = t.ids.astype(np.int32)
+        row = DialogueLogits(
+            p.dialogue_id, p.input_ids, p.spans, ids, logprobs, ce, s.ce, s.ce_byte
+        )
+        self._writer.write(row, **counts, **mass, groups=groups)
+        self._sums.update({**counts, **mass, "dialogues": 1})
+
+    def summary(self) -> str:
+        """One line: rows of each kind and the probability kept."""
+        rows = sum(self._sums[kind] for kind in KINDS) or 1
+        kinds = ", ".join(f"{kind} {self._sums[kind] / rows:.2%}" for kind in KINDS)
+        kept = self._sums["mass_out"] / self._sums["mass_in"] if self._sums["mass_in"] else 1.0
+        return (
+            f"{self._sums['dialogues']} dialogues transferred, {self._excluded} excluded; "
+            f"{kinds}; probability kept {kept:.2%}"
+        )

@@ -1,0 +1,274 @@
+"""How well a source was aligned: rates, probability kept, frequent pairs, worst dialogues."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fusionchat.alignment import spans_file, tokenizer
+from fusionchat.alignment.groups import Alignment
+from fusionchat.alignment.response_tokens import ResponseTokens, read_tokens
+from fusionchat.alignment.tokenizer import TokenTable
+from fusionchat.alignment.transfer_kernel import KINDS
+from fusionchat.alignment.vocabulary import HOW, Vocabulary
+from fusionchat.logits.store import read_columns, read_provenance
+
+LABELS = {
+    "one_to_one": "1-1",
+    "many_to_one": "n-1 (n source tokens, 1 pivot token)",
+    "one_to_many": "1-n (1 source token, n pivot tokens)",
+    "many_to_many": "n-n",
+    "fallback": "fallback (nothing transferred)",
+}
+FREQUENT_PAIRS, WORST_DIALOGUES, SHOWN_GROUPS = 20, 5, 12
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The files of one shard: `aligned` is what transfer_logits wrote."""
+
+    aligned: Path
+    spans: Path
+    pivot: Path
+    source: Path
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Counts of all dialogues of a source.
+
+    `rows` int64 [dialogues, kinds]: pivot tokens of each kind; `mass_in`, `mass_out` float64
+    [dialogues]: listed probability before and after; `shard` int64 [dialogues].
+    """
+
+    dialogue_ids: list[str]
+    shard: np.ndarray
+    rows: np.ndarray
+    mass_in: np.ndarray
+    mass_out: np.ndarray
+    excluded: int
+
+    @property
+    def kept(self) -> float:
+        """Share of the listed probability that reached the pivot's vocabulary."""
+        total = self.mass_in.sum()
+        return float(self.mass_out.sum() / total) if total else 1.0
+
+    @property
+    def kept_by_dialogue(self) -> np.ndarray:
+        """The same for each dialogue, float64 [dialogues]."""
+        return np.where(self.mass_in > 0, self.mass_out / np.maximum(self.mass_in, 1e-30), 1.0)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Share of the pivot's response tokens of each kind."""
+        total = max(1, int(self.rows.sum()))
+        return dict(zip(KINDS, (self.rows.sum(axis=0) / total).tolist(), strict=True))
+
+
+def read_quality(aligned: Sequence[str | os.PathLike[str]]) -> Quality:
+    """Collect what transfer_logits counted; only the small columns are read."""
+    names: list[str] = []
+    shard, tables, excluded = [], [], 0
+    columns = ["dialogue_id", *KINDS, "mass_in", "mass_out"]
+    for index, path in enumerate(aligned):
+        excluded += read_provenance(path)["excluded"]
+        table = read_columns(path, columns)
+        names += table["dialogue_id"].to_pylist()
+        shard += [index] * len(table)
+        tables.append(np.column_stack([table[c].to_numpy() for c in columns[1:]]))
+    values = np.concatenate(tables)
+    rows, masses = values[:, : len(KINDS)].astype(np.int64), values[:, len(KINDS) :]
+    return Quality(names, np.array(shard), rows, masses[:, 0], masses[:, 1], excluded)
+
+
+def frequent_pairs(
+    pivot: TokenTable, source: TokenTable, vocabulary: Vocabulary
+) -> list[tuple[str, str, int, str]]:
+    """The most frequent aligned pairs of different bytes: (pivot, source, count, mapped to)."""
+    roles = tokenizer.special_map(source, pivot)
+    pairs = vocabulary.pairs
+    found = []
+    for index in np.argsort(-pairs.count, kind="stable").tolist():
+        p, s = int(pairs.pivot[index]), int(pairs.source[index])
+        if pivot.token_bytes[p] != source.token_bytes[s] and roles.get(s) != p:
+            target = int(vocabulary.mapped[s])
+            mapped = pivot.pieces[target] if target != tokenizer.NO_TOKEN else "(nothing)"
+            found.append((pivot.pieces[p], source.pieces[s], int(pairs.count[index]), mapped))
+        if len(found) == FREQUENT_PAIRS:
+            break
+    return found
+
+
+def worst(quality: Quality) -> list[int]:
+    """Indices of the dialogues that lost most: lowest probability kept first."""
+    kept = quality.kept_by_dialogue
+    order = np.lexsort([-quality.rows[:, KINDS.index("fallback")], kept])
+    lost = (kept < 1.0 - 1e-9) | (quality.rows[:, KINDS.index("fallback")] > 0)
+    return [index for index in order.tolist() if lost[index]][:WORST_DIALOGUES]
+
+
+def facts(
+    quality: Quality,
+    pivot: TokenTable,
+    source: TokenTable,
+    vocabulary: Vocabulary,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """Everything that the report says in numbers, for programs."""
+    kept = quality.kept_by_dialogue
+    return {
+        **settings,
+        "equal_tokenizers": tokenizer.equal(pivot, source),
+        "dialogues": len(quality.dialogue_ids),
+        "excluded": quality.excluded,
+        "pivot_tokens": int(quality.rows.sum()),
+        "rates": quality.rates,
+        "mass_kept": quality.kept,
+        "mass_kept_by_dialogue": {
+            name: float(np.quantile(kept, level)) if len(kept) else 1.0
+            for name, level in (("lowest", 0.0), ("5%", 0.05), ("median", 0.5))
+        },
+        "vocabulary": dict(
+            zip(HOW, np.bincount(vocabulary.how, minlength=len(HOW)).tolist(), strict=True)
+        ),
+        "frequent_pairs": [
+            {"pivot": p, "source": s, "count": count, "mapped_to": mapped}
+            for p, s, count, mapped in frequent_pairs(pivot, source, vocabulary)
+        ],
+        "worst_dialogues": [quality.dialogue_ids[index] for index in worst(quality)],
+    }
+
+
+def side_by_side(
+    shards: Sequence[Shard], quality: Quality, pivot: TokenTable, source: TokenTable
+) -> str:
+    """Markdown: the groups of the worst dialogues that are not one token to the same token."""
+    parts = []
+    for index in worst(quality):
+        name, shard = quality.dialogue_ids[index], shards[quality.shard[index]]
+        p = _row(read_tokens(shard.pivot, pivot), name)
+        s = _row(read_tokens(shard.source, source), name)
+        alignment = dict(spans_file.read_alignments(shard.spans))[name]
+        alignment = alignment or Alignment.same(len(p.ids))
+        groups = odd_groups(p.ids, s.ids, alignment, pivot, source)
+        lines = [f"| {_tokens(a)} | {_tokens(b)} |" for a, b in groups[:SHOWN_GROUPS]]
+        more = len(groups) - SHOWN_GROUPS
+        parts += [
+            f"### {name}: {quality.kept_by_dialogue[index]:.1%} kept, "
+            f"{quality.rows[index, KINDS.index('fallback')]} of {quality.rows[index].sum()} "
+            "tokens without a distribution",
+            "",
+            "| pivot | source |",
+            "|---|---|",
+            *(lines or ["| (all tokens have a partner) | |"]),
+            *([f"| and {more} more | |"] if more > 0 else []),
+            "",
+        ]
+    return "\n".join(parts)
+
+
+def _row(rows: Iterable[ResponseTokens], name: str) -> ResponseTokens:
+    return next(row for row in rows if row.dialogue_id == name)
+
+
+def odd_groups(
+    pivot_ids: np.ndarray,
+    source_ids: np.ndarray,
+    alignment: Alignment,
+    pivot: TokenTable,
+    source: TokenTable,
+) -> list[tuple[list[str], list[str]]]:
+    """Spellings of both sides of each group that is not one token to one of the same bytes."""
+    roles = tokenizer.special_map(source, pivot)
+    firsts = np.flatnonzero(alignment.begins).tolist()
+    found = []
+    for first, last in zip(firsts, [*firsts[1:], len(pivot_ids)], strict=True):
+        p = pivot_ids[first:last].tolist()
+        stop = int((alignment.start[first:last] + alignment.count[first:last]).max())
+        s = source_ids[alignment.start[first] : stop].tolist()
+        same = len(p) == len(s) == 1 and (
+            pivot.token_bytes[p[0]] == source.token_bytes[s[0]] or roles.get(s[0]) == p[0]
+        )
+        if not same:
+            found.append(([pivot.pieces[i] for i in p], [source.pieces[i] for i in s]))
+    return found
+
+
+def _tokens(pieces: Sequence[str]) -> str:
+    shown = [f"`{_escaped(piece)}`" for piece in pieces[:8]]
+    return " ".join(shown) + (f" and {len(pieces) - 8} more" if len(pieces) > 8 else "")
+
+
+def _escaped(piece: str) -> str:
+    return piece.replace("`", "'").replace("|", "¦").replace("\n", "\\n").replace("\t", "\\t")
+
+
+def markdown(values: dict[str, Any], worst_dialogues: str) -> str:
+    """The report for people."""
+    rates = [f"| {LABELS[kind]} | {rate:.2%} |" for kind, rate in values["rates"].items()]
+    kept = values["mass_kept_by_dialogue"]
+    pairs = [
+        f"| `{_escaped(row['pivot'])}` | `{_escaped(row['source'])}` | {row['count']} "
+        f"| `{_escaped(row['mapped_to'])}` |"
+        for row in values["frequent_pairs"]
+    ]
+    vocabulary = ", ".join(f"{n} {how}" for how, n in values["vocabulary"].items() if n)
+    equal = "equal (special tokens by role)" if values["equal_tokenizers"] else "different"
+    return "\n".join(
+        [
+            f"# Alignment of {values['source']} with {values['pivot']}",
+            "",
+            f"Tokenizers: {equal}. Method: {values['method']}. Rules: {values['rules']}.",
+            f"Dialogues: {values['dialogues']}, excluded for this source: {values['excluded']}.",
+            f"Response tokens of the pivot: {values['pivot_tokens']}.",
+            f"Vocabulary map, source ids by origin: {vocabulary}.",
+            "",
+            f"Listed probability that reached the pivot's vocabulary: {values['mass_kept']:.2%} "
+            f"(by dialogue: lowest {kept['lowest']:.2%}, 5% {kept['5%']:.2%}, "
+            f"median {kept['median']:.2%}).",
+            "",
+            "| source tokens to pivot tokens | share of the pivot's tokens |",
+            "|---|---|",
+            *rates,
+            "",
+            "## Most frequent pairs of different tokens",
+            "",
+            *(
+                ["| pivot | source | count | source token mapped to |", "|---|---|---|---|", *pairs]
+                if pairs
+                else ["None."]
+            ),
+            "",
+            "## Dialogues that lost most",
+            "",
+            worst_dialogues or "None lost anything.",
+            "",
+        ]
+    )
+
+
+def draw(values: dict[str, Any], quality: Quality, path: Path, suffix: str) -> None:
+    """Figure: the rates, and a histogram of the probability kept by dialogue (.svg or .png)."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    plt.rcParams["svg.hashsalt"] = "fusionchat"  # equal work gives equal bytes
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+    names = [label.split(" ")[0] for label in LABELS.values()]
+    bars = left.barh(names[::-1], [100 * values["rates"][kind] for kind in KINDS][::-1])
+    left.bar_label(bars, fmt="%.1f%%", padding=3)
+    left.set(xlim=(0, 118), xlabel="% of the pivot's response tokens", title="Aligned groups")
+    right.hist(100 * quality.kept_by_dialogue, bins=np.linspace(0, 100, 41))
+    right.axvline(100 * quality.kept, color="black", linestyle="--")
+    right.set(xlabel="% of listed probability kept", ylabel="dialogues")
+    right.set_title(f"Probability kept ({quality.kept:.1%} in all)")
+    figure.suptitle(f"{values['source']} to {values['pivot']}")
+    metadata = {"Date": None} if suffix == ".svg" else {"Software": None}
+    figure.savefig(path, format=suffix.lstrip("."), metadata=metadata, dpi=150)
+    plt.close(figure)

@@ -1,0 +1,96 @@
+"""Moving a source's distributions to the pivot's vocabulary and positions: the `mass` rules.
+
+The rows of an aligned group spell the same bytes on both sides, so the chain rule applies:
+
+* 1 source token to 1 pivot token: each source id goes to its partner in the vocabulary map.
+* n to 1: the token that stands there gets the product of the n conditionals; the other ids of the
+  first position go through the map.
+* 1 to m: at each step, the ids that agree with the text so far, divided by their sum; after the
+  first step they go to the pivot token that their next bytes spell.
+* n to m: the same two rules, one after the other.
+
+What has no partner, or ends where the next bytes are not known, is tail mass. A group that does
+not spell the same bytes is a fallback: its rows are left empty and counted, and fusion keeps the
+pivot's own distribution there. Cross-entropies add up to the source's in every group.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fusionchat.alignment.groups import Alignment
+from fusionchat.alignment.tokenizer import NO_TOKEN, TokenTable
+from fusionchat.alignment.transfer_kernel import Distributions, Tables, Transferred, transfer_groups
+from fusionchat.alignment.vocabulary_map import by_bytes
+
+__all__ = ["MassTransfer", "Transferred"]
+
+
+@dataclass(frozen=True)
+class MassTransfer:
+    """The `mass` rules for one pivot, one source and one vocabulary map."""
+
+    tables: Tables
+
+    @classmethod
+    def of(cls, pivot: TokenTable, source: TokenTable, mapped: np.ndarray) -> "MassTransfer":
+        """Prepare what does not depend on a dialogue; `mapped` is int32 [source size]."""
+        exact = [
+            target != NO_TOKEN and pivot.token_bytes[target] == data
+            for target, data in zip(mapped.tolist(), source.token_bytes, strict=True)
+        ]
+        source_flat, source_offsets = _text_bytes(source)
+        return cls(
+            Tables(
+                *_text_bytes(pivot),
+                source_flat,
+                source_offsets,
+                mapped.astype(np.int64),
+                np.array(exact, bool),
+                next_tokens(pivot, source),
+            )
+        )
+
+    def __call__(
+        self,
+        pivot_ids: np.ndarray,
+        source_ids: np.ndarray,
+        alignment: Alignment,
+        top_ids: np.ndarray,
+        top_logprobs: np.ndarray,
+        token_ce: np.ndarray,
+    ) -> Transferred:
+        """Transfer one dialogue: ids int32 [N] and [M], the source's rows [M, k] and CE [M]."""
+        with np.errstate(under="ignore"):
+            mass = np.exp(top_logprobs.astype(np.float64))
+        source = source_ids.astype(np.int64), top_ids.astype(np.int64)
+        rows = Distributions(*source, mass, token_ce.astype(np.float64))
+        pivot = (array.astype(np.int64) for array in (pivot_ids, alignment.start, alignment.count))
+        return transfer_groups(self.tables, rows, *pivot)
+
+
+def _text_bytes(table: TokenTable) -> tuple[np.ndarray, np.ndarray]:
+    """Bytes and offsets of all tokens (see `TokenTable.flat`), special tokens without bytes."""
+    data = [b"" if s else b for b, s in zip(table.token_bytes, table.special, strict=True)]
+    flat = np.frombuffer(b"".join(data) or b"\0", np.uint8)
+    return flat, np.concatenate([[0], np.cumsum([len(b) for b in data], dtype=np.int64)])
+
+
+def next_tokens(pivot: TokenTable, source: TokenTable) -> np.ndarray:
+    """For each byte inside a source token: the longest pivot token that begins there, or -1.
+
+    int64, one entry a byte of the text tokens' bytes; the first byte of a token has none, because
+    whole tokens go through the vocabulary map.
+    """
+    known = by_bytes(pivot)
+    longest = max(map(len, known), default=0)
+    found: list[int] = []
+    for data, special in zip(source.token_bytes, source.special.tolist(), strict=True):
+        if special or not data:
+            continue
+        found.append(NO_TOKEN)
+        for at in range(1, len(data)):
+            stops = range(min(len(data), at + longest), at, -1)
+            tokens = (known.get(data[at:stop], NO_TOKEN) for stop in stops)
+            found.append(next((token for token in tokens if token != NO_TOKEN), NO_TOKEN))
+    return np.array(found or [NO_TOKEN], np.int64)

@@ -1,0 +1,268 @@
+"""From a source's token ids to the pivot's: the strategies, and the file of the chosen map.
+
+Every strategy first maps special tokens by role and tokens of the same bytes to each other; they
+differ in the rest. `statistics_reference` is the released code's rule and decides alone.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rapidfuzz.distance import Levenshtein
+from rapidfuzz.process import cdist, cpdist
+
+from fusionchat.alignment import tokenizer, vocabulary_map
+from fusionchat.alignment.dtw import CONTAINED
+from fusionchat.alignment.groups import sum_by_key
+from fusionchat.alignment.spans_file import PAIR
+from fusionchat.alignment.tokenizer import NO_TOKEN, TokenTable
+from fusionchat.errors import UserError
+from fusionchat.files import atomic_file
+
+STRATEGIES = ("statistics", "statistics_reference", "min_edit", "exact")
+HOW = ("none", "role", "exact", "statistics", "min_edit", "identity")
+METADATA_KEY = b"fusionchat_vocabulary"
+BLOCK = 1 << 24
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Aligned pairs of a corpus: pivot ids, source ids, counts; int64, sorted by source, pivot."""
+
+    pivot: np.ndarray
+    source: np.ndarray
+    count: np.ndarray
+
+    @classmethod
+    def sum(
+        cls, tables: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], pivot_size: int
+    ) -> "Pairs":
+        """Add up the tables (pivot, source, count) of shards."""
+        keys = [source * pivot_size + pivot for pivot, source, _ in tables]
+        counts = [count for _, _, count in tables]
+        none = np.empty(0, np.int64)
+        key, count = sum_by_key(np.concatenate([none, *keys]), np.concatenate([none, *counts]))
+        return cls(key % pivot_size, key // pivot_size, count)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """`mapped`: int32 [source size], pivot id or -1; `how`: int8, index into HOW; `pairs`."""
+
+    mapped: np.ndarray
+    how: np.ndarray
+    pairs: Pairs
+
+
+def build(pivot: TokenTable, source: TokenTable, pairs: Pairs, strategy: str) -> Vocabulary:
+    """The map of one strategy; equal tokenizers give the identity whatever the strategy."""
+    if tokenizer.equal(pivot, source):
+        mapped = vocabulary_map.identity(source, pivot)
+        how = np.where(mapped == NO_TOKEN, HOW.index("none"), HOW.index("identity"))
+    elif strategy == "statistics_reference":
+        mapped = reference_statistics(pivot, source, pairs)
+        how = np.full(source.size, HOW.index("statistics"))
+    else:
+        mapped = vocabulary_map.exact(source, pivot)
+        how = np.where(mapped == NO_TOKEN, HOW.index("none"), HOW.index("exact"))
+        open_ids = np.flatnonzero((mapped == NO_TOKEN) & _is_text(source))
+        if strategy == "statistics":
+            _most_frequent(pivot, source, pairs, mapped, open_ids)
+        elif strategy == "min_edit":
+            text = np.flatnonzero(_is_text(pivot))
+            nearest = min_edit(
+                [source.surfaces[i] for i in open_ids], [pivot.surfaces[i] for i in text]
+            )
+            mapped[open_ids] = text[nearest]
+        how[open_ids] = np.where(
+            mapped[open_ids] == NO_TOKEN, HOW.index("none"), _index_or_none(strategy)
+        )
+    roles = list(tokenizer.special_map(source, pivot))
+    how[roles] = HOW.index("role")
+    return Vocabulary(mapped, how.astype(np.int8), pairs)
+
+
+def _index_or_none(strategy: str) -> int:
+    return HOW.index(strategy if strategy in HOW else "none")
+
+
+def _is_text(table: TokenTable) -> np.ndarray:
+    """Bool [V]: ids that stand for text."""
+    return np.array([bool(data) for data in table.token_bytes]) & ~table.special
+
+
+def _most_frequent(
+    pivot: TokenTable, source: TokenTable, pairs: Pairs, mapped: np.ndarray, open_ids: np.ndarray
+) -> None:
+    """The paper's mapping statistics: the pivot token that a source token meets most often.
+
+    On equal counts a token that begins the source token wins (it is what the pivot would say
+    next), then the smaller edit distance, then the lowest id.
+    """
+    wanted = np.isin(pairs.source, open_ids) & _is_text(pivot)[pairs.pivot]
+    p, s, count = pairs.pivot[wanted], pairs.source[wanted], pairs.count[wanted]
+    begins = np.array(
+        [source.token_bytes[b].startswith(pivot.token_bytes[a]) for a, b in zip(p, s, strict=True)],
+        dtype=bool,
+    )
+    distance = edit_distances([pivot.surfaces[i] for i in p], [source.surfaces[i] for i in s])
+    order = np.lexsort([p, distance, ~begins, -count, s])
+    found, first = np.unique(s[order], return_index=True)
+    mapped[found] = p[order][first]
+
+
+def reference_statistics(pivot: TokenTable, source: TokenTable, pairs: Pairs) -> np.ndarray:
+    """The released code's rule, int32 [source size].
+
+    The partner with the smallest edit distance x sigmoid(count), first on ties; a token without
+    partners goes to `unk`, bos and eos to each other.
+    """
+    cost = edit_costs(
+        [pivot.stripped[i] for i in pairs.pivot], [source.stripped[i] for i in pairs.source]
+    )
+    score = cost * (1.0 / (1.0 + np.exp(-pairs.count.astype(np.float64))))
+    order = np.lexsort([pairs.pivot, score, pairs.source])
+    found, first = np.unique(pairs.source[order], return_index=True)
+    mapped = np.full(source.size, pivot.roles.get("unk", NO_TOKEN), np.int32)
+    mapped[found] = pairs.pivot[order][first]
+    for role in ("bos", "eos"):
+        if role in source.roles and role in pivot.roles:
+            mapped[source.roles[role]] = pivot.roles[role]
+    return mapped
+
+
+def edit_distances(first: Sequence[str], second: Sequence[str]) -> np.ndarray:
+    """Levenshtein distances of pairs of strings, int64 [n]."""
+    if not len(first):
+        return np.empty(0, np.int64)
+    distance = cpdist(first, second, scorer=Levenshtein.distance, dtype=np.uint32, workers=1)
+    return distance.astype(np.int64)
+
+
+def edit_costs(first: Sequence[str], second: Sequence[str]) -> np.ndarray:
+    """Edit distances, times 0.1 where one string contains the other; float64 [n]."""
+    distance = edit_distances(first, second).astype(np.float64)
+    contained = np.array([a in b or b in a for a, b in zip(first, second, strict=True)], dtype=bool)
+    return np.where(contained, distance * CONTAINED, distance)
+
+
+def min_edit(source: Sequence[str], pivot: Sequence[str]) -> np.ndarray:
+    """For each source string the index of the nearest pivot string, lowest on ties; int64 [n].
+
+    Strings whose lengths differ by d are at least d apart, so lengths are tried from the nearest
+    on, and a source string is done when no other length can be as near.
+    """
+    lengths = np.array([len(text) for text in pivot])
+    order = np.argsort(lengths, kind="stable")
+    blocks = {length: order[lengths[order] == length] for length in np.unique(lengths).tolist()}
+    nearest = np.zeros(len(source), np.int64)
+    source_lengths = np.array([len(text) for text in source], dtype=np.int64)
+    for length in np.unique(source_lengths).tolist():
+        same = np.flatnonzero(source_lengths == length)
+        for begin in range(0, len(same), 4096):
+            rows = same[begin : begin + 4096]
+            nearest[rows] = _nearest_of_length([source[i] for i in rows], length, pivot, blocks)
+    return nearest
+
+
+def _nearest_of_length(
+    source: list[str], length: int, pivot: Sequence[str], blocks: dict[int, np.ndarray]
+) -> np.ndarray:
+    best = np.full(len(source), np.iinfo(np.int64).max)
+    nearest = np.full(len(source), len(pivot), np.int64)
+    for other in sorted(blocks, key=lambda value: (abs(value - length), value)):
+        waiting = np.flatnonzero(best >= abs(other - length))
+        if not len(waiting):
+            break
+        block = blocks[other]
+        step = max(1, BLOCK // len(waiting))
+        for begin in range(0, len(block), step):
+            part = block[begin : begin + step]
+            distance = cdist(
+                [source[i] for i in waiting],
+                [pivot[i] for i in part],
+                scorer=Levenshtein.distance,
+                dtype=np.uint8,
+                workers=1,
+            )
+            column = distance.argmin(axis=1)
+            found, index = distance[np.arange(len(waiting)), column], part[column]
+            better = (found < best[waiting]) | (
+                (found == best[waiting]) & (index < nearest[waiting])
+            )
+            best[waiting[better]], nearest[waiting[better]] = found[better], index[better]
+    return nearest
+
+
+def write(
+    path: str | os.PathLike[str],
+    vocabulary: Vocabulary,
+    pivot: TokenTable,
+    source: TokenTable,
+    strategy: str,
+) -> None:
+    """Write the map: a row a source id, with spellings and all partners."""
+    facts = {
+        "strategy": strategy,
+        "pivot_tokenizer": pivot.fingerprint,
+        "source_tokenizer": source.fingerprint,
+    }
+    pairs = vocabulary.pairs
+    bounds = np.searchsorted(pairs.source, np.arange(source.size + 1))
+    partners = pa.StructArray.from_arrays(
+        [
+            pa.array(pairs.pivot, pa.int32()),
+            pa.array(pairs.source, pa.int32()),
+            pa.array(pairs.count, pa.int64()),
+        ],
+        fields=list(PAIR),
+    )
+    table = pa.table(
+        {
+            "source_id": pa.array(range(source.size), pa.int32()),
+            "source_piece": pa.array(source.pieces),
+            "pivot_id": pa.array(vocabulary.mapped, pa.int32()),
+            "pivot_piece": pa.array(
+                [pivot.pieces[i] if i >= 0 else None for i in vocabulary.mapped]
+            ),
+            "how": pa.array([HOW[i] for i in vocabulary.how]),
+            "pairs": pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), partners),
+        }
+    ).replace_schema_metadata({METADATA_KEY: json.dumps(facts, sort_keys=True)})
+    with atomic_file(path) as partial:
+        pq.write_table(table, partial, compression="zstd")
+
+
+def read(path: str | os.PathLike[str], pivot: TokenTable, source: TokenTable) -> Vocabulary:
+    """Read a map; one made for other tokenizers is a `UserError`."""
+    try:
+        table = pq.read_table(Path(path))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist") from error
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path} is truncated or not Parquet: {error}") from error
+    facts = (table.schema.metadata or {}).get(METADATA_KEY)
+    if facts is None:
+        raise UserError(f"{path} is not a vocabulary map; make it with map_vocabulary.py")
+    check_tokenizers(path, json.loads(facts), pivot, source)
+    values = table["pairs"].combine_chunks().flatten()
+    pairs = Pairs(*(values.field(i).to_numpy().astype(np.int64) for i in range(3)))
+    how = np.array([HOW.index(name) for name in table["how"].to_pylist()], np.int8)
+    return Vocabulary(table["pivot_id"].to_numpy().astype(np.int32), how, pairs)
+
+
+def check_tokenizers(
+    path: str | os.PathLike[str], facts: dict[str, str], pivot: TokenTable, source: TokenTable
+) -> None:
+    """Stop when a file was made for other tokenizers than these two."""
+    for role, table in (("pivot", pivot), ("source", source)):
+        if facts[f"{role}_tokenizer"] != table.fingerprint:
+            raise UserError(
+                f"{path}: was made with another {role} tokenizer than {table.name} has; "
+                "align again with the models in use"
+            )

@@ -1,0 +1,62 @@
+"""What every program shares: logging, the number of threads, and errors without traceback."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fusionchat.errors import UserError
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """An argument parser with the options that every program has."""
+    result = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    result.add_argument("--threads", type=positive_int, default=1, help="CPU threads to use")
+    return result
+
+
+def positive_int(text: str) -> int:
+    """An argparse type: an integer of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive integer")
+    return value
+
+
+def existing_path(text: str) -> Path:
+    """An argparse type: a file or folder that is there."""
+    path = Path(text)
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"{text} does not exist")
+    return path
+
+
+def named_path(text: str) -> tuple[str, Path]:
+    """An argparse type: NAME=PATH, a name and a file or folder that is there."""
+    name, separator, path = text.partition("=")
+    if not (name and separator and path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH")
+    return name, existing_path(path)
+
+
+def limit_threads(threads: int) -> None:
+    """Give BLAS, tokenizers and numba `threads` threads; call before torch is imported."""
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[variable] = str(threads)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> None:
+    """Run a program's `main`; a `UserError` becomes one line on stderr and exit code 1."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+    )
+    try:
+        main(argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)

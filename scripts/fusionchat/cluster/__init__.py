@@ -1,0 +1,1 @@
+"""What a run costs, and whether its place is ready."""

@@ -1,0 +1,355 @@
+"""What a run will cost before anything runs: jobs, time, disk, memory and judge calls of each rule.
+
+The reckoning needs the configuration and a table of throughputs (resources/throughputs.yaml); it
+knows nothing of the machine. Hours are those of one job's allocation, so GPU-hours are hours times
+GPUs. Disk is in bytes: kept for good, or only while a job runs.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from fusionchat.errors import UserError
+
+Config = Mapping[str, Any]
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class Size:
+    """Billions of parameters: all, and those that see each token."""
+
+    parameters: float
+    active: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """Equal jobs of one rule. Memory is of one job on the host and of one of its GPUs."""
+
+    rule: str
+    jobs: int
+    seconds: float
+    gpus: int = 0
+    kept: float = 0.0
+    temporary: float = 0.0
+    host: float = 1 * GB
+    gpu_memory: float = 0.0
+    calls: int = 0
+    dollars: float = 0.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One rule's sums over its jobs; memory is that of its largest job."""
+
+    rule: str
+    jobs: int
+    gpu_hours: float
+    hours: float
+    kept_gb: float
+    temporary_gb: float
+    host_gb: float
+    gpu_gb: float
+    judge_calls: int
+    dollars: float
+
+
+class Plan:
+    """The jobs that a configuration, checked and filled, asks for."""
+
+    def __init__(self, config: Config, throughputs: Mapping[str, Any]) -> None:
+        self.config = config
+        self.known = throughputs
+        self.device = throughputs["devices"][config["device"]]
+        self.shards = config["data"]["shards"]
+        self.released = [
+            name
+            for group in (config["targets"], config["merges"])
+            for name, part in group.items()
+            if "checkpoint" in part
+        ]
+        self.trained = [name for name in config["targets"] if name not in self.released]
+        self.used = {s for name in self.trained for s in config["targets"][name]["sources"]}
+        self.sources = [name for name in config["models"] if name in self.used]
+        self.evaluated = [*config["models"], *config["targets"], *config["merges"]]
+
+    @cached_property
+    def dialogues(self) -> int:
+        """Dialogues to train on."""
+        data = self.config["data"]
+        if "world" in data:
+            return data["world"]["mixture"] - data["heldout"]
+        return self._data["dialogues"] - data["heldout"]
+
+    @cached_property
+    def _data(self) -> Mapping[str, float]:
+        name = self.config["data"].get("repo", "world")
+        if name not in self.known["data"]:
+            raise UserError(
+                f"throughputs: data has no {name}; add its dialogues, tokens and megabytes"
+            )
+        return self.known["data"][name]
+
+    @property
+    def tokens(self) -> float:
+        """Tokens of all dialogues."""
+        return self.dialogues * self._data["tokens"]
+
+    @property
+    def response_tokens(self) -> float:
+        """Tokens that the models are scored on."""
+        return self.dialogues * self._data["response_tokens"]
+
+    @property
+    def pivot(self) -> Size:
+        """The pivot's size, which every target and merged model shares."""
+        return self.size(self.config["pivot"])
+
+    def size(self, name: str) -> Size:
+        """The size of a model, target or merged model."""
+        model = self.config["models"].get(name)
+        if model is None:
+            return self.pivot
+        if "pretrain" in model:
+            return pretrained_size(model["pretrain"])
+        key = model.get("repo", name)
+        if key not in self.known["models"]:
+            raise UserError(
+                f"throughputs: models has no {key}; add its billions of parameters, "
+                "{parameters: ..., active: ...}"
+            )
+        return Size(**self.known["models"][key])
+
+    def rows(self) -> list[Row]:
+        """The plan, one row a rule, in the order of the pipeline."""
+        stages: list[Callable[[], Iterator[Work]]] = [
+            self._models,
+            self._dialogues,
+            self._logits,
+            self._alignment,
+            self._training,
+            self._merging,
+            self._evaluation,
+            self._report,
+        ]
+        work: dict[str, list[Work]] = {}
+        for stage in stages:
+            for item in stage():
+                work.setdefault(item.rule, []).append(item)
+        return [_row(rule, items) for rule, items in work.items() if any(i.jobs for i in items)]
+
+    def _small(self, rule: str, jobs: int = 1, seconds: float = 0.0, kept: float = 1e5) -> Work:
+        return Work(rule, jobs, self.device["startup_cpu"] + seconds, kept=kept)
+
+    def _models(self) -> Iterator[Work]:
+        models, data = self.config["models"], self.config["data"]
+        fetched = [n for n, m in models.items() if "repo" in m]
+        fetched += [
+            name
+            for group in (self.config["targets"], self.config["merges"])
+            for name, part in group.items()
+            if "repo" in part.get("checkpoint", {})
+        ]
+        fetches_data = "repo" in data and bool(self.trained or data["heldout"])
+        yield self._small("lock_models", len(fetched) + fetches_data)
+        for name in fetched:
+            bytes_ = 2e9 * self.size(name).parameters
+            seconds = self.known["seconds"]["download"] * bytes_ / GB
+            yield Work("fetch_model", 1, seconds, kept=bytes_, host=4 * GB)
+        if fetches_data:
+            megabytes = self._data["megabytes"]
+            yield self._small("fetch_data", 1, megabytes / 100, kept=megabytes * 1e6)
+        if "world" in data:
+            yield self._small("make_world", kept=7e5)
+        for name, model in models.items():
+            if "pretrain" in model:
+                yield self._small("make_pretraining", kept=600 * model["pretrain"]["dialogues"])
+                yield self._pretraining(name, model["pretrain"])
+
+    def _pretraining(self, name: str, shape: Mapping[str, Any]) -> Work:
+        tokens = shape["steps"] * shape["batch_size"] * self._data["tokens"]
+        seconds = 6e9 * self.size(name).active * tokens / self.device["train"]
+        return Work(
+            "pretrain_source",
+            1,
+            self.device["start"] + seconds,
+            kept=4e9 * self.size(name).parameters + 2e5,
+            host=1 * GB,
+        )
+
+    def _dialogues(self) -> Iterator[Work]:
+        if not (self.trained or self.config["data"]["heldout"]):
+            return
+        seconds = self.known["seconds"]["prepare_dialogues"] * self.tokens
+        bytes_ = 3.0 * self.tokens
+        yield self._small("prepare_dialogues", 1, seconds, kept=bytes_)
+        if self.trained:
+            yield self._small("shard_dialogues", 1, seconds / 10, kept=bytes_)
+
+    def _store(self, top_k: int) -> float:
+        """Bytes of one model's logits on all dialogues."""
+        sizes = self.known["bytes"]
+        return sizes["logits"] * top_k / 10 * self.response_tokens + sizes["reserve"] * self.tokens
+
+    def _logits(self) -> Iterator[Work]:
+        if not self.trained or not self.used:
+            return
+        store = self._store(self.config["logits"]["top_k"]) / self.shards
+        for name in [self.config["pivot"], *self.sources]:
+            size, gpus = self.size(name), self.config["models"][name]["gpu"]
+            operations = 2e9 * size.active * self.tokens / self.shards
+            yield Work(
+                "dump_logits",
+                self.shards,
+                self.device["start"] + operations / (self.device["forward"] * max(1, gpus)),
+                gpus=gpus if self.config["device"] == "cuda" else 0,
+                kept=store,
+                host=2 * GB if gpus == 0 else 16 * GB,
+                gpu_memory=2e9 * size.parameters / max(1, gpus) + 6 * GB,
+            )
+
+    def _alignment(self) -> Iterator[Work]:
+        rate, sizes = self.known["seconds"], self.known["bytes"]
+        store = self._store(self.config["logits"]["top_k"]) / self.shards
+        for rule, tokens, bytes_ in (
+            ("align_tokens", self.tokens, sizes["spans"] * self.response_tokens / self.shards),
+            ("transfer_logits", self.response_tokens, store),
+        ):
+            seconds = rate[rule] * tokens / self.shards
+            yield self._small(rule, self.shards * len(self.sources), seconds, kept=bytes_)
+        yield self._small("map_vocabulary", len(self.sources), 20, kept=5e5)
+        for name in self.trained:
+            if sources := self.config["targets"][name]["sources"]:
+                seconds = rate["fuse_distributions"] * self.response_tokens * (1 + len(sources))
+                yield self._small("fuse_distributions", self.shards, seconds / self.shards, store)
+
+    def _training(self) -> Iterator[Work]:
+        training, size = self.config["training"], self.pivot
+        padded = training["batching"] == "padded" and self.config["device"] == "cuda"
+        tokens = self.dialogues * self.config["data"]["max_length"] if padded else self.tokens
+        passes = 8e9 if training["gradient_checkpointing"] else 6e9
+        gpus = training["gpu"]
+        operations = passes * size.active * tokens * training["epochs"]
+        for _ in self.trained:
+            yield Work(
+                "train_target",
+                1,
+                self.device["start"] + operations / (self.device["train"] * max(1, gpus)),
+                gpus=gpus if self.config["device"] == "cuda" else 0,
+                kept=4e9 * size.parameters + 2e5,
+                temporary=2 * 12e9 * size.parameters,
+                host=4e9 * size.parameters * max(1, gpus // 2) + 1 * GB,
+                gpu_memory=16e9 * size.parameters / max(1, gpus) + 12 * GB,
+            )
+
+    def _merging(self) -> Iterator[Work]:
+        rate, billions = self.known["seconds"], self.pivot.parameters
+        merges = {n: m for n, m in self.config["merges"].items() if n not in self.released}
+        width = 2e9 if self.config["device"] == "cuda" else 4e9
+        measured = {t for m in merges.values() if m["method"] == "varm" for t in m["targets"]}
+        seconds = 2 * rate["measure_variation"] * billions
+        yield self._small("measure_variation", len(measured), seconds, kept=2e4)
+        for merge in merges.values():
+            method = merge["method"]
+            own = {"linear": "merge_linear", "sce": "merge_sce", "varm": "merge_varm"}
+            rule = own.get(method, "merge_mergekit")
+            yield Work(
+                rule,
+                1,
+                self.device["startup_cpu"] + rate[own.get(method, method)] * billions,
+                kept=width * billions + 2e5,
+                host=1 * GB + 6e9 * min(1.0, billions),
+            )
+
+    def _evaluation(self) -> Iterator[Work]:
+        bench, known = self.config["mt_bench"], self.known["questions"]
+        world = self.config["data"].get("world")
+        generated = world is not None and "questions" not in bench
+        if not (generated or "questions" in bench):
+            yield self._small("fetch_questions", kept=3e5)
+        count = (
+            known["generated_categories"] * world["questions"] if generated else known["fetched"]
+        )
+        answers = count * bench["choices"]
+        batches = -(-answers // bench["batch_size"])
+        for name in self.evaluated:
+            size = self.size(name)
+            gpus = self.config["models"].get(name, self.config["models"][self.config["pivot"]])[
+                "gpu"
+            ]
+            steps = known["turns"] * batches * bench["max_new_tokens"]
+            yield Work(
+                "answer",
+                1,
+                self.device["start"]
+                + steps * 2e9 * size.parameters / (self.device["bandwidth"] * max(1, gpus)),
+                gpus=gpus if self.config["device"] == "cuda" else 0,
+                kept=answers * 500.0,
+                host=1 * GB if gpus == 0 else 16 * GB,
+                gpu_memory=2e9 * size.parameters / max(1, gpus) + 8 * GB,
+            )
+            yield from self._heldout(size, gpus)
+            yield from self._judging(answers * known["turns"])
+
+    def _heldout(self, size: Size, gpus: int) -> Iterator[Work]:
+        if held_out := self.config["data"]["heldout"]:
+            operations = 2e9 * size.active * held_out * self._data["tokens"]
+            seconds = operations / (self.device["forward"] * max(1, gpus))
+            used = gpus if self.config["device"] == "cuda" else 0
+            yield Work("measure_nll", 1, self.device["start"] + seconds, gpus=used, kept=4e4)
+
+    def _judging(self, turns: int) -> Iterator[Work]:
+        call = self.known["judge"]
+        for judge in self.config["mt_bench"]["judges"].values():
+            calls = turns * judge["repeats"] if judge["kind"] == "openai" else 0
+            price = 1e-6 * (
+                call["tokens_in"] * judge.get("input_price", 0.0)
+                + call["tokens_out"] * judge.get("output_price", 0.0)
+            )
+            seconds = calls * call["seconds"] / judge["concurrency"]
+            yield Work(
+                "judge",
+                1,
+                self.device["startup_cpu"] + seconds,
+                kept=turns * 1000.0,
+                calls=calls,
+                dollars=calls * price,
+            )
+
+    def _report(self) -> Iterator[Work]:
+        yield self._small("score")
+        for table in ("write_table1", "write_table2"):
+            yield self._small(table)
+
+
+def pretrained_size(shape: Mapping[str, Any]) -> Size:
+    """Parameters of a model that the workflow trains from scratch, embeddings untied."""
+    hidden, layers = shape["hidden_size"], shape["layers"]
+    key_values = hidden * shape["kv_heads"] / shape["heads"]
+    attention = 2 * hidden * hidden + 2 * hidden * key_values
+    expert = 3 * hidden * shape["intermediate_size"]
+    mixture = shape["architecture"] == "mixtral"
+    embeddings = 2 * hidden * (shape["vocabulary"] + 1)
+    experts, seen = (shape["experts"], 2) if mixture else (1, 1)
+    return Size(
+        (embeddings + layers * (attention + experts * expert)) / 1e9,
+        (embeddings + layers * (attention + seen * expert)) / 1e9,
+    )
+
+
+def _row(rule: str, items: list[Work]) -> Row:
+    total = [(item, item.jobs) for item in items]
+    return Row(
+        rule,
+        sum(jobs for _, jobs in total),
+        sum(jobs * item.gpus * item.seconds for item, jobs in total) / 3600,
+        sum(jobs * item.seconds for item, jobs in total) / 3600,
+        sum(jobs * item.kept for item, jobs in total) / GB,
+        max(item.temporary for item in items) / GB,
+        max(item.host for item in items) / GB,
+        max(item.gpu_memory if item.gpus else 0.0 for item in items) / GB,
+        sum(jobs * item.calls for item, jobs in total),
+        sum(jobs * item.dollars for item, jobs in total),
+    )

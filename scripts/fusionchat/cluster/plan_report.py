@@ -1,0 +1,102 @@
+"""A plan as a table and a figure, and whether disk and budget suffice for it."""
+
+from collections.abc import Sequence
+from dataclasses import astuple, fields
+from typing import TYPE_CHECKING
+
+from fusionchat.cluster.plan import Row
+from fusionchat.report.costs import duration
+from fusionchat.report.style import PAGE, light_grid, new_figure
+from fusionchat.report.tables import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TITLES = {
+    "rule": "rule",
+    "jobs": "jobs",
+    "gpu_hours": "GPU-hours",
+    "hours": "hours, all jobs",
+    "kept_gb": "disk GB",
+    "temporary_gb": "passing GB",
+    "host_gb": "host GB a job",
+    "gpu_gb": "GB a GPU",
+    "judge_calls": "judge calls",
+    "dollars": "dollars",
+}
+LARGEST = ("temporary_gb", "host_gb", "gpu_gb")
+
+
+def total(rows: Sequence[Row]) -> Row:
+    """Sums over all rules; of passing disk and of memory the largest."""
+    values = {
+        field.name: (max if field.name in LARGEST else sum)(
+            getattr(row, field.name) for row in rows
+        )
+        for field in fields(Row)
+        if field.name != "rule"
+    }
+    return Row(rule="total", **values)
+
+
+def wall_hours(rows: Sequence[Row], gpus: int, slots: int) -> float:
+    """Hours from start to end with so many GPUs, and CPU jobs `slots` at a time; a lower bound."""
+    waiting = 0.0
+    for row in rows:
+        one = row.hours / row.jobs
+        wanted = row.gpu_hours / row.hours if row.hours else 0.0
+        at_once = max(1.0, gpus // wanted) if wanted else float(slots)
+        waiting += max(one, row.hours / min(at_once, row.jobs))
+    return waiting
+
+
+def table(rows: Sequence[Row], name: str) -> Table:
+    """The plan as text cells, the sums last."""
+    cells = [[_cell(value) for value in astuple(row)] for row in (*rows, total(rows))]
+    notes = [
+        "Estimates: the throughputs and where they are from are in resources/throughputs.yaml."
+    ]
+    return Table(f"Plan of {name}", list(TITLES.values()), {"": cells}, notes)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "" if value == 0 else f"{value:.3g}" if value < 100 else f"{value:,.0f}"
+    return "" if value == 0 else str(value)
+
+
+def shortfalls(rows: Sequence[Row], free_gb: float, budgets: Sequence[float]) -> list[str]:
+    """What does not suffice, a line each; nothing when all is well."""
+    need = total(rows)
+    disk = need.kept_gb + need.temporary_gb
+    found = []
+    if disk > free_gb:
+        found.append(f"disk: {disk:,.0f} GB are needed, {free_gb:,.0f} GB are free")
+    if budgets and need.dollars > sum(budgets):
+        found.append(f"judges: ${need.dollars:,.0f} are needed, the budget is ${sum(budgets):,.0f}")
+    return found
+
+
+def figure(rows: Sequence[Row]) -> "Figure":
+    """Left: hours of all jobs, those of GPUs dark. Right: disk that stays."""
+    shown = [row for row in rows if row.hours > 0.001 or row.kept_gb > 0.001] or list(rows)
+    drawing = new_figure(PAGE, 0.8 + 0.18 * len(shown))
+    left, right = drawing.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    for place, row in enumerate(shown):
+        left.barh(place, row.hours, 0.72, color="#8a99a6" if row.gpu_hours == 0 else "#0b3c6f")
+        text = duration(3600 * row.hours) + (
+            f", {row.gpu_hours:,.0f} GPU-h" if row.gpu_hours else ""
+        )
+        left.annotate(
+            text, (row.hours, place), (3, 0), textcoords="offset points", va="center", fontsize=7
+        )
+        right.barh(place, row.kept_gb, 0.72, color="#4a5763")
+    left.set_yticks(range(len(shown)), [row.rule for row in shown])
+    left.set_ylim(len(shown) - 0.4, -0.6)
+    left.set_xlim(0, 1.4 * max(row.hours for row in shown) + 1e-9)
+    left.set_xlabel("hours of all jobs")
+    right.set_xlabel("disk that stays, GB")
+    for axes in (left, right):
+        axes.tick_params(axis="y", length=0)
+        light_grid(axes)
+    return drawing

@@ -1,0 +1,169 @@
+"""Checking a run's configuration before any job starts, and filling in the schema's defaults."""
+
+import copy
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError, best_match
+
+from fusionchat.errors import UserError
+
+Config = dict[str, Any]
+
+
+@cache
+def _schema(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def checked(config: Config, schema_path: str | Path) -> Config:
+    """A copy of `config` with defaults filled in.
+
+    The first fault found raises a `UserError` that names the key and what is allowed there.
+    """
+    schema = _schema(Path(schema_path))
+    validator = Draft202012Validator(schema)
+    error = best_match(validator.iter_errors(config))
+    if error is not None:
+        raise UserError(f"config: {_describe(error)}")
+    filled = copy.deepcopy(config)
+    _fill(filled, schema, schema)
+    for fault in _cross_references(filled):
+        raise UserError(f"config: {fault}")
+    return filled
+
+
+def _key(error: ValidationError) -> str:
+    return ".".join(str(part) for part in error.absolute_path) or "top level"
+
+
+def _describe(error: ValidationError) -> str:
+    """One line: where, what is wrong, what is allowed."""
+    key = _key(error)
+    if error.validator == "additionalProperties":
+        allowed = ", ".join(sorted(error.schema.get("properties", {})))
+        unknown = ", ".join(repr(k) for k in set(error.instance) - set(error.schema["properties"]))
+        return f"{key}: unknown key {unknown}; allowed are {allowed}"
+    if error.validator == "enum":
+        allowed = ", ".join(map(str, error.validator_value))
+        return f"{key}: {error.instance!r} is not one of {allowed}"
+    if error.validator == "required":
+        missing = [name for name in error.validator_value if name not in error.instance]
+        return f"{key}: the key {missing[0]!r} is missing"
+    hint = error.schema.get("description") if isinstance(error.schema, dict) else None
+    return f"{key}: {error.message}" + (f" ({hint})" if hint else "")
+
+
+def _fill(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> None:
+    """Insert the schema's defaults into `value`, in place."""
+    if "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
+    if not isinstance(value, dict):
+        return
+    for name, part in schema.get("properties", {}).items():
+        if name not in value and "default" in part:
+            value[name] = copy.deepcopy(part["default"])
+        if name in value:
+            _fill(value[name], part, root)
+    rest = schema.get("additionalProperties")
+    if isinstance(rest, dict):
+        for name in value.keys() - schema.get("properties", {}).keys():
+            _fill(value[name], rest, root)
+
+
+def _cross_references(config: Config) -> Iterator[str]:
+    """What a JSON schema cannot say: names that must exist, choices that exclude each other."""
+    yield from _data(config["data"])
+    yield from _models(config)
+    yield from _targets(config)
+    yield from _merges(config)
+    yield from _training(config["training"])
+    yield from _sweeps(config)
+    yield from _judges(config["mt_bench"]["judges"])
+
+
+def _one_of(key: str, value: dict[str, Any], choices: tuple[str, ...]) -> Iterator[str]:
+    given = [choice for choice in choices if choice in value]
+    if len(given) != 1:
+        found = " and ".join(given) or "none"
+        yield f"{key}: give exactly one of {', '.join(choices)} (found {found})"
+
+
+def _unknown(key: str, name: str, known: list[str]) -> str:
+    return f"{key}: {name!r} is not one of {', '.join(known)}"
+
+
+def _models(config: Config) -> Iterator[str]:
+    models = config["models"]
+    if config["pivot"] not in models:
+        yield _unknown("pivot", config["pivot"], list(models))
+    for name, model in models.items():
+        yield from _one_of(f"models.{name}", model, ("pretrain", "path", "repo"))
+        if "pretrain" in model and "world" not in config["data"]:
+            yield f"models.{name}.pretrain: needs data.world to train on"
+        if "remote_code" in model and "repo" not in model:
+            yield f"models.{name}.remote_code: only for a model with repo"
+        commits = {model[key] for key in ("revision", "remote_code") if key in model}
+        if len(commits) > 1:
+            yield f"models.{name}.revision: differs from remote_code, the commit that you read"
+        if "path" in model and not Path(model["path"]).is_dir():
+            yield f"models.{name}.path: {model['path']} is not a folder"
+
+
+def _data(data: Config) -> Iterator[str]:
+    yield from _one_of("data", data, ("world", "path", "repo"))
+    if "path" in data and not Path(data["path"]).is_file():
+        yield f"data.path: {data['path']} is not a file"
+    if "repo" in data and "file" not in data:
+        yield "data.file: name the file of the dataset to take"
+
+
+def _targets(config: Config) -> Iterator[str]:
+    teachers = [name for name in config["models"] if name != config["pivot"]]
+    for name, target in config["targets"].items():
+        if name in config["models"]:
+            yield f"targets.{name}: the name is already a model's; choose another"
+        for source in target["sources"]:
+            if source not in teachers:
+                yield _unknown(f"targets.{name}.sources", source, teachers)
+        if "checkpoint" in target:
+            yield from _one_of(f"targets.{name}.checkpoint", target["checkpoint"], ("path", "repo"))
+
+
+def _merges(config: Config) -> Iterator[str]:
+    for name, merge in config["merges"].items():
+        if name in config["models"] or name in config["targets"]:
+            yield f"merges.{name}: the name is already a model's or target's; choose another"
+        for target in merge["targets"]:
+            if target not in config["targets"]:
+                yield _unknown(f"merges.{name}.targets", target, list(config["targets"]))
+        if sum(merge["targets"].values()) <= 0:
+            yield f"merges.{name}.targets: at least one weight must be above 0"
+        if "checkpoint" in merge:
+            yield from _one_of(f"merges.{name}.checkpoint", merge["checkpoint"], ("path", "repo"))
+        if merge["method"] == "slerp" and len(merge["targets"]) != 2:
+            yield f"merges.{name}.targets: slerp merges exactly two targets"
+
+
+def _training(training: Config) -> Iterator[str]:
+    nodes, gpus = training["nodes"], training["gpu"]
+    if nodes > 1 and (gpus < nodes or gpus % nodes):
+        yield f"training.gpu: {gpus} GPUs cannot be divided evenly among {nodes} nodes"
+
+
+def _sweeps(config: Config) -> Iterator[str]:
+    known = [*config["models"], *config["targets"], *config["merges"]]
+    for name, series in config["sweeps"].items():
+        for model in series:
+            if model not in known:
+                yield _unknown(f"sweeps.{name}", model, known)
+
+
+def _judges(judges: Config) -> Iterator[str]:
+    for name, judge in judges.items():
+        if judge["kind"] == "openai" and not {"model", "base_url"} <= judge.keys():
+            yield f"mt_bench.judges.{name}: an openai judge needs model and base_url"

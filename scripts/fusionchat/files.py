@@ -1,0 +1,125 @@
+"""Files that are whole or not there, checksums, and the manifest that is written last."""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fusionchat.errors import UserError
+
+MANIFEST = "manifest.json"
+
+
+def _temporary_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; rename it to `path` when the block succeeds."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = _temporary_name(path)
+    try:
+        yield partial
+        with partial.open("rb") as stream:
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; it replaces `path` when the block succeeds."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_partials(path)
+    partial, old = _temporary_name(path), _temporary_name(path)
+    partial.mkdir()
+    try:
+        yield partial
+        if path.exists():
+            path.replace(old)  # renamed, not emptied: a kill must not leave half of it
+        partial.replace(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_partials(path: Path) -> None:
+    """Remove what killed runs left behind for this final name."""
+    for stale in path.parent.glob(f".{path.name}.*.partial"):
+        if stale.is_dir():
+            shutil.rmtree(stale, ignore_errors=True)
+        else:
+            stale.unlink(missing_ok=True)
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Checksum of a file, as 64 hexadecimal digits."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def checksums(folder: str | os.PathLike[str]) -> dict[str, str]:
+    """The sha256 of every file below a folder except its manifest, by relative name, sorted."""
+    folder = Path(folder)
+    found = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    return {str(p.relative_to(folder)): sha256(p) for p in found}
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Parse a JSON file; a missing or broken one is a `UserError` that names it."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from error
+
+
+def read_jsonl(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Parse a file of one JSON object a line; a broken line is a `UserError` that names it."""
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path} does not exist")
+    records = []
+    # Not splitlines: JSON leaves U+2028 and the like unescaped inside texts.
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+        if line.strip():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise UserError(f"{path}, line {number}, is not valid JSON: {error}") from error
+    return records
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write JSON with sorted keys, whole or not at all."""
+    with atomic_file(path) as partial:
+        text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+def write_jsonl(path: str | os.PathLike[str], records: list[dict[str, Any]]) -> None:
+    """Write one JSON object a line, whole or not at all."""
+    with atomic_file(path) as partial:
+        lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
+        partial.write_text("".join(lines), encoding="utf-8")
+
+
+def write_manifest(folder: str | os.PathLike[str], **facts: Any) -> None:
+    """Write `manifest.json`: checksums of the folder's files, package versions and `facts`.
+
+    It is the last file of a step, so its presence means that the step is complete. It holds no time
+    of day: the same work on the same machine gives the same manifest.
+    """
+    packages = {name: version(name) for name in ("torch", "transformers", "tokenizers", "numpy")}
+    write_json(Path(folder) / MANIFEST, {"files": checksums(folder), "versions": packages, **facts})

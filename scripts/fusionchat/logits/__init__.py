@@ -1,0 +1,1 @@
+"""Top-k logits of response positions: forward pass and store."""

@@ -1,0 +1,225 @@
+"""Scoring dialogues with a causal language model: top-k log-probabilities and cross-entropies.
+
+Only response positions go through the language modelling head, a chunk at a time, so the logits
+of a whole batch never exist together.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from fusionchat.chat import Encoded, encode_dialogue, response_bytes
+from fusionchat.dialogues import Dialogue
+from fusionchat.errors import UserError
+from fusionchat.logits.store import DialogueLogits, response_positions, unusable
+from fusionchat.models.loading import CausalLM
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# Logits that exist at a time: few enough for a CPU's cache, enough to fill a GPU. Fewer rows than
+# the minimum would read the head's weights too often.
+CHUNK_ELEMENTS = {"cpu": 1 << 22, "cuda": 1 << 26}
+MINIMUM_ROWS = 128
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model says of the N response tokens of a dialogue.
+
+    `top_ids` int32 [N, k] and `top_logprobs` float32 [N, k], most probable first; `token_ce`
+    float32 [N], nats: the negative log-probability of the token that is there.
+    """
+
+    top_ids: np.ndarray
+    top_logprobs: np.ndarray
+    token_ce: np.ndarray
+
+    @property
+    def finite(self) -> bool:
+        """Whether every number can be used; false if the model returned NaN or infinity."""
+        return bool(np.isfinite(self.token_ce).all() and not np.isnan(self.top_logprobs).any())
+
+
+def batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
+    """Groups of indices, longest first, whose padded size (rows x longest) is within the budget.
+
+    What is longer than the budget has a batch of its own.
+    """
+    groups: list[list[int]] = []
+    longest = 0
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if not groups or (len(groups[-1]) + 1) * longest > token_budget:
+            groups.append([])
+            longest = lengths[index]
+        groups[-1].append(index)
+    return groups
+
+
+def head_scores(
+    model: CausalLM, hidden: torch.Tensor, targets: torch.Tensor, k: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Top-k ids [n, k], their log-softmax float32 [n, k] and the targets' cross-entropy [n].
+
+    `hidden` [n, H] goes through the head in chunks, whatever n is; `targets` are token ids [n].
+    """
+    rows = max(MINIMUM_ROWS, CHUNK_ELEMENTS[hidden.device.type] // model.vocab_size)
+    parts = []
+    for start in range(0, len(hidden), rows):
+        logits = model.logits(hidden[start : start + rows])
+        gold = targets[start : start + rows].to(logits.device)
+        norm = torch.logsumexp(logits, dim=-1, keepdim=True)
+        ce = norm.squeeze(-1) - logits.gather(-1, gold[:, None]).squeeze(-1)
+        top = torch.topk(logits, k, dim=-1)
+        parts.append((top.indices, top.values - norm, ce))
+    ids, logprobs, ce = zip(*parts, strict=True)
+    return torch.cat(ids), torch.cat(logprobs), torch.cat(ce)
+
+
+def pad(batch: Sequence[Encoded]) -> torch.Tensor:
+    """Token ids int64 [B, L] of dialogues, padded on the right to the longest.
+
+    Padding repeats a token of the same dialogue: a NaN stays in the dialogue that has it.
+    """
+    longest = max(len(encoded.input_ids) for encoded in batch)
+    input_ids = torch.empty((len(batch), longest), dtype=torch.long)
+    for row, encoded in zip(input_ids, batch, strict=True):
+        row[:] = int(encoded.input_ids[0])
+        row[: len(encoded.input_ids)] = torch.from_numpy(encoded.input_ids)
+    return input_ids
+
+
+@torch.inference_mode()
+def score_batch(model: CausalLM, batch: Sequence[Encoded], top_k: int) -> list[Scores]:
+    """Scores of dialogues that go through the backbone together."""
+    input_ids = pad(batch)
+    positions = [response_positions(encoded.spans) for encoded in batch]
+    longest = input_ids.shape[1]
+    index = torch.from_numpy(np.concatenate([i * longest + p for i, p in enumerate(positions)]))
+    hidden = model.hidden(input_ids).flatten(0, 1)
+    hidden = hidden[(index - 1).to(hidden.device)]
+    gold = input_ids.flatten()[index]
+    ids, logprobs, ce = head_scores(model, hidden, gold, min(top_k, model.vocab_size))
+    bounds = np.cumsum([len(part) for part in positions])[:-1]
+    parts = [np.split(tensor.cpu().numpy(), bounds) for tensor in (ids.int(), logprobs.float(), ce)]
+    return [Scores(*group) for group in zip(*parts, strict=True)]
+
+
+def score(
+    model: CausalLM, encoded: Sequence[Encoded], top_k: int, token_budget: int
+) -> Iterator[tuple[int, Scores]]:
+    """Scores of every dialogue with its index, in the order in which batches are made."""
+    for batch in batches([len(e.input_ids) for e in encoded], token_budget):
+        yield from zip(batch, score_batch(model, [encoded[i] for i in batch], top_k), strict=True)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How dialogues are scored; `max_length` tokens is what the model can take (None: any)."""
+
+    template: str
+    token_budget: int
+    top_k: int = 0
+    max_length: int | None = None
+
+
+def score_dialogues(
+    model: CausalLM,
+    tokenizer: "PreTrainedTokenizerBase",
+    dialogues: Sequence[Dialogue],
+    settings: Settings,
+    advance: Callable[[int], object] | None = None,
+) -> list[tuple[Encoded, Scores | None]]:
+    """Token ids and scores in the order of the dialogues.
+
+    No scores (None) for what is longer than `max_length`, and where the model returned a number
+    that is not finite. `advance` is called with 1 for each dialogue that went through the model.
+    """
+    encoded = [encode_dialogue(tokenizer, d, settings.template) for d in dialogues]
+    limit = settings.max_length or max((len(e.input_ids) for e in encoded), default=0)
+    fitting = [i for i, e in enumerate(encoded) if len(e.input_ids) <= limit]
+    found: list[Scores | None] = [None] * len(encoded)
+    chosen = [encoded[i] for i in fitting]
+    for index, scores in score(model, chosen, settings.top_k, settings.token_budget):
+        found[fitting[index]] = scores if scores.finite else None
+        if advance:
+            advance(1)
+    return list(zip(encoded, found, strict=True))
+
+
+def dump(
+    model: CausalLM,
+    tokenizer: "PreTrainedTokenizerBase",
+    dialogues: Sequence[Dialogue],
+    settings: Settings,
+    advance: Callable[[int], object] | None = None,
+) -> list[DialogueLogits]:
+    """Rows of the logit store; a dialogue without scores becomes an unusable row."""
+    k = min(settings.top_k, model.vocab_size)
+    rows = []
+    scored = score_dialogues(model, tokenizer, dialogues, settings, advance)
+    for dialogue, (encoded, scores) in zip(dialogues, scored, strict=True):
+        if scores is None:
+            rows.append(unusable(dialogue.dialogue_id, encoded.input_ids, encoded.spans, k))
+            continue
+        nats = float(scores.token_ce.sum(dtype=np.float64))
+        rows.append(
+            DialogueLogits(
+                dialogue_id=dialogue.dialogue_id,
+                input_ids=encoded.input_ids,
+                spans=encoded.spans,
+                top_ids=scores.top_ids,
+                top_logprobs=scores.top_logprobs.astype(np.float16),
+                token_ce=scores.token_ce.astype(np.float16),
+                ce=nats / len(scores.token_ce),
+                ce_byte=nats / response_bytes(dialogue),
+            )
+        )
+    return rows
+
+
+def check_vocabulary(model: CausalLM, tokenizer: "PreTrainedTokenizerBase") -> None:
+    """A tokenizer with ids that the model does not have is a `UserError`.
+
+    The other way round is usual: models are padded to round vocabulary sizes.
+    """
+    highest = max(tokenizer.get_vocab().values())
+    if highest >= model.vocab_size:
+        raise UserError(
+            f"{tokenizer.name_or_path}: the tokenizer has id {highest}, the model only "
+            f"{model.vocab_size} entries; they do not belong together"
+        )
+
+
+def measure_nll(
+    model: CausalLM,
+    tokenizer: "PreTrainedTokenizerBase",
+    dialogues: Sequence[Dialogue],
+    settings: Settings,
+) -> dict[str, Any]:
+    """Nats a response token (`nll`) and byte (`nll_byte`) over all dialogues that can be scored.
+
+    `per_dialogue` has a row [id, category, nats, tokens, bytes] for each of them, `unusable` the
+    identifiers of the others. No dialogue at all gives None.
+    """
+    rows: list[list[Any]] = []
+    lost = []
+    for dialogue, (_, scores) in zip(
+        dialogues, score_dialogues(model, tokenizer, dialogues, settings), strict=True
+    ):
+        if scores is None:
+            lost.append(dialogue.dialogue_id)
+            continue
+        nats = float(scores.token_ce.sum(dtype=np.float64))
+        counts = [len(scores.token_ce), response_bytes(dialogue)]
+        rows.append([dialogue.dialogue_id, dialogue.category, nats, *counts])
+    nats = sum(row[2] for row in rows)
+    return {
+        "nll": nats / sum(row[3] for row in rows) if rows else None,
+        "nll_byte": nats / sum(row[4] for row in rows) if rows else None,
+        "per_dialogue": rows,
+        "unusable": lost,
+    }

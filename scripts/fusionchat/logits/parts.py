@@ -1,0 +1,78 @@
+"""Parts of an unfinished logit store: what a killed job has done is not done again."""
+
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from fusionchat.errors import UserError
+from fusionchat.files import remove_partials
+from fusionchat.logits.store import DialogueLogits, LogitWriter, read_logits, read_provenance
+
+
+class Parts:
+    """The parts of the store `output`, in a hidden folder beside it until `finish`.
+
+    Each part is a store of its own, whole or not there, with the provenance of the final one; what
+    an earlier run with other arguments, model or dialogues left is thrown away.
+    """
+
+    def __init__(self, output: str | os.PathLike[str], provenance: dict[str, Any]):
+        self._output = Path(output)
+        self._provenance = provenance
+        self._folder = self._output.with_name(f".{self._output.name}.parts")
+
+    def missing(self, count: int) -> list[int]:
+        """Which of the parts 0 to count - 1 are still to be made; cleans up after killed runs."""
+        remove_partials(self._output)
+        return [index for index in range(count) if not self._has(index)]
+
+    def _path(self, index: int) -> Path:
+        return self._folder / f"{index:06d}.parquet"
+
+    def _has(self, index: int) -> bool:
+        """Whether a part is there and belongs to this store; a foreign one is removed."""
+        path = self._path(index)
+        if not path.exists():
+            return False
+        try:
+            if read_provenance(path) == self._provenance:
+                return True
+            logging.warning("%s is of another run and is made anew", path)
+        except UserError as error:
+            logging.warning("%s; it is made anew", error)
+        path.unlink()
+        return False
+
+    def write(self, index: int, rows: list[DialogueLogits]) -> None:
+        """Store one part."""
+        with LogitWriter(self._path(index), self._provenance) as writer:
+            for row in rows:
+                writer.write(row)
+
+    def finish(self, count: int) -> None:
+        """Join `count` parts into the output and remove them."""
+        with LogitWriter(self._output, self._provenance) as writer:
+            for index in range(count):
+                for row in read_logits(self._path(index)):
+                    writer.write(row)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def report(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Counts of a finished store, and the dialogues that were not scored, by reason."""
+    limit = read_provenance(path)["max_length"]
+    facts: dict[str, Any] = {"dialogues": 0, "tokens": 0, "response_tokens": 0}
+    reasons: dict[str, list[str]] = {"too_long": [], "not_finite": []}
+    for row in read_logits(path):
+        facts["dialogues"] += 1
+        facts["tokens"] += len(row.input_ids)
+        facts["response_tokens"] += len(row.token_ce)
+        if not row.usable:
+            too_long = limit is not None and len(row.input_ids) > limit
+            reasons["too_long" if too_long else "not_finite"].append(row.dialogue_id)
+    for reason, names in reasons.items():
+        if names:
+            logging.warning("%s: %d dialogues not scored: %s", path, len(names), reason)
+    return {**facts, **reasons}

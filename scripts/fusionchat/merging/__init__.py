@@ -1,0 +1,1 @@
+"""Merging in weight space: VaRM, Linear, SCE, and mergekit's methods."""

@@ -1,0 +1,144 @@
+"""Whether a target fits the pivot: tensors, shapes, tied embeddings, architecture, tokenizer."""
+
+import hashlib
+import json
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fusionchat.errors import UserError
+from fusionchat.files import read_json
+from fusionchat.merging.checkpoints import FLOATS, HEAD, Checkpoint, TensorInfo, TensorReader
+
+_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
+_ARCHITECTURE = (
+    "model_type",
+    "tie_word_embeddings",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "hidden_act",
+    "num_experts_per_tok",
+)
+
+
+def match_tensors(pivot: Checkpoint, target: Checkpoint) -> dict[str, str]:
+    """The target's tensor for each tensor of the pivot.
+
+    Names must be the same but for a tied output layer, which some programs save and others leave
+    out. Raises `UserError` for everything that makes a merge meaningless.
+    """
+    _check_architecture(pivot, target)
+    matched = {name: name for name in pivot.tensors}
+    missing = [name for name in pivot.tensors if name not in target.tensors]
+    extra = [name for name in target.tensors if name not in pivot.tensors]
+    embedding = input_embedding(target)
+    if target.tied and embedding is not None:
+        if missing == [HEAD]:
+            matched[HEAD] = embedding
+            missing = []
+        if extra == [HEAD] and _same_bytes(target, HEAD, embedding):
+            extra = []
+    for names, verb in ((missing, "lacks"), (extra, "has besides the pivot's tensors")):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise UserError(
+                f"{target.folder} {verb} {names[0]}{more}; a target must be fine-tuned from "
+                f"the pivot {pivot.folder} and saved whole"
+            )
+    for name, other in matched.items():
+        _check_tensor(pivot, target, pivot.tensors[name], target.tensors[other])
+    return matched
+
+
+def input_embedding(checkpoint: Checkpoint) -> str | None:
+    """The name of the input embedding, if it has one of the usual names."""
+    found = [name for name in checkpoint.tensors if name.endswith(_EMBEDDINGS)]
+    return found[0] if len(found) == 1 else None
+
+
+def _same_bytes(checkpoint: Checkpoint, first: str, second: str) -> bool:
+    with closing(TensorReader()) as reader:
+        mine, other = (reader.map(checkpoint.tensors[name]) for name in (first, second))
+        return np.array_equal(mine, other)
+
+
+def _check_tensor(
+    pivot: Checkpoint, target: Checkpoint, mine: TensorInfo, other: TensorInfo
+) -> None:
+    if mine.shape != other.shape:
+        rows = "embed" in mine.name or mine.name == HEAD
+        hint = (
+            "the target has other added tokens: resize its embeddings to the pivot's vocabulary"
+            if rows and mine.shape[1:] == other.shape[1:]
+            else "it is not fine-tuned from this pivot"
+        )
+        raise UserError(
+            f"{target.folder}: {mine.name} has shape {list(other.shape)} where the pivot "
+            f"{pivot.folder} has {list(mine.shape)}; {hint}"
+        )
+    if (mine.dtype in FLOATS) != (other.dtype in FLOATS):
+        raise UserError(
+            f"{target.folder}: {mine.name} is {other.dtype} where the pivot has {mine.dtype}; "
+            "quantised checkpoints cannot be merged: save both in float32, bfloat16 or float16"
+        )
+
+
+def _rope_theta(config: dict[str, Any]) -> Any:
+    rope = config.get("rope_parameters") or {}
+    return config.get("rope_theta", rope.get("rope_theta"))
+
+
+def _check_architecture(pivot: Checkpoint, target: Checkpoint) -> None:
+    def facts(checkpoint: Checkpoint) -> dict[str, Any]:
+        found = {key: checkpoint.config.get(key) for key in _ARCHITECTURE}
+        return {**found, "rope_theta": _rope_theta(checkpoint.config)}
+
+    mine, other = facts(pivot), facts(target)
+    for key, value in mine.items():
+        if None not in (value, other[key]) and value != other[key]:
+            raise UserError(
+                f"{target.folder}/config.json: {key} is {other[key]!r} where the pivot "
+                f"{pivot.folder} has {value!r}; only models of one architecture can be merged"
+            )
+
+
+def check_tokenizers(pivot: Checkpoint, target: Checkpoint) -> None:
+    """Raise `UserError` where both folders hold a tokenizer and the ids mean different tokens."""
+    mine, other = _tokenizer_file(pivot.folder), _tokenizer_file(target.folder)
+    if mine is None or other is None or mine.name != other.name or _sha(mine) == _sha(other):
+        return
+    if mine.name == "tokenizer.json":
+        first, second = _vocabulary(mine), _vocabulary(other)
+        if first == second:
+            return
+        differing = sorted(first.items() ^ second.items(), key=lambda item: (item[1], item[0]))
+        detail = ", ".join(f"{token!r} = {number}" for token, number in differing[:3])
+    else:
+        detail = "the files differ"
+    raise UserError(
+        f"{other}: not the pivot's tokenizer ({detail}); token ids would change their meaning. "
+        "Use the checkpoint with the pivot's tokenizer, or --allow-other-tokenizer if only "
+        "unused entries differ"
+    )
+
+
+def _tokenizer_file(folder: Path) -> Path | None:
+    names = ("tokenizer.json", "tokenizer.model", "vocab.json")
+    return next((folder / name for name in names if (folder / name).exists()), None)
+
+
+def _sha(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _vocabulary(path: Path) -> dict[str, int]:
+    tokenizer = read_json(path)
+    vocabulary = tokenizer["model"]["vocab"]
+    if isinstance(vocabulary, list):  # Unigram: a list of [piece, score]
+        vocabulary = {piece: number for number, (piece, _) in enumerate(vocabulary)}
+    added = {entry["content"]: entry["id"] for entry in tokenizer.get("added_tokens") or []}
+    merges = json.dumps(tokenizer["model"].get("merges"))
+    return {**vocabulary, **added, f"merges {hashlib.sha256(merges.encode()).hexdigest()}": -1}

@@ -1,0 +1,125 @@
+"""Writes a checkpoint tensor by tensor in a layout that is fixed before the first byte."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from fusionchat.files import MANIFEST, read_json
+from fusionchat.merging.checkpoints import FLOATS, INDEX, SINGLE, Checkpoint, TensorInfo
+
+DTYPE_NAMES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
+_SIDE_FILES = (".json", ".jinja", ".model", ".txt", ".tiktoken", ".py")
+_NOT_SIDE_FILES = (MANIFEST, INDEX, "trainer_state.json")
+
+
+class CheckpointWriter:
+    """Safetensors files in a folder: the headers first, then tensors in any order.
+
+    Tensors go into files of at most `shard_bytes` in the given order. Threads may share a writer.
+    """
+
+    def __init__(self, folder: Path, dtypes: Mapping[str, TensorInfo], shard_bytes: int) -> None:
+        self._folder = folder
+        self._places: dict[str, tuple[int, int]] = {}
+        self._files: list[int] = []
+        shards = _shards(dtypes, shard_bytes)
+        names = _file_names(len(shards))
+        for file_name, tensors in zip(names, shards, strict=True):
+            self._start_file(file_name, tensors, dtypes)
+        if len(shards) > 1:
+            weight_map = {t: n for n, tensors in zip(names, shards, strict=True) for t in tensors}
+            total = sum(info.nbytes for info in dtypes.values())
+            index = {
+                "metadata": {"total_size": total},
+                "weight_map": dict(sorted(weight_map.items())),
+            }
+            (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+    def _start_file(
+        self, file_name: str, tensors: list[str], infos: Mapping[str, TensorInfo]
+    ) -> None:
+        header, position = {"__metadata__": {"format": "pt"}}, 0
+        for name in tensors:
+            end = position + infos[name].nbytes
+            header[name] = {
+                "dtype": infos[name].dtype,
+                "shape": list(infos[name].shape),
+                "data_offsets": [position, end],
+            }
+            position = end
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        descriptor = os.open(self._folder / file_name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        self._files.append(descriptor)
+        # Reserving the space makes writing cheaper, and a full disk shows before the work.
+        os.posix_fallocate(descriptor, 0, 8 + len(text) + position)
+        _write(descriptor, len(text).to_bytes(8, "little") + text, 0)
+        for name in tensors:
+            self._places[name] = descriptor, 8 + len(text) + header[name]["data_offsets"][0]
+
+    def write(self, name: str, start: int, data: bytes | memoryview) -> None:
+        """Write bytes of a tensor from its byte `start` on."""
+        descriptor, offset = self._places[name]
+        _write(descriptor, data, offset + start)
+
+    def close(self, sync: bool = True) -> None:
+        """Close the files, on the disk if `sync`."""
+        for descriptor in self._files:
+            if sync:
+                os.fsync(descriptor)
+            os.close(descriptor)
+        self._files.clear()
+
+
+def _write(descriptor: int, data: bytes | memoryview, offset: int) -> None:
+    view = memoryview(data).cast("B")
+    while view:
+        done = os.pwrite(descriptor, view, offset)
+        view, offset = view[done:], offset + done
+
+
+def _shards(infos: Mapping[str, TensorInfo], shard_bytes: int) -> list[list[str]]:
+    shards: list[list[str]] = [[]]
+    size = 0
+    for name, info in infos.items():
+        if shards[-1] and size + info.nbytes > shard_bytes:
+            shards.append([])
+            size = 0
+        shards[-1].append(name)
+        size += info.nbytes
+    return shards
+
+
+def _file_names(count: int) -> list[str]:
+    if count == 1:
+        return [SINGLE]
+    return [f"model-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
+
+
+def output_layout(pivot: Checkpoint, dtype: str | None) -> dict[str, TensorInfo]:
+    """The pivot's tensors in the pivot's dtypes, or its float tensors in `dtype` (as "BF16")."""
+    return {
+        name: replace(info, dtype=dtype) if dtype and info.dtype in FLOATS else info
+        for name, info in pivot.tensors.items()
+    }
+
+
+def copy_side_files(pivot: Checkpoint, folder: Path, dtype: str | None) -> None:
+    """Copy everything but weights: config, generation config, tokenizer, chat template, code.
+
+    With `dtype` ("BF16") config.json names that type.
+    """
+    for path in sorted(pivot.folder.iterdir()):
+        if path.is_dir() and path.name == "additional_chat_templates":
+            shutil.copytree(path, folder / path.name)
+        elif path.suffix in _SIDE_FILES and path.name not in _NOT_SIDE_FILES:
+            shutil.copyfile(path, folder / path.name)
+    if dtype:
+        config = read_json(folder / "config.json")
+        key = "torch_dtype" if "torch_dtype" in config else "dtype"
+        config[key] = {short: name for name, short in DTYPE_NAMES.items()}[dtype]
+        text = json.dumps(config, indent=2, ensure_ascii=False)
+        (folder / "config.json").write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,133 @@
+"""Inner loops of merging, compiled once by numba: change, weighted sums, rounding.
+
+Values are float32, or the bits of bfloat16 as uint16, in memory, and float64 in registers:
+differences and products are then exact or nearly so, and only the last rounding counts.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload
+from numpy.typing import NDArray
+
+Values = NDArray[np.float32] | NDArray[np.uint16]
+_BF16_INFINITY = 0x7F80
+_compiled = njit(cache=True, nogil=True)
+# Sums may be reordered (vectorised); NaN and infinity must survive so that they can be reported.
+_reduction = njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+
+
+def exact(value: Any) -> float:
+    """A float32, or the bits of a bfloat16, as float64; compiled code only."""
+    raise NotImplementedError
+
+
+@overload(exact)
+def _exact(value):  # bare: numba compares this signature with the lambdas'
+    if isinstance(value, types.Integer):
+        # the upper half of a float32's bits
+        return lambda value: np.float64(
+            np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)
+        )
+    return lambda value: np.float64(value)
+
+
+@_compiled
+def widen_bf16(source: NDArray[np.uint16], result: NDArray[np.float32]) -> None:
+    """Bfloat16 bits [n] to float32 [n]."""
+    for i in range(source.size):
+        result[i] = np.float32(exact(source[i]))
+
+
+@_compiled
+def narrow_bf16(values: NDArray[np.float64], result: NDArray[np.uint16]) -> bool:
+    """Float64 [n] to bfloat16 bits [n], to nearest even in one rounding; whether all are finite.
+
+    Rounding at the 8th significant bit leaves nothing for float32 to round, except for subnormal
+    numbers, which the last step rounds.
+    """
+    largest = np.uint16(0)
+    for i in range(values.size):
+        bits = np.float64(values[i]).view(np.uint64)
+        odd = (bits >> np.uint64(45)) & np.uint64(1)
+        bits = np.uint64(bits + np.uint64((1 << 44) - 1) + odd)
+        rounded = np.uint64((bits >> np.uint64(45)) << np.uint64(45)).view(np.float64)
+        single = np.float32(rounded).view(np.uint32)
+        odd_single = (single >> np.uint32(16)) & np.uint32(1)
+        result[i] = np.uint32(single + np.uint32(0x7FFF) + odd_single) >> np.uint32(16)
+        largest = max(largest, np.uint16(result[i] & np.uint16(0x7FFF)))
+    return largest < _BF16_INFINITY
+
+
+@_reduction
+def squared_change(pivot: Values, target: Values) -> float:
+    """Sum of (target - pivot)^2 over [n]."""
+    total = 0.0
+    for i in range(pivot.size):
+        change = exact(target[i]) - exact(pivot[i])
+        total += change * change
+    return total
+
+
+@_reduction
+def absolute_change(pivot: Values, target: Values) -> float:
+    """Sum of |target - pivot| over [n]."""
+    total = 0.0
+    for i in range(pivot.size):
+        total += abs(exact(target[i]) - exact(pivot[i]))
+    return total
+
+
+@_reduction
+def changed_elements(pivot: Values, target: Values) -> int:
+    """Number of elements of [n] that differ."""
+    total = 0
+    for i in range(pivot.size):
+        total += exact(target[i]) != exact(pivot[i])
+    return total
+
+
+@_compiled
+def add_weighted(values: Values, weight: float, first: bool, result: NDArray[np.float64]) -> None:
+    """Add weight * values to `result` [n], or set `result` to it if it is the `first`."""
+    if first:
+        for i in range(result.size):
+            result[i] = weight * exact(values[i])
+    else:
+        for i in range(result.size):
+            result[i] += weight * exact(values[i])
+
+
+@_compiled
+def weighted_by_element(
+    pivot: NDArray[np.float32],
+    targets: NDArray[np.float32],
+    square: bool,
+    softmax: bool,
+    result: NDArray[np.float64],
+    weight_sums: NDArray[np.float64],
+) -> None:
+    """VaRM with every element as its own unit; unchanged elements keep the pivot's value.
+
+    The weight of target j is its change, squared or absolute, over the sum of all changes (or its
+    softmax). `weight_sums` [targets] grows by the weights, 1/targets where nothing changed.
+    """
+    count = targets.shape[0]
+    weights = np.empty(count)
+    for i in range(result.size):
+        largest = 0.0
+        for j in range(count):
+            change = abs(np.float64(targets[j, i]) - np.float64(pivot[i]))
+            weights[j] = change * change if square else change
+            largest = max(largest, weights[j])
+        total = 0.0
+        for j in range(count):
+            if softmax:
+                weights[j] = np.exp(weights[j] - largest)
+            total += weights[j]
+        value = 0.0
+        for j in range(count):
+            value += weights[j] * targets[j, i]
+            weight_sums[j] += weights[j] / total if total > 0 else 1 / count
+        result[i] = value / total if largest > 0 else pivot[i]

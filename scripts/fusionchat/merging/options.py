@@ -1,0 +1,93 @@
+"""The options that the merging programs share; importing this costs nothing."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from fusionchat.errors import UserError
+
+DTYPES = ("bfloat16", "float16", "float32")
+
+
+def add_input_options(parser: argparse.ArgumentParser) -> None:
+    """`--pivot`, `--target [NAME=]FOLDER` (repeatable) and the tokenizer check."""
+    parser.add_argument("--pivot", type=Path, required=True, help="folder of the pivot model")
+    parser.add_argument(
+        "--target",
+        action="append",
+        required=True,
+        metavar="[NAME=]FOLDER",
+        help="folder of a model fine-tuned from the pivot; repeat for each (default name: folder)",
+    )
+    parser.add_argument(
+        "--allow-other-tokenizer",
+        action="store_true",
+        help="merge although a target's tokenizer differs from the pivot's",
+    )
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """`--output`, `--dtype`, `--shard-size` and `--allow-equal`."""
+    parser.add_argument("--output", type=Path, required=True, help="folder of the merged model")
+    parser.add_argument(
+        "--dtype", choices=DTYPES, help="type of the merged model (default: pivot's)"
+    )
+    parser.add_argument(
+        "--shard-size", type=float, default=5.0, help="largest safetensors file in GB"
+    )
+    parser.add_argument(
+        "--allow-equal",
+        action="store_true",
+        help="accept a merged model that equals one of its inputs",
+    )
+
+
+def share(text: str) -> float:
+    """An argparse type: a number above 0 and up to 1."""
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not in (0, 1]")
+    return value
+
+
+def named(pairs: Sequence[str], option: str) -> dict[str, str]:
+    """NAME=VALUE texts as a dictionary; a text without a name is named by its last path part."""
+    result: dict[str, str] = {}
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not separator or "/" in name:
+            name, value = Path(pair).name, pair
+        if name in result:
+            raise UserError(f"{option} {pair}: {name} is there twice; write {option} NAME={value}")
+        result[name] = value
+    return result
+
+
+def add_weight_option(parser: argparse.ArgumentParser) -> None:
+    """`--weight NAME=NUMBER` (repeatable)."""
+    parser.add_argument(
+        "--weight",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="weight of a target; without any, all targets have the weight 1",
+    )
+
+
+def target_weights(options: Sequence[str], targets: Sequence[str]) -> dict[str, float]:
+    """`--weight NAME=NUMBER` for all targets, or 1 for each where the option is not used."""
+    if not options:
+        return dict.fromkeys(targets, 1.0)
+    given = named(options, "--weight")
+    if set(given) != set(targets):
+        raise UserError(
+            f"--weight names {', '.join(sorted(given))}; give one for each target: "
+            f"{', '.join(targets)}"
+        )
+    try:
+        weights = {name: float(given[name]) for name in targets}
+    except ValueError as error:
+        raise UserError(f"--weight: {error}") from error
+    if sum(weights.values()) == 0:
+        raise UserError("the --weight numbers sum to zero; only their ratio counts, give others")
+    return weights

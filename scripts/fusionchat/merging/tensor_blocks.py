@@ -1,0 +1,155 @@
+"""The same tensor of several checkpoints, block by block in float32, and the way back to bytes."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from fusionchat.merging import kernels
+from fusionchat.merging.checkpoints import ITEM_BYTES, TensorInfo, TensorReader
+
+BLOCK = 1 << 17  # elements; a block's buffers stay in the cache, its Python calls cost little
+Block = NDArray[np.float32]
+Values = NDArray[np.float64]
+_NUMPY = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
+
+
+class TensorStack:
+    """One tensor of several inputs as float32 blocks [inputs, n], with the digest of each input.
+
+    The tensors are mapped, so that a second round of `blocks` finds them in memory. `raw_block`
+    holds the current block of each input as it lies in the files. Buffers are reused from tensor to
+    tensor: fresh memory costs more than the arithmetic.
+    """
+
+    def __init__(self, reader: TensorReader, inputs: int) -> None:
+        self._reader = reader
+        self._tensors: list[NDArray[np.uint8]] = []
+        self._blocks = np.empty((inputs, BLOCK), np.float32)
+        self._values = np.empty(BLOCK)
+        self.raw_block: list[NDArray[np.uint8]] = []
+        self._infos: Sequence[TensorInfo] = ()
+        self._digests: list[xxhash.xxh3_128] = []
+        self._hashed = False
+
+    def open(self, infos: Sequence[TensorInfo]) -> "TensorStack":
+        """Turn to the next tensor: one entry per input, equal shapes."""
+        self._infos = infos
+        self._tensors = [self._reader.map(info) for info in infos]
+        self._digests = [xxhash.xxh3_128() for _ in infos]
+        self._hashed = False
+        return self
+
+    @property
+    def inputs(self) -> int:
+        """Number of checkpoints."""
+        return len(self._infos)
+
+    @property
+    def elements(self) -> int:
+        """Elements of the tensor."""
+        return self._infos[0].elements
+
+    def raw_blocks(self) -> Iterator[list[kernels.Values]]:
+        """Blocks [n] of each input as the kernels take them: float32, or bfloat16 as uint16.
+
+        The first round takes the digests of all inputs.
+        """
+        for start in range(0, self.elements, BLOCK):
+            stop = min(start + BLOCK, self.elements)
+            self.raw_block = [
+                tensor[start * ITEM_BYTES[info.dtype] : stop * ITEM_BYTES[info.dtype]]
+                for tensor, info in zip(self._tensors, self._infos, strict=True)
+            ]
+            if not self._hashed:
+                for digest, raw in zip(self._digests, self.raw_block, strict=True):
+                    digest.update(raw)
+            yield [
+                kernel_values(raw, info.dtype)
+                for raw, info in zip(self.raw_block, self._infos, strict=True)
+            ]
+        self._hashed = True
+
+    def blocks(self) -> Iterator[Block]:
+        """Float32 blocks [inputs, n]; a block is valid until the next one."""
+        for values in self.raw_blocks():
+            block = self._blocks[:, : values[0].size]
+            for row, own in zip(block, values, strict=True):
+                widen(own, row)
+            yield block
+
+    def result(self, size: int) -> Values:
+        """A reused float64 buffer [size] for the merged block."""
+        return self._values[:size]
+
+    def weighted_sum(self, targets: Sequence[kernels.Values], weights: Values) -> Values:
+        """sum_j weights[j] targets[j] of raw blocks, in the reused buffer."""
+        result = self.result(targets[0].size)
+        for number, (target, weight) in enumerate(zip(targets, weights, strict=True)):
+            kernels.add_weighted(target, weight, number == 0, result)
+        return result
+
+    def placed_blocks(self) -> Iterator[tuple[int, Block]]:
+        """Blocks with the position of their first element."""
+        position = 0
+        for block in self.blocks():
+            yield position, block
+            position += block.shape[1]
+
+    def digests(self) -> list[str]:
+        """The xxh3-128 of each input's raw tensor, once all blocks have been read."""
+        return [digest.hexdigest() for digest in self._digests]
+
+
+def kernel_values(raw: NDArray[np.uint8], dtype: str) -> kernels.Values:
+    """Raw little-endian bytes of a float tensor as float32, or bfloat16 bits as uint16."""
+    values = raw.view(_NUMPY[dtype])
+    if dtype == "F16":
+        return values.astype(np.float32)
+    # some programs do not pad the header of their files
+    return values if values.flags.aligned else values.copy()
+
+
+def widen(values: kernels.Values, result: Block) -> None:
+    """Values as the kernels take them to float32, exactly."""
+    if values.dtype == np.uint16:
+        kernels.widen_bf16(values, result)
+    else:
+        result[:] = values
+
+
+class Narrower:
+    """Rounds float64 blocks to a float dtype, once, to nearest even; returns a reused buffer."""
+
+    def __init__(self) -> None:
+        self._buffer = np.empty(BLOCK, np.float32)
+
+    def __call__(self, values: Values, dtype: str) -> tuple[NDArray[np.uint8], bool]:
+        """Bytes of `values` [n] in `dtype`, and whether all are finite there."""
+        result = self._buffer.view(_NUMPY[dtype])[: values.size]
+        if dtype == "BF16":
+            finite = kernels.narrow_bf16(values, result)
+        else:
+            with np.errstate(over="ignore"):
+                result[:] = values
+            finite = bool(np.isfinite(result).all())
+        return result.view(np.uint8), finite
+
+
+class ContentDigest:
+    """Identity of a checkpoint's float tensors, whatever files they are spread over: xxh3-128."""
+
+    def __init__(self) -> None:
+        self._tensors: dict[str, tuple[TensorInfo, str]] = {}
+
+    def add(self, info: TensorInfo, digest: str) -> None:
+        """Take in the digest of a tensor's raw bytes."""
+        self._tensors[info.name] = (info, digest)
+
+    def hexdigest(self) -> str:
+        """Digest of all tensors' names, dtypes, shapes and contents, in the order of names."""
+        result = xxhash.xxh3_128()
+        for name, (info, digest) in sorted(self._tensors.items()):
+            result.update(f"{name}\t{info.dtype}\t{list(info.shape)}\t{digest}\n".encode())
+        return result.hexdigest()

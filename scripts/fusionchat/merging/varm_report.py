@@ -1,0 +1,43 @@
+"""What a VaRM merge would do, without doing it: sizes, peak memory and weights."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusionchat.merging.checkpoints import FLOATS
+from fusionchat.merging.inputs import Inputs
+from fusionchat.merging.varm import unit_of
+
+_INTERPRETER_BYTES = 200e6  # Python, numpy, numba and the buffers of a block, as measured
+
+
+def peak_memory(inputs: Inputs, threads: int) -> float:
+    """Bytes that a merge needs at most: each thread maps one tensor of every input."""
+    largest = max(
+        sum(inputs.tensor(source, name).nbytes for source in inputs.sources(True))
+        for name in inputs.pivot.tensors
+    )
+    return _INTERPRETER_BYTES + threads * largest
+
+
+def report(
+    inputs: Inputs,
+    known: Mapping[str, NDArray[np.float64]],
+    granularity: str,
+    threads: int,
+) -> str:
+    """Sizes in GB, the peak memory to expect, and the weights of each unit as a table."""
+    lines = [
+        f"{name}: {source.nbytes / 1e9:.3f} GB in {source.folder}"
+        for name, source in inputs.sources(True).items()
+    ]
+    lines.append(f"output: {inputs.pivot.nbytes / 1e9:.3f} GB (in the pivot's type)")
+    lines.append(f"peak memory: {peak_memory(inputs, threads) / 1e9:.2f} GB")
+    lines.append("\t".join(["unit", *inputs.targets]))
+    units = {}
+    for name, info in inputs.pivot.tensors.items():
+        if info.dtype in FLOATS:
+            units[unit_of(name, granularity)] = known[name]
+    lines += ["\t".join([unit, *(f"{w:.6f}" for w in own)]) for unit, own in units.items()]
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Source models: locked downloads, safe formats, loading."""

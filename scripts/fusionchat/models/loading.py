@@ -1,0 +1,191 @@
+"""Loading a causal language model and its tokenizer from a folder, and running it in two halves."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from fusionchat.errors import UserError
+from fusionchat.files import MANIFEST, checksums, read_json
+from fusionchat.models.remote_code import runs_code
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class CausalLM:
+    """A causal language model whose backbone and head run apart.
+
+    The head is the model's own `forward` on top of a stand-in that hands it chosen hidden states,
+    so soft-capping, scaling and whatever else an architecture does to its logits happens as it
+    should. It computes in float32 also where the backbone does not: bfloat16 logits of 16 or more
+    are rounded to multiples of 0.125.
+    """
+
+    def __init__(self, model: "PreTrainedModel"):
+        self._model = model.eval().requires_grad_(False)
+        self.backbone = model.base_model
+        self._head = model.get_output_embeddings()
+        if self._head is None or self.backbone is model:
+            raise UserError(f"{model.name_or_path}: no backbone with a language modelling head")
+        _to_float32(self._head)
+        self._stand_in = _StandIn()
+        setattr(model, model.base_model_prefix, self._stand_in)
+
+    @property
+    def vocab_size(self) -> int:
+        """Entries of a distribution; may exceed the tokenizer's where a model is padded."""
+        return int(self._model.config.get_text_config().vocab_size)
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens that the positional encoding was made for, if the config says."""
+        return getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+
+    @property
+    def device(self) -> torch.device:
+        """Where input ids go."""
+        return self.backbone.get_input_embeddings().weight.device
+
+    def hidden(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Final hidden states [B, L, H] of token ids [B, L], padded on the right.
+
+        No attention mask: with causal attention no token sees what stands to its right, and
+        without a mask the fastest attention kernels apply.
+        """
+        self._stand_in.output = self.backbone(input_ids=input_ids.to(self.device), use_cache=False)
+        return self._stand_in.output.last_hidden_state
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits float32 [n, V] of hidden states [n, H]."""
+        weight = getattr(self._head, "weight", None)
+        chosen = hidden if weight is None else hidden.to(weight.dtype)
+        self._stand_in.output.last_hidden_state = chosen[None]
+        with _tensor_float32(hidden.dtype == torch.bfloat16):
+            return self._model(inputs_embeds=chosen[None], use_cache=False).logits[0].float()
+
+
+@contextmanager
+def _tensor_float32(enabled: bool) -> Iterator[None]:
+    """Let a GPU multiply float32 matrices in TF32: exact for numbers that come from bfloat16.
+
+    Only for the head: rotary embeddings multiply positions, which TF32 would round.
+    """
+    settings = torch.backends.cuda.matmul
+    before = settings.fp32_precision
+    settings.fp32_precision = "tf32" if enabled else before
+    try:
+        yield
+    finally:
+        settings.fp32_precision = before
+
+
+class _StandIn(nn.Module):
+    """Takes the backbone's place: returns what the backbone returned, with other hidden states."""
+
+    output: Any = None
+
+    def forward(self, *_args: Any, **_kwargs: Any) -> Any:
+        return self.output
+
+
+def _to_float32(head: nn.Module) -> None:
+    """Give the head float32 parameters of its own, so that a tied embedding keeps its dtype."""
+    for name, value in list(head.named_parameters(recurse=False)):
+        if value.dtype != torch.float32 and not value.is_meta:
+            setattr(head, name, nn.Parameter(value.detach().float(), requires_grad=False))
+
+
+def load_tokenizer(folder: str | os.PathLike[str]) -> "PreTrainedTokenizerBase":
+    """The fast tokenizer of a model folder; runs code from it only if the config allowed that."""
+    from transformers import AutoTokenizer
+
+    if not Path(folder).is_dir():
+        raise UserError(f"{folder} is not a folder with a tokenizer")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=runs_code(folder), local_files_only=True
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder} holds no tokenizer that can be loaded: {error}") from error
+    if not tokenizer.is_fast:
+        raise UserError(f"{folder}: only fast tokenizers (tokenizer.json) give token offsets")
+    return tokenizer
+
+
+def load_causal_lm(
+    folder: str | os.PathLike[str], dtype: str, device: str = "cpu", devices: int = 1
+) -> CausalLM:
+    """A model from safetensors; code from its folder is run only if the config allowed that.
+
+    `devices` > 1 divides it: by tensor parallelism under torchrun with as many processes, else by
+    layers over the GPUs that are visible.
+    """
+    from transformers import AutoModelForCausalLM
+
+    folder = Path(folder)
+    if not any(folder.glob("*.safetensors")):
+        raise UserError(f"{folder} has no safetensors; make them with convert_checkpoint.py")
+    placement = _placement(device, devices)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=DTYPES[dtype],
+            use_safetensors=True,
+            trust_remote_code=runs_code(folder),
+            local_files_only=True,
+            **placement,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        hint = (
+            "; without torchrun its layers are spread" if "distributed_config" in placement else ""
+        )
+        raise UserError(f"{folder} cannot be loaded as a causal LM{hint}: {error}") from error
+    return CausalLM(model if placement else model.to(device))
+
+
+def _placement(device: str, devices: int) -> dict[str, Any]:
+    """The arguments of `from_pretrained` that put a model on its devices."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if device == "cuda" and torch.cuda.device_count() < devices:
+        raise UserError(f"{devices} GPUs were promised, {torch.cuda.device_count()} are visible")
+    if world > 1:
+        if world != devices:
+            raise UserError(f"{world} processes were started for --devices {devices}")
+        from transformers.distributed import DistributedConfig
+
+        return {"distributed_config": DistributedConfig(tp_size=devices)}
+    if devices > 1 and device == "cpu":
+        raise UserError("several CPU processes need torchrun")
+    return {"device_map": "auto"} if devices > 1 else {}
+
+
+def fingerprint(folder: str | os.PathLike[str]) -> str:
+    """A checksum of a model folder: of its manifest's list of files where it has one."""
+    folder = Path(folder)
+    manifest = folder / MANIFEST
+    files = read_json(manifest).get("files") if manifest.exists() else None
+    listing = json.dumps(files or checksums(folder), sort_keys=True)
+    return hashlib.sha256(listing.encode()).hexdigest()
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes (torchrun's rank 0, or the only one)."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def from_first_process(value: Any) -> Any:
+    """The value that torchrun's rank 0 has, in all of its processes."""
+    if not torch.distributed.is_initialized():
+        return value
+    box = [value]
+    torch.distributed.broadcast_object_list(box, src=0)
+    return box[0]

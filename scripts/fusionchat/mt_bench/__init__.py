@@ -1,0 +1,1 @@
+"""MT-Bench: questions, answers, judges and scores, in FastChat's record formats."""

@@ -1,0 +1,147 @@
+"""Answer records in FastChat's format, and the journal from which a killed run goes on."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fusionchat.errors import UserError
+from fusionchat.files import read_jsonl, write_jsonl
+from fusionchat.mt_bench.questions import Question
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One answered turn: text, hash of the rendered prompt, tokens generated, why it ended."""
+
+    text: str
+    prompt_sha256: str
+    tokens: int
+    finish: str
+
+
+def text_sha256(text: str) -> str:
+    """Checksum of a text, as 64 hexadecimal digits."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def answer_record(
+    model_id: str, question: Question, choices: Sequence[Sequence[Turn]], tstamp: float = 0.0
+) -> dict[str, Any]:
+    """FastChat's answer record with prompt hashes, lengths and endings beside the turns.
+
+    `answer_id` is a hash of what was answered and `tstamp` is 0 for local models, so that equal
+    work gives equal bytes.
+    """
+    listed = [
+        {
+            "index": index,
+            "turns": [turn.text for turn in turns],
+            "prompt_sha256": [turn.prompt_sha256 for turn in turns],
+            "tokens": [turn.tokens for turn in turns],
+            "finish": [turn.finish for turn in turns],
+        }
+        for index, turns in enumerate(choices)
+    ]
+    content = json.dumps([model_id, question.question_id, listed], sort_keys=True)
+    return {
+        "question_id": question.question_id,
+        "answer_id": text_sha256(content)[:22],
+        "model_id": model_id,
+        "choices": listed,
+        "tstamp": tstamp,
+    }
+
+
+def clean_answer(text: str, stop_strings: Iterable[str], special_tokens: Iterable[str]) -> str:
+    """Cut at the first stop string and remove special tokens, as FastChat does, and strip."""
+    found = [at for at in (text.find(stop) for stop in stop_strings) if at > 0]
+    text = text[: min(found)] if found else text
+    for token in special_tokens:
+        text = text.replace(token, "")
+    return text.strip()
+
+
+def special_token_texts(tokenizer: Any) -> list[str]:
+    """The spellings of a tokenizer's special tokens."""
+    texts: list[str] = []
+    for value in tokenizer.special_tokens_map.values():
+        texts.extend(str(v) for v in (value if isinstance(value, list) else [value]))
+    return texts
+
+
+def read_answers(path: str | Path, questions: Sequence[Question]) -> dict[int, dict[str, Any]]:
+    """Answer records by question; every question must be answered in all its turns."""
+    records = read_jsonl(path)
+    if any(not {"question_id", "model_id", "choices"} <= record.keys() for record in records):
+        raise UserError(f"{path}: not answer records of FastChat (question_id, model_id, choices)")
+    answers = {record["question_id"]: record for record in records}
+    for question in questions:
+        record = answers.get(question.question_id)
+        if record is None:
+            raise UserError(f"{path}: question {question.question_id} has no answer")
+        for choice in record["choices"]:
+            if len(choice["turns"]) < len(question.turns):
+                raise UserError(f"{path}: question {question.question_id} lacks a turn")
+    return answers
+
+
+def length_statistics(records: Iterable[dict[str, Any]]) -> str:
+    """One line on answer lengths: mean and largest number of tokens, and how many were cut off."""
+    choices = [choice for record in records for choice in record["choices"]]
+    tokens = [n for choice in choices for n in choice.get("tokens", ())]
+    ends = [end for choice in choices for end in choice.get("finish", ())]
+    if not tokens:
+        return f"{len(choices)} answers of unknown length"
+    cut = sum(end in ("length", "context") for end in ends)
+    return (
+        f"{len(tokens)} turns, {sum(tokens) / len(tokens):.1f} tokens a turn on average, "
+        f"{max(tokens)} at most, {cut} cut off at the limit"
+    )
+
+
+class Journal:
+    """Finished answers of a run, appended durably beside the output until that is complete.
+
+    A journal with another `header` belongs to another run (model, questions or options have
+    changed) and is started afresh.
+    """
+
+    def __init__(self, output: Path, header: dict[str, Any]) -> None:
+        self.path = output.with_name(f".{output.name}.journal")
+        self.records: dict[int, dict[str, Any]] = {}
+        output.parent.mkdir(parents=True, exist_ok=True)
+        lines = _whole_lines(self.path)
+        fresh = not lines or lines[0] != header
+        if not fresh:
+            self.records = {record["question_id"]: record for record in lines[1:]}
+        write_jsonl(self.path, [header, *self.records.values()])
+        self._stream = self.path.open("a", encoding="utf-8")
+
+    def append(self, records: Iterable[dict[str, Any]]) -> None:
+        """Write records and wait until they are on the disk."""
+        for record in records:
+            self._stream.write(json.dumps(record) + "\n")
+            self.records[record["question_id"]] = record
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+
+    def remove(self) -> None:
+        """Forget the journal, once the output is complete."""
+        self._stream.close()
+        self.path.unlink(missing_ok=True)
+
+
+def _whole_lines(path: Path) -> list[dict[str, Any]]:
+    """The JSON lines of a file up to the first torn one."""
+    lines = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").split("\n"):
+            try:
+                lines.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+    return lines

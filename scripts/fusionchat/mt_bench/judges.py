@@ -1,0 +1,120 @@
+"""The judges' common interface: what is judged, the verdict, and FastChat's judgment record."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from fusionchat.errors import UserError
+from fusionchat.mt_bench.questions import Question
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One judgment to make: a model's answer to one turn (counted from 1) of a question."""
+
+    question: Question
+    model: str
+    answer_id: str
+    choice: int
+    answers: tuple[str, ...]
+    turn: int
+    repeat: int = 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a judge says: rating (-1 is none), its text, the prompt it saw, when it answered."""
+
+    rating: float
+    judgment: str
+    user_prompt: str
+    tstamp: float = 0.0
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class Judge(Protocol):
+    """Anything that rates answers from 1 to 10."""
+
+    name: str
+
+    def prompt_name(self, task: Task) -> str:
+        """Name of the prompt or procedure that is used for this task."""
+
+    def judge_all(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Verdict]]:
+        """Yield a verdict for every task, in any order."""
+
+    def status(self) -> str:
+        """What the progress bar shows beside the count, e.g. the cost so far."""
+
+
+@dataclass
+class RuleJudge:
+    """A program that checks an answer against the rule of its question's turn."""
+
+    name: str = "rule"
+
+    def prompt_name(self, task: Task) -> str:
+        """Always the same procedure."""
+        return "rule-v1"
+
+    def status(self) -> str:
+        """Nothing: rules cost nothing."""
+        return ""
+
+    def judge_all(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Verdict]]:
+        """Yield a verdict for every task, in order."""
+        from fusionchat.world.rules import rate
+
+        for task in tasks:
+            if not task.question.rules:
+                raise UserError(
+                    f"question {task.question.question_id} has no rules; use another judge"
+                )
+            rule, answer = task.question.rules[task.turn - 1], task.answers[task.turn - 1]
+            rating, explanation = rate(rule, answer)
+            asked, check = task.question.turns[task.turn - 1], json.dumps(rule, sort_keys=True)
+            prompt = f"[Question]\n{asked}\n\n[Rule]\n{check}\n\n[Answer]\n{answer}"
+            yield task, Verdict(rating, f"{explanation} Rating: [[{rating}]]", prompt)
+
+
+def make_tasks(
+    questions: Sequence[Question], answers: dict[int, dict[str, Any]], repeats: int = 1
+) -> list[Task]:
+    """Every turn of every choice of every question, `repeats` times, in question order."""
+    tasks = []
+    for question in questions:
+        record = answers[question.question_id]
+        for choice in record["choices"]:
+            for turn in range(1, len(question.turns) + 1):
+                for repeat in range(repeats):
+                    tasks.append(
+                        Task(
+                            question=question,
+                            model=record["model_id"],
+                            answer_id=str(record.get("answer_id", "")),
+                            choice=choice["index"],
+                            answers=tuple(choice["turns"]),
+                            turn=turn,
+                            repeat=repeat,
+                        )
+                    )
+    return tasks
+
+
+def judgment_record(judge: Judge, task: Task, verdict: Verdict) -> dict[str, Any]:
+    """FastChat's judgment record (score -1 = missing), then what it has no field for."""
+    return {
+        "question_id": task.question.question_id,
+        "model": task.model,
+        "judge": [judge.name, judge.prompt_name(task)],
+        "user_prompt": verdict.user_prompt,
+        "judgment": verdict.judgment,
+        "score": verdict.rating,
+        "turn": task.turn,
+        "tstamp": verdict.tstamp,
+        "choice": task.choice,
+        "repeat": task.repeat,
+        "answer_id": task.answer_id,
+        **verdict.facts,
+    }

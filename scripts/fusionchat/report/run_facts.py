@@ -1,0 +1,134 @@
+"""The page's facts about the run: config, versions, hardware, checksums, cost, files."""
+
+import csv
+import html
+import json
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fusionchat.files import read_json, sha256
+from fusionchat.report.alignment_quality import KINDS
+from fusionchat.report.costs import duration
+from fusionchat.report.tables import Table, fixed, html_table
+
+DIGITS = 12
+UNKNOWN = "–"
+PACKAGES = ("numpy", "scipy", "matplotlib", "pyarrow")
+
+
+def relative(path: Path, root: Path) -> str:
+    """A path as seen from the page's folder."""
+    return os.path.relpath(path, root)
+
+
+def run_section(config: Path | None, manifests: Sequence[Path], root: Path) -> str:
+    """Config file, versions of the training packages, hardware, and each model's checksum."""
+    parts = [_software_table(manifests), _model_table(manifests, root)]
+    if config is not None:
+        text = html.escape(config.read_text(encoding="utf-8"))
+        parts.append(f"<details><summary>config ({html.escape(config.name)})</summary>")
+        parts.append(f'<pre tabindex="0">{text}</pre></details>')
+    return "".join(part for part in parts if part)
+
+
+def _software_table(manifests: Sequence[Path]) -> str:
+    """Versions that the manifests name, all different ones, then those of this program."""
+    found: dict[str, set[str]] = {}
+    for path in manifests:
+        for name, number in (read_json(path).get("versions") or {}).items():
+            found.setdefault(name, set()).add(str(number))
+    for name in PACKAGES:
+        found.setdefault(name, {version(name)})
+    lines = [[name, ", ".join(sorted(numbers))] for name, numbers in sorted(found.items())]
+    machine = f"{platform.machine()}, {os.cpu_count()} CPU cores, {platform.system()}"
+    lines += [["Python", platform.python_version()], ["machine of this page", machine]]
+    return html_table(Table("Software and hardware", ["what", "version"], {"": lines}, left=2))
+
+
+def _model_table(manifests: Sequence[Path], root: Path) -> str:
+    if not manifests:
+        return ""
+    lines = []
+    for path in manifests:
+        facts = read_json(path)
+        weights = _weights(facts)
+        lines.append([path.parent.name, relative(path, root), weights, _hardware(facts)])
+    if all(line[-1] == UNKNOWN for line in lines):
+        lines = [line[:-1] for line in lines]
+    notes = [f"Checksums: first {DIGITS} digits of the sha256 of the weights file(s)."]
+    columns = ["model", "manifest", "weights", "made on"][: len(lines[0])]
+    return html_table(Table("Checkpoints", columns, {"": lines}, notes, left=4))
+
+
+def _weights(facts: dict[str, Any]) -> str:
+    files = facts.get("files") or {}
+    sums = [value for name, value in sorted(files.items()) if name.endswith(".safetensors")]
+    return ", ".join(str(value)[:DIGITS] for value in sums) or UNKNOWN
+
+
+def _hardware(facts: dict[str, Any]) -> str:
+    """The manifest's word on hardware, wherever a step put it."""
+    for place in (facts, facts.get("run") or {}):
+        if isinstance(place, dict) and place.get("hardware"):
+            value = place["hardware"]
+            return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return UNKNOWN
+
+
+def alignment_section(quality: Path | None) -> str:
+    """Shares of the kinds of alignment and the mass kept, from the csv of the alignment figure."""
+    if quality is None:
+        return ""
+    with quality.open(newline="", encoding="utf-8") as stream:
+        records = list(csv.DictReader(stream))
+    lines = [
+        [
+            record["source"],
+            *(fixed(100 * float(record[kind]), 1) + "%" for kind in KINDS),
+            fixed(float(record["mean mass"] or "nan"), 3),
+            record["dialogues"],
+        ]
+        for record in records
+    ]
+    notes = [
+        "Kinds: the pivot's response tokens. Mass: mean probability that the listed entries hold."
+    ]
+    columns = ["source", *KINDS, "mean mass", "dialogues"]
+    return html_table(Table("Alignment with the pivot", columns, {"": lines}, notes))
+
+
+def cost_section(costs: Path | None) -> str:
+    """Time and memory of each rule, from the csv of the costs figure."""
+    if costs is None:
+        return ""
+    with costs.open(newline="", encoding="utf-8") as stream:
+        records = list(csv.DictReader(stream))
+    lines = [
+        [
+            record["rule"],
+            record["jobs"],
+            duration(float(record["seconds"])),
+            duration(float(record["cpu_seconds"])),
+            fixed(float(record["peak_mb"]) / 1024) + " GiB",
+        ]
+        for record in records
+    ]
+    total = sum(float(record["seconds"]) for record in records)
+    notes = [f"All jobs one after another: {duration(total)}. CPU time as the system counted it."]
+    columns = ["rule", "jobs", "wall time", "CPU time", "largest memory"]
+    return html_table(Table("Cost of each rule", columns, {"": lines}, notes))
+
+
+def file_section(paths: Sequence[Path], root: Path) -> str:
+    """Each file that the page was made from, with size and checksum."""
+    lines = [
+        [relative(path, root), f"{path.stat().st_size:,}", sha256(path)[:DIGITS]]
+        for path in dict.fromkeys(paths)
+    ]
+    columns = ["file", "bytes", "sha256"]
+    table = Table("Files, from the folder of this page", columns, {"": lines})
+    return f"<details><summary>{len(lines)} files</summary>{html_table(table)}</details>"

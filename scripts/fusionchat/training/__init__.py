@@ -1,0 +1,1 @@
+"""Light fine-tuning of targets on fused distributions."""

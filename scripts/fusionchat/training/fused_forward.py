@@ -1,0 +1,76 @@
+"""Makes a causal language model compute the sparse loss inside its own forward pass.
+
+The loss is computed by the head module itself, so that what wraps modules (DeepSpeed ZeRO-3's
+gathering of weights, DDP's reduction of gradients, autocast) sees an ordinary forward pass.
+"""
+
+from dataclasses import dataclass
+from types import MethodType
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from fusionchat.errors import UserError
+from fusionchat.training.losses import head_loss, teacher_from_logprobs
+
+UNKNOWN_HEADS = ("logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier_scale")
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """The loss of the paper is the default."""
+
+    clm_weight: float = 0.9
+    kind: str = "ce"
+    temperature: float = 1.0
+    tail: bool = False
+    rows: int | None = None
+
+
+def install(model: PreTrainedModel, options: LossOptions) -> None:
+    """Replace the model's forward pass by one that takes a collator's batch.
+
+    It returns `loss` (with gradient), `clm` and `fusion`: sums over the batch's response tokens.
+    Heads with a bias or a scale of their own are a `UserError`; a soft cap is honoured.
+    """
+    head = model.get_output_embeddings()
+    scale = [name for name in UNKNOWN_HEADS if getattr(model.config, name, 1.0) not in (None, 1.0)]
+    if getattr(head, "bias", None) is not None or scale:
+        what = f"scaled by {scale[0]}" if scale else "with a bias"
+        raise UserError(
+            f"{model.config.name_or_path}: a language-model head {what} is not supported as pivot"
+        )
+    softcap = getattr(model.config, "final_logit_softcapping", None)
+
+    def head_forward(self: torch.nn.Linear, hidden: torch.Tensor, batch: dict[str, Any]) -> Any:
+        teacher = None
+        if "top_ids" in batch:
+            teacher = teacher_from_logprobs(
+                batch["top_ids"],
+                batch["top_logprobs"],
+                temperature=options.temperature,
+                tail=options.tail,
+            )
+        parts = head_loss(
+            hidden,
+            self.weight,
+            batch["targets"],
+            teacher,
+            clm_weight=options.clm_weight,
+            kind=options.kind,
+            softcap=softcap,
+            rows=options.rows,
+        )
+        return parts.total, parts.clm, parts.fusion
+
+    def forward(self: PreTrainedModel, **batch: Any) -> dict[str, torch.Tensor]:
+        reads = ("input_ids", "attention_mask", "position_ids")
+        inputs = {name: batch[name] for name in reads if name in batch}
+        hidden = self.base_model(**inputs, use_cache=False).last_hidden_state
+        selected = hidden.flatten(0, 1).index_select(0, batch["positions"])
+        loss, clm, fusion = head(selected, batch)
+        return {"loss": loss, "clm": clm, "fusion": fusion}
+
+    head.forward = MethodType(head_forward, head)
+    model.forward = MethodType(forward, model)

@@ -1,0 +1,75 @@
+"""Saving a finished target in float32 and auditing it before anything may use it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from fusionchat.errors import UserError
+
+TIED_HEAD = "lm_head.weight"
+
+
+def save_target(
+    model: PreTrainedModel, tokenizer: Any, folder: Path, state: dict[str, torch.Tensor] | None
+) -> None:
+    """Write the model (float32 safetensors), its config and its tokenizer into `folder`."""
+    model.save_pretrained(folder, state_dict=state)
+    tokenizer.save_pretrained(folder)
+
+
+def audit_target(folder: Path, pivot: Path) -> dict[str, int]:
+    """Check a saved target against its pivot; returns counts for the manifest.
+
+    Same tensor names and shapes as the pivot's files (a head that is tied to the embeddings may
+    be stored or not), whole files, float32, all finite, and it loads without a missing or
+    unexpected weight. Anything else is a `UserError`.
+    """
+    expected, found = _shapes(pivot), _shapes(folder)
+    if AutoConfig.from_pretrained(folder).tie_word_embeddings:
+        expected.pop(TIED_HEAD, None)
+        found.pop(TIED_HEAD, None)
+    if expected != found:
+        different = sorted(
+            name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
+        )
+        raise UserError(f"{folder}: weights {different[:5]} differ in name or shape from {pivot}")
+    for name, tensor in _tensors(folder):
+        if tensor.dtype != torch.float32:
+            raise UserError(f"{folder}: {name} was saved as {tensor.dtype}, not float32")
+        if not torch.isfinite(tensor).all():
+            raise UserError(f"{folder}: {name} holds values that are not finite")
+    _, report = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, output_loading_info=True
+    )
+    problems = {kind: sorted(names) for kind, names in report.items() if names}
+    if problems:
+        raise UserError(f"{folder}: the saved model does not load cleanly: {problems}")
+    numbers = sum(torch.Size(shape).numel() for shape in found.values())
+    return {"tensors": len(found), "parameters": numbers}
+
+
+def _files(folder: Path) -> list[Path]:
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise UserError(f"{folder}: there are no safetensors weights")
+    return files
+
+
+def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Shape of every stored tensor, read from the headers."""
+    shapes = {}
+    for file in _files(folder):
+        with safe_open(file, framework="pt") as weights:
+            for name in weights.keys():  # noqa: SIM118 (not a dict)
+                shapes[name] = tuple(weights.get_slice(name).get_shape())
+    return shapes
+
+
+def _tensors(folder: Path) -> Any:
+    for file in _files(folder):
+        with safe_open(file, framework="pt") as weights:
+            for name in weights.keys():  # noqa: SIM118 (not a dict)
+                yield name, weights.get_tensor(name)

@@ -1,0 +1,55 @@
+"""Exercises as training data: released JSON records, category weights, text for tokenizers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fusionchat.chat import render
+from fusionchat.dialogues import ASSISTANT, USER
+from fusionchat.errors import UserError
+from fusionchat.world.exercise import CATEGORIES, Exercise
+from fusionchat.world.generator import World
+
+TOKENIZER_DIALOGUES = 4000
+
+
+def as_record(exercise: Exercise) -> dict[str, Any]:
+    """The exercise in the form of the released FuseChat-Mixture file."""
+    dialogue = exercise.dialogue()
+    messages = [
+        {"from": speaker, "value": text}
+        for turn in dialogue.turns
+        for speaker, text in zip((USER, ASSISTANT), turn, strict=True)
+    ]
+    return {
+        "id": dialogue.dialogue_id,
+        "category": dialogue.category,
+        "conversations": messages,
+    }
+
+
+def specialist_weights(strong: Sequence[str], strong_share: float) -> dict[str, float]:
+    """Weights of the categories, sum 1: `strong_share` for the strong ones, the rest for others.
+
+    No strong category means a generalist: all weights are equal.
+    """
+    if not 0 <= strong_share <= 1:
+        raise UserError(f"strong_share: {strong_share} is not between 0 and 1")
+    if len(set(strong)) in (0, len(CATEGORIES)):
+        return {category: 1 / len(CATEGORIES) for category in CATEGORIES}
+    weak = len(CATEGORIES) - len(set(strong))
+    return {
+        category: strong_share / len(set(strong))
+        if category in strong
+        else (1 - strong_share) / weak
+        for category in CATEGORIES
+    }
+
+
+def tokenizer_lines(world: World) -> list[str]:
+    """Lines of rendered training text of all categories, for training tokenizers."""
+    weights = specialist_weights((), 0)
+    return [
+        line
+        for exercise in world.weighted("tokenizers", weights, TOKENIZER_DIALOGUES)
+        for line in render(exercise.turns, "openchat_3.5", "\n")[0].splitlines()
+    ]

@@ -1,0 +1,47 @@
+"""Generate the dialogues that one source model of the scale model is trained on from scratch."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from fusionchat import cli
+from fusionchat.files import write_json
+from fusionchat.world.exercise import CATEGORIES
+from fusionchat.world.generator import World
+from fusionchat.world.mixture import as_record, specialist_weights
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The program's arguments."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--seed", type=int, required=True, help="seed of the world")
+    parser.add_argument("--name", required=True, help="the model: each one draws its own dialogues")
+    parser.add_argument("--dialogues", type=cli.positive_int, default=6000, help="how many")
+    parser.add_argument(
+        "--strong",
+        nargs="*",
+        default=[],
+        choices=CATEGORIES,
+        metavar="CATEGORY",
+        help="categories of a specialist; without any, all categories are equally frequent",
+    )
+    parser.add_argument(
+        "--strong-share",
+        type=float,
+        default=0.9,
+        help="share of the dialogues that is of the strong categories",
+    )
+    parser.add_argument("--output", type=Path, required=True, help="JSON as FuseChat-Mixture")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the dialogues of one model."""
+    args = build_parser().parse_args(argv)
+    weights = specialist_weights(args.strong, args.strong_share)
+    exercises = World(args.seed).weighted(args.name, weights, args.dialogues)
+    write_json(args.output, [as_record(exercise) for exercise in exercises])
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,54 @@
+"""Measure parameters, memory and speed of the fused model against all sources together."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from fusionchat import cli
+from fusionchat.report.figure_program import named_files
+from fusionchat.report.rows import add_rows, find_row
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The program's arguments."""
+    parser = cli.parser(__doc__)
+    add_rows(parser)
+    kind = {"type": named_files, "required": True, "metavar": "NAME=FOLDER"}
+    parser.add_argument("--fused", **kind, help="the merged model")
+    parser.add_argument("--source", **kind, nargs="+", help="the source LLMs")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--batch", type=cli.positive_int, default=8, help="dialogues at a time")
+    parser.add_argument("--prompt", type=cli.positive_int, default=64, help="prompt tokens")
+    parser.add_argument("--tokens", type=cli.positive_int, default=64, help="tokens to generate")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="prefix of the .csv, .md, .tex and .html files"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Count the parameters, time the generation and write the table."""
+    args = build_parser().parse_args(argv)
+    cli.limit_threads(args.threads)
+    import torch
+
+    from fusionchat.progress import progress
+    from fusionchat.report import efficiency
+    from fusionchat.report.tables import write_tables
+
+    torch.set_num_threads(args.threads)
+    fused = find_row(args.rows, args.fused[0], "--fused")
+    sources = [find_row(args.rows, name, "--source") for name, _ in args.source]
+    load = efficiency.Load(args.dtype, args.device, args.batch, args.prompt, args.tokens)
+    folders = {name: paths[0] for name, paths in (args.fused, *args.source)}
+    measured = {
+        name: efficiency.measure(folder, load)
+        for name, folder in progress(folders.items(), desc="measure")
+    }
+    table = efficiency.efficiency_table(fused, sources, measured, load)
+    write_tables(args.output, [table], efficiency.records(fused, sources, measured))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,47 @@
+"""Merge models by one of mergekit's methods, in float32, into the pivot's layout and type."""
+
+import argparse
+from collections.abc import Sequence
+
+from fusionchat import cli
+from fusionchat.merging.mergekit_configs import METHODS
+from fusionchat.merging.options import (
+    add_input_options,
+    add_output_options,
+    add_weight_option,
+    share,
+    target_weights,
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--method", choices=METHODS, required=True)
+    add_input_options(parser)
+    add_weight_option(parser)
+    parser.add_argument(
+        "--density", type=share, default=0.5, help="share of the changes kept (ties, dare_linear)"
+    )
+    parser.add_argument(
+        "--select-topk", type=share, default=0.1, help="share of the elements selected (sce)"
+    )
+    parser.add_argument("--base", metavar="NAME", help="slerp's target at t = 0 (default: first)")
+    parser.add_argument("--seed", type=int, default=1, help="of the random drops (dare_linear)")
+    add_output_options(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Merge as the command line says."""
+    args = build_parser().parse_args(argv)
+    cli.limit_threads(args.threads)
+    from fusionchat.merging.mergekit_runs import merge_by_mergekit
+    from fusionchat.merging.program import open_inputs
+
+    inputs = open_inputs(args)
+    merge_by_mergekit(args, inputs, target_weights(args.weight, list(inputs.targets)))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,63 @@
+"""Say what a run costs before it starts: jobs, GPU-hours, disk, memory, judge calls, by rule."""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fusionchat import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The program's arguments."""
+    parser = cli.parser(__doc__)
+    add = parser.add_argument
+    add("--configfile", type=cli.existing_path, default=ROOT / "config.yaml", help="of the run")
+    add("--schema", type=cli.existing_path, default=ROOT / "schemas/config.schema.yaml")
+    add("--throughputs", type=cli.existing_path, default=ROOT / "resources/throughputs.yaml")
+    add("--gpus", type=cli.positive_int, default=8, help="GPUs to have at once, for the wall time")
+    add("--slots", type=cli.positive_int, default=32, help="CPU jobs at once, for the wall time")
+    add("--disk", type=cli.existing_path, default=Path(), help="folder that the run will fill")
+    add("--output", type=Path, help="prefix of .csv, .md, .svg and .png; nothing by default")
+    add("--check", action="store_true", help="exit with 1 where disk or budget do not suffice")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Reckon, print, compare with what is there, write."""
+    args = build_parser().parse_args(argv)
+    cli.limit_threads(args.threads)
+    import yaml
+
+    from fusionchat.cluster import plan_report
+    from fusionchat.cluster.plan import Plan
+    from fusionchat.config import checked
+    from fusionchat.errors import UserError
+    from fusionchat.report.tables import markdown, write_csv
+
+    config = checked(yaml.safe_load(args.configfile.read_text()), args.schema)
+    rows = Plan(config, yaml.safe_load(args.throughputs.read_text())).rows()
+    text = markdown(plan_report.table(rows, config["name"]))
+    hours = plan_report.wall_hours(rows, args.gpus, args.slots)
+    free = shutil.disk_usage(args.disk).free / 1e9
+    budgets = [j["budget"] for j in config["mt_bench"]["judges"].values() if "budget" in j]
+    lacking = plan_report.shortfalls(rows, free, budgets)
+    ends = f"About {hours:.3g} hours from start to end with {args.gpus} GPUs, without queueing."
+    print(text, ends, *(f"NOT ENOUGH {line}" for line in lacking), sep="\n")
+    if args.output:
+        from fusionchat.report import style
+
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        write_csv(Path(f"{args.output}.csv"), [vars(row) for row in rows])
+        Path(f"{args.output}.md").write_text(f"{text}\n{ends}\n", encoding="utf-8")
+        style.save(plan_report.figure(rows), args.output)
+    if lacking and args.check:
+        raise UserError("; ".join(lacking))
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    cli.run(main)

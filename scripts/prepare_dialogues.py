@@ -1,0 +1,75 @@
+"""Check a mixture of conversations, hold some out, and split long ones at turn boundaries."""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from fusionchat import cli
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = cli.parser(__doc__)
+    parser.add_argument(
+        "--mixture", type=cli.existing_path, required=True, help="JSON list of conversations"
+    )
+    parser.add_argument(
+        "--pivot-model",
+        type=cli.existing_path,
+        required=True,
+        help="folder with the tokenizer that measures length",
+    )
+    parser.add_argument("--template", default="openchat_3.5", help="FastChat conversation template")
+    parser.add_argument(
+        "--max-length", type=cli.positive_int, default=2048, help="tokens of a dialogue"
+    )
+    parser.add_argument("--heldout", type=int, default=0, help="dialogues to keep from training")
+    parser.add_argument(
+        "--on-error", choices=["stop", "skip"], default="stop", help="what malformed records do"
+    )
+    parser.add_argument("--exclude", type=cli.existing_path, help="identifiers to leave out")
+    parser.add_argument("--output", type=Path, required=True, help="Parquet file for training")
+    parser.add_argument("--heldout-output", type=Path, required=True, help="Parquet file held out")
+    parser.add_argument("--report", type=Path, help="JSON file of counts")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read, check, hold out, split, write."""
+    args = build_parser().parse_args(argv)
+    cli.limit_threads(args.threads)
+    from fusionchat import mixture
+    from fusionchat.chat import encode_dialogue
+    from fusionchat.dialogues import Dialogue, write_dialogues
+    from fusionchat.files import write_json
+    from fusionchat.models.loading import load_tokenizer
+    from fusionchat.progress import progress
+
+    tokenizer = load_tokenizer(args.pivot_model)
+
+    def length(dialogue: Dialogue) -> int:
+        return len(encode_dialogue(tokenizer, dialogue, args.template).input_ids)
+
+    report = mixture.Report()
+    dialogues = mixture.read_mixture(args.mixture, args.on_error == "skip", report)
+    names = mixture.read_exclusions(args.exclude) if args.exclude else set()
+    train, heldout = mixture.hold_out(dialogues, args.heldout)
+    report.held_out = len(heldout)
+    rows = [
+        list(mixture.split_dialogues(progress(part, desc=name), length, args.max_length, report))
+        for part, name in ((train, "training"), (heldout, "held out"))
+    ]
+    rows[0] = mixture.exclude(rows[0], names, report)
+    report.training_rows = write_dialogues(args.output, rows[0])
+    report.heldout_rows = write_dialogues(args.heldout_output, rows[1])
+    for position, reason in report.malformed.items():
+        logging.warning("skipped record %d of %s: %s", position, args.mixture, reason)
+    logging.info("%s", asdict(report))
+    if args.report:
+        write_json(args.report, asdict(report))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,83 @@
+"""Write report.html: one page with the question, the run, tables, figures and dialogues."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from fusionchat import cli
+from fusionchat.report.figure_program import add_scores_arguments, chosen
+from fusionchat.report.rows import add_rows
+from fusionchat.report.score_program import checked_baseline
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The program's arguments."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--name", required=True, help="the run's name, for the title")
+    add_scores_arguments(parser)
+    add_rows(parser)
+    parser.add_argument("--baseline", required=True, help="the row of the differences (CLM)")
+    parser.add_argument("--main", required=True, help="the merge that the page is about (VaRM)")
+    files = {"type": cli.existing_path, "nargs": "+", "default": []}
+    parser.add_argument("--tables", **files, help=".html tables, in order; .csv lies beside each")
+    parser.add_argument("--figures", **files, help=".svg figures, in order")
+    parser.add_argument("--captions", type=cli.existing_path, required=True, help="folder of .rst")
+    parser.add_argument("--questions", type=cli.existing_path, required=True, help="questions file")
+    parser.add_argument("--answers", **files, help="answer records of the models")
+    parser.add_argument("--judgments", **files, help="judgment records of the models")
+    parser.add_argument("--show", nargs="+", required=True, help="models of the example dialogues")
+    parser.add_argument(
+        "--examples", type=cli.positive_int, default=3, help="example questions a category"
+    )
+    parser.add_argument("--manifests", **files, help="manifest.json of models, targets, merges")
+    parser.add_argument("--config", type=cli.existing_path, default=None, help="the run's config")
+    parser.add_argument(
+        "--alignment", type=cli.existing_path, default=None, help="csv of the alignment figure"
+    )
+    parser.add_argument("--costs", type=cli.existing_path, default=None, help="csv of the costs")
+    parser.add_argument("--output", type=Path, required=True, help="report.html")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Gather the parts and write the page."""
+    args = build_parser().parse_args(argv)
+    cli.limit_threads(args.threads)
+    from fusionchat.files import atomic_file
+    from fusionchat.mt_bench.questions import read_questions
+    from fusionchat.report import page, run_facts, summary, views
+    from fusionchat.report.benchmark import read_benchmark
+    from fusionchat.report.dialogue_section import dialogue_section
+    from fusionchat.report.examples import Examples
+
+    baseline = checked_baseline(args.rows, args.baseline)
+    (subject,) = chosen(args.rows, [args.main], "--main")
+    found = views.find(read_benchmark(args.scores, args.judge), args.rows, baseline)
+    examples = Examples(args.answers, args.judgments, found.benchmark.judge)
+    shown = chosen(args.rows, args.show, "--show")
+    root = args.output.parent
+    sources = [args.scores, args.questions, *args.answers, *args.judgments]
+    sections = [
+        page.Section("question", "What was asked, and the answer", summary.summary(found, subject)),
+        page.Section("tables", "Tables", page.tables(args.tables, args.captions, root)),
+        page.Section("figures", "Figures", page.figures(args.figures, args.captions, root)),
+        page.Section(
+            "dialogues",
+            "Example dialogues",
+            dialogue_section(read_questions(args.questions), shown, examples, args.examples),
+        ),
+        page.Section("alignment", "Alignment", run_facts.alignment_section(args.alignment)),
+        page.Section("run", "The run", run_facts.run_section(args.config, args.manifests, root)),
+        page.Section("costs", "Time and memory", run_facts.cost_section(args.costs)),
+        page.Section(
+            "files",
+            "The file behind each number",
+            run_facts.file_section([*sources, *args.tables, *args.figures], root),
+        ),
+    ]
+    with atomic_file(args.output) as partial:
+        partial.write_text(page.document(args.name, sections), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,91 @@
+"""Report how well a source was aligned with the pivot; stop where too little was kept."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from fusionchat import cli
+
+
+def fraction(text: str) -> float:
+    """An argparse type: a number from 0 to 1."""
+    value = float(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = cli.parser(__doc__)
+    path = cli.existing_path
+    for name, what in (
+        ("aligned", "files of transfer_logits"),
+        ("spans", "files of align_tokens"),
+        ("pivot-logits", "the pivot's logit stores"),
+        ("source-logits", "the source's logit stores"),
+    ):
+        parser.add_argument(
+            f"--{name}", type=path, nargs="+", required=True, help=f"{what}, all shards in order"
+        )
+    parser.add_argument("--vocabulary", type=path, required=True, help="the map_vocabulary file")
+    parser.add_argument("--pivot-model", type=path, required=True, help="folder of the pivot")
+    parser.add_argument("--source-model", type=path, required=True, help="folder of the source")
+    parser.add_argument(
+        "--min-mass",
+        type=fraction,
+        default=0.0,
+        help="stop when a smaller share of the listed probability was kept",
+    )
+    parser.add_argument("--output", type=Path, required=True, help="Markdown file")
+    parser.add_argument("--json", type=Path, help="JSON file with the same numbers")
+    parser.add_argument("--figure", type=Path, help="SVG or PNG file")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read what the stage counted, write the report and the figure, check the threshold."""
+    args = build_parser().parse_args(argv)
+    cli.limit_threads(args.threads)
+    from fusionchat.alignment import quality as report
+    from fusionchat.alignment import tokenizer, vocabulary
+    from fusionchat.errors import UserError
+    from fusionchat.files import atomic_file, write_json
+    from fusionchat.logits.store import read_provenance
+
+    files = [args.aligned, args.spans, args.pivot_logits, args.source_logits]
+    if len({len(paths) for paths in files}) != 1:
+        raise UserError(
+            "--aligned, --spans, --pivot-logits, --source-logits: one file a shard each"
+        )
+    shards = [report.Shard(*paths) for paths in zip(*files, strict=True)]
+    pivot, source = tokenizer.load(args.pivot_model), tokenizer.load(args.source_model)
+    quality = report.read_quality(args.aligned)
+    provenance = read_provenance(args.aligned[0])
+    settings = {
+        "pivot": args.pivot_model.name,
+        "source": args.source_model.name,
+        "method": provenance["method"],
+        "rules": provenance["rules"],
+    }
+    known = vocabulary.read(args.vocabulary, pivot, source)
+    values = report.facts(quality, pivot, source, known, settings)
+    with atomic_file(args.output) as partial:
+        details = report.side_by_side(shards, quality, pivot, source)
+        partial.write_text(report.markdown(values, details), encoding="utf-8")
+    if args.json:
+        write_json(args.json, values)
+    if args.figure:
+        with atomic_file(args.figure) as partial:
+            report.draw(values, quality, partial, args.figure.suffix)
+    if quality.kept < args.min_mass:
+        raise UserError(
+            f"{settings['source']}: only {quality.kept:.2%} of its listed probability reached the "
+            f"pivot's vocabulary, less than the {args.min_mass:.2%} asked for (min_mass), with "
+            f"{quality.rates['fallback']:.2%} of the tokens without a distribution; choose another "
+            "method or mapping strategy, or leave this source out"
+        )
+
+
+if __name__ == "__main__":
+    cli.run(main)

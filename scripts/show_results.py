@@ -1,0 +1,44 @@
+"""Print Table 1 of a finished run and where its files are."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from fusionchat import cli
+from fusionchat.errors import UserError
+from fusionchat.report.tables import first_section
+
+SHOWN = (
+    ("report", "report.html"),
+    ("tables", "tables/table1.md, .csv, .tex, .html and table2 beside it"),
+    ("figures", "figures/*.svg and *.png"),
+    ("answers, judgments", "mt_bench/"),
+    ("merged models", "merged/, with weights.csv of VaRM in each"),
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="folder of the run")
+    return parser
+
+
+def summary(run: Path) -> str:
+    """Table 1 as text, then a line for each kind of file."""
+    table = run / "tables" / "table1.md"
+    if not table.exists():
+        raise UserError(f"{table} does not exist; make it with `snakemake table1`")
+    width = max(len(kind) for kind, _ in SHOWN)
+    places = [f"{kind:<{width}}  {run / where}" for kind, where in SHOWN]
+    return "\n".join([first_section(table.read_text(encoding="utf-8")), "", *places])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the summary."""
+    args = build_parser().parse_args(argv)
+    print(summary(args.run))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,60 @@
+"""Write Table 1: scores of all models with intervals, comparisons and the paper's numbers."""
+
+import argparse
+from collections.abc import Sequence
+
+from fusionchat import cli
+from fusionchat.report.score_program import (
+    add_score_arguments,
+    checked_baseline,
+    null_pair,
+    present,
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The program's arguments."""
+    parser = cli.parser(__doc__)
+    add_score_arguments(parser, "the row that all others are compared with (the paper's: CLM)")
+    parser.add_argument(
+        "--nll", type=cli.existing_path, nargs="*", default=[], help="files of measure_nll"
+    )
+    parser.add_argument(
+        "--null",
+        type=null_pair,
+        action="append",
+        default=[],
+        metavar="NAME:NAME:WHY",
+        help="two models that must tie, for the null controls; repeat",
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the scores, compute every number once and write the table in four formats."""
+    args = build_parser().parse_args(argv)
+    cli.limit_threads(args.threads)
+    from fusionchat.report import precision, views
+    from fusionchat.report.benchmark import read_benchmark
+    from fusionchat.report.likelihood import read_likelihoods
+    from fusionchat.report.paper import read_paper
+    from fusionchat.report.tables import write_tables
+
+    baseline = checked_baseline(args.rows, args.baseline)
+    paper = read_paper(args.paper, args.rows) if args.paper else None
+    likelihoods = read_likelihoods(args.nll)
+    found = views.find(read_benchmark(args.scores, args.judge), args.rows, baseline)
+    tables = present(
+        views.score_table(found, "Table 1: MT-Bench scores", likelihoods),
+        views.percent_table(found),
+        views.comparison_table(found),
+        views.paper_table(found, paper, verdict=args.compare == "verdicts") if paper else None,
+        precision.precision_table(found),
+        precision.noise_table(found),
+        precision.null_table(found, args.null),
+    )
+    write_tables(args.output, tables, views.score_records(found, likelihoods, paper))
+
+
+if __name__ == "__main__":
+    cli.run(main)

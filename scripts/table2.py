@@ -1,0 +1,41 @@
+"""Write Table 2: VaRM by merging granularity, by category and by turn, beside the paper."""
+
+import argparse
+from collections.abc import Sequence
+
+from fusionchat import cli
+from fusionchat.report.score_program import add_score_arguments, checked_baseline, present
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The program's arguments."""
+    parser = cli.parser(__doc__)
+    add_score_arguments(parser, "the row that all others are compared with (the paper's: matrix)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the scores, compute every number once and write the table in four formats."""
+    args = build_parser().parse_args(argv)
+    cli.limit_threads(args.threads)
+    from fusionchat.report import turns, views
+    from fusionchat.report.benchmark import read_benchmark
+    from fusionchat.report.paper import read_paper
+    from fusionchat.report.tables import write_tables
+
+    baseline = checked_baseline(args.rows, args.baseline)
+    paper = read_paper(args.paper, args.rows) if args.paper else None
+    found = views.find(read_benchmark(args.scores, args.judge), args.rows, baseline)
+    by_turn = turns.turn_scores(found)
+    tables = present(
+        views.score_table(found, "Table 2: VaRM by merging granularity", {}),
+        turns.turn_table(found, by_turn),
+        views.comparison_table(found),
+        views.paper_table(found, paper, verdict=args.compare == "verdicts") if paper else None,
+    )
+    records = views.score_records(found, {}, paper)
+    write_tables(args.output, tables, turns.with_turns(records, by_turn))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,204 @@
+"""Fine-tune a target from the pivot on fused distributions, or on dialogues alone (CLM)."""
+
+import argparse
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fusionchat import cli
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = cli.parser(__doc__)
+    add = parser.add_argument
+    add("--pivot-model", type=cli.existing_path, required=True, help="Hugging Face folder")
+    data = parser.add_mutually_exclusive_group(required=True)
+    data.add_argument("--fused", type=cli.existing_path, nargs="+", help="fused stores (shards)")
+    data.add_argument(
+        "--dialogues", type=cli.existing_path, nargs="+", help="dialogue shards, for plain CLM"
+    )
+    add("--template", default="openchat_3.5", help="chat template, used with --dialogues")
+    add("--output", type=Path, required=True, help="folder of the target")
+    add("--checkpoints", type=Path, required=True, help="folder for checkpoints, not an output")
+    add("--save-steps", type=cli.positive_int, default=200, help="steps between checkpoints")
+    loss = parser.add_argument_group("loss")
+    loss.add_argument("--clm-weight", type=float, default=0.9)
+    loss.add_argument("--loss", choices=("ce", "kl"), default="ce", help="fusion loss")
+    loss.add_argument("--temperature", type=float, default=1.0, help="of the teacher")
+    loss.add_argument(
+        "--tail", action="store_true", help="keep the mass outside top-k as one more bucket"
+    )
+    train = parser.add_argument_group("training")
+    train.add_argument("--epochs", type=cli.positive_int, default=3)
+    train.add_argument("--learning-rate", type=float, default=5e-6)
+    train.add_argument("--global-batch-size", type=cli.positive_int, default=128, help="dialogues")
+    train.add_argument(
+        "--micro-batch-size", type=cli.positive_int, default=4, help="dialogues a process at a time"
+    )
+    train.add_argument("--max-length", type=cli.positive_int, default=2048, help="tokens")
+    train.add_argument("--batching", choices=("padded", "packed"), default="padded")
+    train.add_argument("--warmup-ratio", type=float, default=0.03)
+    schedules = ("cosine", "linear", "constant_with_warmup")
+    train.add_argument("--lr-scheduler", choices=schedules, default="cosine")
+    train.add_argument("--weight-decay", type=float, default=0.0)
+    train.add_argument("--max-grad-norm", type=float, default=1.0)
+    train.add_argument("--seed", type=int, default=42)
+    train.add_argument(
+        "--bf16", action="store_true", help="compute in bfloat16; weights are always float32"
+    )
+    train.add_argument("--gradient-checkpointing", action="store_true")
+    train.add_argument("--deepspeed", type=cli.existing_path, help="DeepSpeed config (JSON)")
+    train.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
+    train.add_argument("--devices", type=cli.positive_int, help="processes that must take part")
+    return parser
+
+
+def world_size() -> int:
+    """Processes that train together; torchrun says so."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def choose_device(wanted: str | None, processes: int | None) -> str:
+    """The device to train on; refuses one that is missing, or another number of processes."""
+    import torch
+
+    from fusionchat.errors import UserError
+
+    if processes is not None and world_size() != processes:
+        raise UserError(
+            f"--devices {processes}: {world_size()} processes were started; check torchrun"
+        )
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch sees no CUDA device; use --device cpu or check")
+    if wanted != "cpu" and torch.cuda.device_count() > 1 and world_size() == 1:
+        raise UserError(
+            f"{torch.cuda.device_count()} GPUs are visible to one process; start it with torchrun "
+            "--nproc-per-node, or show it one GPU by CUDA_VISIBLE_DEVICES"
+        )
+    return wanted or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_examples(args: argparse.Namespace, tokenizer: Any, vocabulary: int) -> Any:
+    """The training examples in the order of the shards; useless or foreign ones are refused."""
+    from fusionchat.chat import encode_dialogue
+    from fusionchat.dialogues import read_dialogues
+    from fusionchat.errors import UserError
+    from fusionchat.logits.store import read_logits
+    from fusionchat.training.collator import Examples, example_from_fused, example_from_tokens
+
+    examples = Examples()
+    for path in args.fused or ():
+        examples.extend(example_from_fused(row, args.max_length) for row in read_logits(path))
+    for path in args.dialogues or ():
+        examples.extend(
+            example_from_tokens(encode_dialogue(tokenizer, one, args.template), args.max_length)
+            for one in read_dialogues(path)
+        )
+    places = ", ".join(map(str, args.fused or args.dialogues))
+    if not len(examples):
+        raise UserError(f"{places}: no dialogue has a response within --max-length")
+    if examples.highest_id() >= vocabulary:
+        raise UserError(
+            f"{places}: token {examples.highest_id()} is beyond the pivot's vocabulary of "
+            f"{vocabulary}; fuse distributions that were transferred to this pivot"
+        )
+    return examples
+
+
+def run_facts(args: argparse.Namespace) -> dict[str, Any]:
+    """Everything that defines the run: arguments, and checksums of what it reads."""
+    from fusionchat.files import sha256
+    from fusionchat.models.loading import fingerprint
+
+    places = ("output", "checkpoints", "threads", "save_steps", "device", "devices")
+    facts = {name: value for name, value in vars(args).items() if name not in places}
+    facts["pivot_model"] = fingerprint(args.pivot_model)
+    for name in ("fused", "dialogues"):
+        facts[name] = facts[name] and [sha256(path) for path in facts[name]]
+    facts["deepspeed"] = args.deepspeed and sha256(args.deepspeed)
+    facts["processes"] = world_size()
+    return facts
+
+
+def training_arguments(args: argparse.Namespace, folder: Path, device: str) -> Any:
+    """The Trainer's settings; the global batch does not depend on the number of processes."""
+    from transformers import TrainingArguments
+
+    from fusionchat.training.trainer import accumulation_steps
+    from fusionchat.training.zero import zero_config
+
+    return TrainingArguments(
+        output_dir=os.fspath(folder),
+        num_train_epochs=args.epochs,
+        per_device_train_batch_size=args.micro_batch_size,
+        gradient_accumulation_steps=accumulation_steps(
+            args.global_batch_size, args.micro_batch_size, world_size()
+        ),
+        learning_rate=args.learning_rate,
+        lr_scheduler_type=args.lr_scheduler,
+        warmup_steps=args.warmup_ratio,
+        weight_decay=args.weight_decay,
+        max_grad_norm=args.max_grad_norm,
+        seed=args.seed,
+        bf16=args.bf16 and not args.deepspeed,
+        use_cpu=device == "cpu",
+        activation_checkpointing=args.gradient_checkpointing,
+        deepspeed=args.deepspeed and zero_config(args.deepspeed, args.bf16),
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_steps=args.save_steps,
+        save_total_limit=2,
+        remove_unused_columns=False,
+        ddp_find_unused_parameters=False,
+        report_to="none",
+        log_level="warning",
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line, train or resume, save and audit."""
+    args = build_parser().parse_args(argv)
+    cli.limit_threads(args.threads)
+    import torch
+
+    device = choose_device(args.device, args.devices)
+    from fusionchat.files import atomic_folder, write_manifest
+    from fusionchat.training import checkpointing, fused_forward, target_folder, zero
+    from fusionchat.training import trainer as training
+    from fusionchat.training.collator import Collator
+
+    torch.set_num_threads(args.threads)
+    if args.deepspeed:
+        zero.prepare(device)
+    facts = run_facts(args)
+    folder = args.checkpoints / checkpointing.run_key(facts)
+    settings = training_arguments(args, folder, device)
+    tokenizer = training.load_tokenizer(args.pivot_model)
+    model = training.load_pivot(args.pivot_model)
+    examples = load_examples(args, tokenizer, model.config.vocab_size)
+    options = fused_forward.LossOptions(args.clm_weight, args.loss, args.temperature, args.tail)
+    fused_forward.install(model, options)
+    pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    trainer = training.FusionTrainer(model, settings, examples, Collator(pad, args.batching))
+    trainer.add_callback(checkpointing.StopOnSignal())
+    trainer.add_callback(training.Bar())
+    with settings.main_process_first(local=False):
+        if settings.should_save:
+            checkpointing.remove_incomplete(folder)
+    training.train(trainer, checkpointing.agreed_checkpoint(folder))
+    state = zero.full_weights(trainer)
+    if settings.should_save:
+        with atomic_folder(args.output) as partial:
+            target_folder.save_target(model, tokenizer, partial, state)
+            training.write_curve(partial / "loss.csv", trainer.state.log_history)
+            counts = target_folder.audit_target(partial, args.pivot_model)
+            write_manifest(partial, run=facts, dialogues=len(examples), **counts)
+        shutil.rmtree(folder, ignore_errors=True)
+    trainer.accelerator.end_training()
+
+
+if __name__ == "__main__":
+    cli.run(main)

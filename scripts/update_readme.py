@@ -1,0 +1,61 @@
+"""Copy a finished run's Table 1 and figures into the README, with commit and date."""
+
+import argparse
+import datetime
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from fusionchat import cli
+from fusionchat.errors import UserError
+from fusionchat.files import atomic_file
+from fusionchat.report.tables import first_section
+
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+FIGURES = ("scores", "winners")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="folder of the finished run")
+    parser.add_argument("--readme", type=Path, default=Path("README.md"))
+    parser.add_argument("--images", type=Path, default=Path("docs/images"))
+    return parser
+
+
+def replaced(text: str, block: str) -> str:
+    """The README's text with `block` between its two markers."""
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise UserError(f"README.md: the markers {BEGIN} and {END} must each stand there once")
+    before, rest = text.split(BEGIN)
+    return f"{before}{BEGIN}\n{block.strip()}\n{END}{rest.split(END)[1]}"
+
+
+def results_block(run: Path, images: Path, commit: str, date: str) -> str:
+    """Table 1, the figures and where they come from, as Markdown."""
+    table = first_section((run / "tables" / "table1.md").read_text(encoding="utf-8"))
+    pictures = "\n".join(f"![{name}]({images.as_posix()}/{name}.png)" for name in FIGURES)
+    return f"{table}\n\n{pictures}\n\n*Made by `make demo` at commit {commit} on {date}.*"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write the README and the images."""
+    args = build_parser().parse_args(argv)
+    missing = [name for name in FIGURES if not (args.run / "figures" / f"{name}.png").exists()]
+    if missing or not (args.run / "tables" / "table1.md").exists():
+        raise UserError(f"{args.run} holds no finished demo; run `make demo` first")
+    args.images.mkdir(parents=True, exist_ok=True)
+    for name in FIGURES:
+        shutil.copyfile(args.run / "figures" / f"{name}.png", args.images / f"{name}.png")
+    command = ["git", "rev-parse", "--short=12", "HEAD"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    block = results_block(args.run, args.images, commit, datetime.date.today().isoformat())
+    text = replaced(args.readme.read_text(encoding="utf-8"), block)
+    with atomic_file(args.readme) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,57 @@
+"""The micro configuration on a real SLURM: who gets GPUs, and that results do not depend on it."""
+
+import pytest
+
+from fusionchat.files import sha256
+
+VARM = "results/micro/nll/varm.json"
+JUDGED = "results/micro/mt_bench/judgments/rule/varm.jsonl"
+COMPARED = ("logits", "spans", "aligned", "fused", "targets", "variation", "merged", "mt_bench")
+
+
+@pytest.fixture(scope="module")
+def ran(cluster):
+    """Everything from the generated world to the merged model's judgments, through SLURM."""
+    cluster.run(VARM, JUDGED)
+    return cluster
+
+
+def test_each_job_was_given_the_gpus_that_it_asked_for(ran):
+    given = {}
+    for job in ran.jobs().values():
+        rule, _, wildcards = job["Comment"].removeprefix("rule_").partition("_wildcards_")
+        granted = job["JOB_GRES"]
+        gpus = [] if granted == "(null)" else [int(granted.removeprefix("gpu:"))]
+        given.setdefault(rule, {})[wildcards] = gpus
+    asking = {"dump_logits", "train_target", "answer", "measure_nll"}
+    for rule, jobs in given.items():
+        if rule not in asking:
+            assert set(map(tuple, jobs.values())) == {()}, rule
+    assert {w: g for w, g in given["dump_logits"].items() if w.endswith("0000")} == {
+        "pivot_0000": [1],
+        "moe_0000": [2],
+        "deep_0000": [1],
+    }
+    assert list(given["train_target"].values()) == [[2], [2]]
+    assert given["answer"]["varm"] == given["measure_nll"]["varm"] == [1]
+
+
+def test_programs_saw_these_gpus_and_no_others(ran):
+    seen = ran.seen()
+    assert seen.pop("train_target") <= {"0,1"}
+    assert seen.pop("dump_logits") <= {"0", "1", "0,1"}
+    assert seen.pop("answer") <= {"0", "1"}
+    assert seen.pop("measure_nll") <= {"0", "1"}
+    assert set().union(*seen.values()) == {"none"}
+
+
+def test_results_equal_those_of_a_local_run(ran, finished):
+    files = [
+        path.relative_to(ran.results)
+        for folder in COMPARED
+        for path in (ran.results / folder).rglob("*")
+        if path.is_file() and path.suffix in (".parquet", ".safetensors", ".jsonl", ".csv")
+    ]
+    assert len(files) > 20
+    different = [f for f in files if sha256(ran.results / f) != sha256(finished.results / f)]
+    assert not different

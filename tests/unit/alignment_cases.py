@@ -1,0 +1,103 @@
+"""Model folders and logit stores for the alignment tests, made from the golden tokenizers."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from fusionchat.alignment import tokenizer
+from fusionchat.logits.store import DialogueLogits, LogitWriter
+
+GOLDEN = Path(os.environ.get("GOLDEN_DIR", Path(__file__).parents[1] / "golden"))
+TEXTS = [
+    "The quiet river carried 12 small boats home.",
+    "naïve café, ﬁne ligature — 小さな猫 🙂 and\n\ttabs  and   spaces ",
+    "x",
+    "",
+    "def f(a):\n    return a + 1  # done",
+]
+
+
+def special(letter: str) -> dict[str, str]:
+    """Role names of a golden tokenizer."""
+    bos, eos = ("<|bos|>", "<|eos|>") if letter == "B" else ("<s>", "</s>")
+    return {"bos": bos, "eos": eos, "unk": "<unk>"}
+
+
+def table(letter: str) -> tokenizer.TokenTable:
+    """The token table of a golden tokenizer."""
+    content = json.loads((GOLDEN / "tok" / f"{letter}.json").read_text(encoding="utf-8"))
+    return tokenizer.from_content(content, special(letter), letter)
+
+
+def encode(letter: str, text: str) -> np.ndarray:
+    """Ids of a text without special tokens, int32."""
+    tok = Tokenizer.from_file(str(GOLDEN / "tok" / f"{letter}.json"))
+    return np.array(tok.encode(text, add_special_tokens=False).ids, np.int32)
+
+
+def model_folder(path: Path, letter: str, change=None) -> Path:
+    """A folder with a golden tokenizer; `change(content, names)` edits it before it is written."""
+    path.mkdir(parents=True, exist_ok=True)
+    content = json.loads((GOLDEN / "tok" / f"{letter}.json").read_text(encoding="utf-8"))
+    names = special(letter)
+    if change:
+        change(content, names)
+    usual = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    content["added_tokens"] = [{**usual, **entry} for entry in content["added_tokens"]]
+    (path / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    settings = {f"{role}_token": text for role, text in names.items()}
+    (path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return path
+
+
+def dialogue(
+    folder: Path, name: str, responses: list[str], k: int = 4, seed: int = 0
+) -> DialogueLogits:
+    """A dialogue with random distributions that know the token that stands there."""
+    tok = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    info = tokenizer.load(folder)
+    rng = np.random.default_rng(seed)
+    ids, spans = [info.roles["bos"]], []
+    for text in responses:
+        ids += tok.encode(" question:", add_special_tokens=False).ids
+        answer = [*tok.encode(text, add_special_tokens=False).ids, info.roles["eos"]]
+        spans.append((len(ids), len(answer)))
+        ids += answer
+    gold = np.concatenate([np.array(ids[a : a + b]) for a, b in spans])
+    top_ids, logprobs, ce = distributions(rng, gold, info.size, k)
+    return DialogueLogits(
+        dialogue_id=name,
+        input_ids=np.array(ids, np.int32),
+        spans=np.array(spans, np.int32),
+        top_ids=top_ids,
+        top_logprobs=logprobs.astype(np.float16),
+        token_ce=ce.astype(np.float16),
+        ce=float(ce.mean()),
+        ce_byte=float(ce.sum() / max(1, sum(len(r.encode()) for r in responses))),
+    )
+
+
+def distributions(
+    rng: np.random.Generator, gold: np.ndarray, size: int, k: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Top-k of random distributions in which the gold token is listed: ids, log-probs, CE."""
+    n = len(gold)
+    ids = np.stack([rng.permutation(size)[:k] for _ in range(n)]).astype(np.int32)
+    listed = (ids == gold[:, None]).any(axis=1)
+    ids[~listed, 0] = gold[~listed]
+    weights = rng.dirichlet(np.ones(k + 1), size=n)[:, :k]
+    order = np.argsort(-weights, axis=1)
+    weights, ids = np.take_along_axis(weights, order, 1), np.take_along_axis(ids, order, 1)
+    ce = -np.log(weights[ids == gold[:, None]])
+    return ids, np.log(weights), ce
+
+
+def store(path: Path, folder: Path, dialogues: list[list[str]], **options) -> Path:
+    """A logit store of some dialogues, named d0, d1, ..."""
+    with LogitWriter(path, {"model": folder.name}) as writer:
+        for index, responses in enumerate(dialogues):
+            writer.write(dialogue(folder, f"d{index}", responses, seed=index, **options))
+    return path

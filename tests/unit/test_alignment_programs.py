@@ -1,0 +1,334 @@
+"""The four programs of the alignment stage, on files."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from alignment_cases import TEXTS, dialogue, model_folder, store
+
+import align_tokens
+import map_vocabulary
+import report_alignment
+import transfer_logits
+from fusionchat.alignment import spans_file, tokenizer
+from fusionchat.errors import UserError
+from fusionchat.logits.store import LogitWriter, read_logits, read_provenance, unusable
+
+DIALOGUES = [[TEXTS[i % 5], TEXTS[(3 * i + 1) % 5]] for i in range(9)]
+
+
+class Stage:
+    """Runs the programs on the shards of one pivot and one source."""
+
+    def __init__(self, root, pivot="A", source="B", change=None):
+        self.root = root
+        self.pivot = model_folder(root / "pivot", pivot)
+        self.source = model_folder(root / "source", source, change)
+        self.models = ["--pivot-model", str(self.pivot), "--source-model", str(self.source)]
+
+    def stores(self, name, dialogues):
+        pivot = store(self.root / f"p{name}", self.pivot, dialogues)
+        return ["--pivot-logits", str(pivot)], [
+            "--source-logits",
+            str(store(self.root / f"s{name}", self.source, dialogues)),
+        ]
+
+    def align(self, stores, name, method="spans"):
+        path = self.root / f"spans{name}"
+        align_tokens.main(
+            [*stores[0], *stores[1], *self.models, "--method", method, "--output", str(path)]
+        )
+        return path
+
+    def map(self, paths, strategy="statistics"):
+        path = self.root / "vocabulary"
+        options = [*self.models, "--strategy", strategy, "--output", str(path)]
+        map_vocabulary.main(["--spans", *map(str, paths), *options])
+        return path
+
+    def transfer(self, stores, spans, vocabulary, name, rules="mass"):
+        path = self.root / f"aligned{name}"
+        files = ["--spans", str(spans), "--vocabulary", str(vocabulary)]
+        options = [*self.models, "--rules", rules, "--output", str(path)]
+        transfer_logits.main([*stores[0], *stores[1], *files, *options])
+        return path
+
+    def all(self, dialogues=DIALOGUES, **options):
+        stores = self.stores("", dialogues)
+        spans = self.align(stores, "", options.get("method", "spans"))
+        vocabulary = self.map([spans], options.get("strategy", "statistics"))
+        aligned = self.transfer(stores, spans, vocabulary, "", options.get("rules", "mass"))
+        return stores, spans, vocabulary, aligned
+
+    def report(self, made, *options):
+        stores, spans, vocabulary, aligned = made
+        files = ["--aligned", str(aligned), "--spans", str(spans), "--vocabulary", str(vocabulary)]
+        output = self.root / "report.md"
+        report_alignment.main(
+            [*files, *stores[0], *stores[1], *self.models, "--output", str(output), *options]
+        )
+        return output.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("method", "strategy", "rules"),
+    [
+        ("spans", "statistics", "mass"),
+        ("dtw", "min_edit", "mass"),
+        ("dtw", "statistics_reference", "reference"),
+        ("spans", "exact", "reference"),
+    ],
+)
+def test_the_result_is_a_logit_store_at_the_pivots_positions(tmp_path, method, strategy, rules):
+    stage = Stage(tmp_path)
+    stores, *_, aligned = stage.all(method=method, strategy=strategy, rules=rules)
+    pivot, source = read_logits(stores[0][1]), read_logits(stores[1][1])
+    size = tokenizer.load(stage.pivot).size
+    for row, p, s in zip(read_logits(aligned), pivot, source, strict=True):
+        assert row.dialogue_id == p.dialogue_id
+        np.testing.assert_array_equal(row.input_ids, p.input_ids)
+        np.testing.assert_array_equal(row.spans, p.spans)
+        assert row.top_ids.shape == (len(p.response_ids), s.top_ids.shape[1])
+        assert row.top_ids.min() >= 0
+        assert row.top_ids.max() < size
+        assert (np.exp(row.top_logprobs.astype(float)).sum(axis=1) <= 1.01).all()
+        assert (row.ce, row.ce_byte) == (s.ce, s.ce_byte)
+        expected = s.token_ce.astype(float).sum()
+        assert row.token_ce.astype(float).sum() == pytest.approx(expected, rel=0.01, abs=0.05)
+    facts = read_provenance(aligned)
+    assert (facts["rules"], facts["method"], facts["excluded"]) == (rules, method, 0)
+
+
+@pytest.mark.parametrize("rules", ["mass", "reference"])
+def test_turns_without_tokens(tmp_path, rules):
+    """FastChat renders an empty answer without its end of turn, so its span is empty."""
+    stage = Stage(tmp_path)
+    stores = stage.stores("", [["one", "two"]])
+    for name, *_ in ((stores[0][1],), (stores[1][1],)):
+        row = next(read_logits(name))
+        (first, length), second = row.spans.tolist()
+        keep = slice(length, None)
+        with LogitWriter(name, {}) as writer:
+            writer.write(
+                replace(
+                    row,
+                    spans=np.array([[first, 0], second], np.int32),
+                    top_ids=row.top_ids[keep],
+                    top_logprobs=row.top_logprobs[keep],
+                    token_ce=row.token_ce[keep],
+                )
+            )
+    spans = stage.align(stores, "")
+    aligned = stage.transfer(stores, spans, stage.map([spans]), "", rules)
+    row = next(read_logits(aligned))
+    assert row.spans[0, 1] == 0
+    assert len(row.token_ce) == row.spans[1, 1]
+
+
+def test_groups_add_up_and_end_of_turn_keeps_its_distribution(tmp_path):
+    stores, *_, aligned = Stage(tmp_path).all()
+    table = pq.read_table(aligned)
+    kinds = ["one_to_one", "many_to_one", "one_to_many", "many_to_many", "fallback"]
+    for row, counted in zip(read_logits(aligned), table.to_pylist(), strict=True):
+        assert sum(counted[kind] for kind in kinds) == len(row.response_ids)
+        groups = np.array(counted["groups"])
+        assert groups.sum() == len(row.response_ids)
+    source = next(read_logits(stores[1][1]))
+    row = next(read_logits(aligned))
+    ends = [np.cumsum(store.spans[:, 1]) - 1 for store in (row, source)]
+    np.testing.assert_array_equal(row.token_ce[ends[0]], source.token_ce[ends[1]])
+
+
+def test_results_do_not_depend_on_the_sharding(tmp_path):
+    stage = Stage(tmp_path)
+    *_, whole_map, whole = stage.all()
+    whole_rows = pq.read_table(whole_map)
+    halves = [DIALOGUES[:4], DIALOGUES[4:]]
+    names = [f"d{i}" for i in range(len(DIALOGUES))]
+    stores, spans = [], []
+    for index in range(2):
+        first = index * 4
+        paths = []
+        for side, folder in (("p", stage.pivot), ("s", stage.source)):
+            path = tmp_path / f"{side}{index}"
+            with LogitWriter(path, {"model": folder.name}) as writer:
+                for i, responses in enumerate(halves[index], first):
+                    writer.write(dialogue(folder, names[i], responses, seed=i))
+            paths.append(path)
+        stores.append((["--pivot-logits", str(paths[0])], ["--source-logits", str(paths[1])]))
+        spans.append(stage.align(stores[-1], str(index)))
+    vocabulary = stage.map(spans)
+    assert pq.read_table(vocabulary).equals(whole_rows)
+    rows = [
+        row
+        for index in range(2)
+        for row in read_logits(stage.transfer(stores[index], spans[index], vocabulary, str(index)))
+    ]
+    for row, expected in zip(rows, read_logits(whole), strict=True):
+        assert row.dialogue_id == expected.dialogue_id
+        np.testing.assert_array_equal(row.top_ids, expected.top_ids)
+        np.testing.assert_array_equal(row.top_logprobs, expected.top_logprobs)
+        np.testing.assert_array_equal(row.token_ce, expected.token_ce)
+
+
+def other_special_tokens(content, names):
+    content["added_tokens"] += [
+        {"id": 600, "content": "<|im_end|>", "special": True},
+        {"id": 601, "content": "<|im_start|>", "special": True},
+    ]
+    names["eos"] = "<|im_end|>"
+
+
+def test_equal_tokenizers_only_move_special_tokens(tmp_path):
+    stage = Stage(tmp_path, "A", "A", other_special_tokens)
+    stores, spans, _, aligned = stage.all()
+    assert spans_file.read_facts(spans)["equal_tokenizers"]
+    assert all(alignment is None for _, alignment in spans_file.read_alignments(spans))
+    pivot_end, source_end = 2, 600
+    for row, s in zip(read_logits(aligned), read_logits(stores[1][1]), strict=True):
+        assert row.response_ids[-1] == pivot_end
+        expected = np.where(s.top_ids == source_end, pivot_end, s.top_ids)
+        kept = (expected < 600) & ~((s.top_ids == 2) & (expected == 2))
+        for r in range(len(expected)):
+            used = np.isfinite(row.top_logprobs[r])
+            np.testing.assert_array_equal(row.top_ids[r, used], expected[r, kept[r]])
+            np.testing.assert_array_equal(row.top_logprobs[r, used], s.top_logprobs[r, kept[r]])
+        np.testing.assert_array_equal(row.token_ce, s.token_ce)
+
+
+def test_equal_vocabularies_with_other_tokens_for_a_text_are_aligned(tmp_path):
+    """Ids of equal tokenizers are reused only where they agree; the rest is aligned by bytes."""
+    stage = Stage(tmp_path, "A", "A")
+    stores = stage.stores("", [["the end"]])
+    row = next(read_logits(stores[1][1]))
+    letters = tokenizer.load(stage.source)
+    ids = [letters.pieces.index(piece) for piece in ("▁", "t", "h", "e", "▁", "e", "n", "d")]
+    other = dialogue(stage.source, "d0", ["x" * 40])
+    n = len(ids) + 1
+    changed = type(row)(
+        "d0",
+        np.array([*row.input_ids[: row.spans[0, 0]], *ids, 2], np.int32),
+        np.array([[row.spans[0, 0], n]], np.int32),
+        other.top_ids[:n],
+        other.top_logprobs[:n],
+        other.token_ce[:n],
+        1.0,
+        1.0,
+    )
+    with LogitWriter(stores[1][1], {}) as writer:
+        writer.write(changed)
+    spans = stage.align(stores, "")
+    (_, alignment), *_ = spans_file.read_alignments(spans)
+    assert alignment.count.sum() >= len(ids)
+
+
+def test_what_the_source_could_not_score_is_excluded(tmp_path):
+    stage = Stage(tmp_path)
+    stores = stage.stores("", DIALOGUES[:4])
+    rows = list(read_logits(stores[1][1]))
+    with LogitWriter(stores[1][1], {}) as writer:
+        writer.write(rows[0])
+        writer.write(unusable("d1", rows[1].input_ids, rows[1].spans, 4))
+        writer.write(rows[3])
+    spans = stage.align(stores, "")
+    aligned = stage.transfer(stores, spans, stage.map([spans]), "")
+    assert [row.dialogue_id for row in read_logits(aligned)] == ["d0", "d3"]
+    assert read_provenance(aligned)["excluded"] == 2
+
+
+def test_no_dialogue_at_all(tmp_path):
+    stage = Stage(tmp_path)
+    made = stage.all(dialogues=[])
+    assert list(read_logits(made[-1])) == []
+    assert "Dialogues: 0" in stage.report(made, "--figure", str(tmp_path / "f.svg"))
+
+
+def test_files_of_other_tokenizers_stop(tmp_path):
+    stage = Stage(tmp_path)
+    stores, spans, vocabulary, _ = stage.all()
+    other = Stage(tmp_path / "other", "A", "C")
+    with pytest.raises(UserError, match="another source tokenizer"):
+        other.map([spans])
+    with pytest.raises(UserError, match="another source tokenizer"):
+        other.transfer(stores, spans, vocabulary, "")
+    with pytest.raises(UserError, match=r"not in the vocabulary|different texts"):
+        other.align(stores, "")
+
+
+def test_a_store_that_names_another_tokenizer_stops(tmp_path):
+    stage = Stage(tmp_path)
+    stores = stage.stores("", DIALOGUES[:2])
+    rows = list(read_logits(stores[1][1]))
+    with LogitWriter(stores[1][1], {"vocabulary": "0" * 64}) as writer:
+        for row in rows:
+            writer.write(row)
+    with pytest.raises(UserError, match="was not made with the tokenizer"):
+        stage.align(stores, "")
+
+
+def test_another_order_or_other_turns_stop(tmp_path):
+    stage = Stage(tmp_path)
+    stores = stage.stores("", DIALOGUES[:3])
+    rows = list(read_logits(stores[1][1]))
+    with LogitWriter(stores[1][1], {}) as writer:
+        for row in reversed(rows):
+            writer.write(row)
+    with pytest.raises(UserError, match="another order"):
+        stage.align(stores, "")
+    with LogitWriter(stores[1][1], {}) as writer:
+        writer.write(dialogue(stage.source, "d0", ["only one turn"]))
+    with pytest.raises(UserError, match="turns"):
+        stage.align(stores, "")
+
+
+def test_spans_of_other_shards_stop(tmp_path):
+    stage = Stage(tmp_path)
+    _, spans, vocabulary, _ = stage.all()
+    with pytest.raises(UserError, match="missing or in another order"):
+        stage.transfer(stage.stores("few", DIALOGUES[:2]), spans, vocabulary, "few")
+    with pytest.raises(UserError, match="do not fit"):
+        stage.transfer(stage.stores("more", [["z" * 30, "y"]] * 9), spans, vocabulary, "more")
+
+
+def test_foreign_files_stop(tmp_path):
+    stage = Stage(tmp_path)
+    stores, spans, _, _ = stage.all()
+    with pytest.raises(UserError, match="not a spans file"):
+        stage.map([stores[0][1]])
+    with pytest.raises(UserError, match="not a vocabulary map"):
+        stage.transfer(stores, spans, spans, "")
+
+
+def test_report_says_what_was_lost(tmp_path):
+    stage = Stage(tmp_path)
+    made = stage.all()
+    numbers = tmp_path / "report.json"
+    figure = tmp_path / "figure.svg"
+    text = stage.report(made, "--json", str(numbers), "--figure", str(figure))
+    values = json.loads(numbers.read_text())
+    assert sum(values["rates"].values()) == pytest.approx(1.0)
+    assert 0 < values["mass_kept"] < 1
+    assert values["dialogues"] == len(DIALOGUES)
+    assert len(values["frequent_pairs"]) == 20
+    counts = [pair["count"] for pair in values["frequent_pairs"]]
+    assert counts == sorted(counts, reverse=True)
+    assert f"{values['mass_kept']:.2%}" in text
+    assert all(f"### {name}:" in text for name in values["worst_dialogues"])
+    assert "| pivot | source |" in text
+    first = figure.read_bytes()
+    stage.report(made, "--figure", str(figure))
+    assert figure.read_bytes() == first, "equal work gives equal bytes"
+
+
+def test_report_of_equal_tokenizers_has_nothing_to_complain_of(tmp_path):
+    stage = Stage(tmp_path, "A", "A")
+    text = stage.report(stage.all(), "--min-mass", "0.999")
+    assert "None lost anything." in text
+
+
+def test_too_little_kept_stops(tmp_path):
+    stage = Stage(tmp_path)
+    with pytest.raises(UserError, match="min_mass"):
+        stage.report(stage.all(), "--min-mass", "0.99")

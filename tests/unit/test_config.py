@@ -1,0 +1,109 @@
+"""Every constraint of the configuration has a test that breaks it."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fusionchat.config import checked
+from fusionchat.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = ROOT / "schemas" / "config.schema.yaml"
+DEMO = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The demo's config with one key set, or removed when the value is None."""
+    config = copy.deepcopy(DEMO)
+    *parents, last = path.split("/")
+    place = config
+    for parent in parents:
+        place = place.setdefault(parent, {})
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return config
+
+
+def test_the_demo_is_valid_and_defaults_are_filled_in():
+    config = checked(DEMO, SCHEMA)
+    assert config["fusion"] == {"function": "min_ce", "level": "dialogue"}
+    assert config["merges"]["varm"]["change"] == "square"
+    assert "fusion" not in DEMO
+
+
+def test_the_schema_is_closed_and_each_object_has_its_defaults():
+    schema = yaml.safe_load(SCHEMA.read_text())
+
+    def visit(part: Any) -> None:
+        if isinstance(part, dict):
+            if part.get("type") == "object":
+                assert "additionalProperties" in part, part
+            for value in part.values():
+                visit(value)
+
+    visit(schema)
+
+
+FAULTS = [
+    ("name", "my run", "name"),
+    ("name", None, "'name' is missing"),
+    ("nmae", "x", "unknown key 'nmae'"),
+    ("pivot", "tiny_openchatt", "tiny_openchat, tiny_mixtral, tiny_solar"),
+    ("device", "tpu", "cpu, cuda"),
+    ("models/tiny_solar/pretrain/architecture", "gpt", "mistral, llama, mixtral"),
+    ("models/tiny_solar/pretrain", None, "exactly one of pretrain, path, repo"),
+    ("models/tiny_solar/path", "x", "exactly one of pretrain, path, repo"),
+    ("models/tiny_solar", {"path": "no/such/folder"}, "no/such/folder is not a folder"),
+    ("models/tiny_solar", {"repo": "org/name", "revision": "main"}, "revision"),
+    ("models/tiny_solar", {"repo": "name"}, "repo"),
+    ("models/tiny_solar/gpu", -1, "gpu"),
+    ("data/world", None, "exactly one of world, path, repo"),
+    ("data/world/seed", None, "'seed' is missing"),
+    ("data", {"path": "no/such.json"}, "no/such.json is not a file"),
+    ("data", {"path": __file__}, "needs data.world"),
+    ("merges/varm/label", "a:b", "merges.varm.label"),
+    ("report", {"compare": "all"}, "signs, verdicts"),
+    ("data/shards", 0, "shards"),
+    ("data/on_error", "ignore", "stop, skip"),
+    ("data/heldout", -1, "heldout"),
+    ("logits/top_k", 0, "top_k"),
+    ("logits/dtype", "int8", "float32, bfloat16"),
+    ("alignment/method", "magic", "spans, dtw"),
+    ("alignment/min_mass", 2, "min_mass"),
+    ("fusion/function", "max_ce", "min_ce, avg_ce"),
+    ("training/clm_weight", 1.5, "clm_weight"),
+    ("training/learning_rate", 0, "learning_rate"),
+    ("training/epochs", 0, "epochs"),
+    ("training/epochs", "three", "epochs"),
+    ("targets/solar/sources", ["tiny_solarr"], "'tiny_solarr' is not one of tiny_mixtral"),
+    ("targets/solar/sources", ["tiny_openchat"], "'tiny_openchat' is not one of"),
+    ("targets/solar/sources", ["tiny_solar", "tiny_solar"], "targets.solar.sources"),
+    ("targets/tiny_solar", {"sources": []}, "already a model's"),
+    ("targets/bad name", {"sources": []}, "bad name"),
+    ("targets/solar/checkpoint", {}, "exactly one of path, repo"),
+    ("merges/linear/targets/solar", -1, "merges.linear.targets.solar"),
+    ("merges/linear/targets", {"mixtral": 0}, "above 0"),
+    ("merges/linear/targets", {}, "merges.linear.targets"),
+    ("merges/linear/targets/sola", 1, "'sola' is not one of clm, multi, mixtral, solar"),
+    ("merges/linear/method", "average", "linear, slerp"),
+    ("merges/varm/granularity", "tensor", "model, layer, module, matrix, parameter"),
+    ("merges/clm", {"method": "linear", "targets": {"solar": 1}}, "already a model's or target's"),
+    ("merges/slerp/targets/clm", 1, "exactly two"),
+    ("merges/dare/density", 0, "density"),
+    ("mt_bench/judges", {}, "judges"),
+    ("mt_bench/judges/rule/kind", "human", "rule, openai"),
+    ("mt_bench/judges/gpt", {"kind": "openai", "model": "m"}, "model and base_url"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), FAULTS)
+def test_a_fault_is_named_with_its_key(path: str, value: Any, message: str):
+    with pytest.raises(UserError) as caught:
+        checked(changed(path, value), SCHEMA)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)

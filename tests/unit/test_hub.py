@@ -1,0 +1,185 @@
+"""Locked downloads from a hub that breaks off, lies, or has changed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import hub_server
+import numpy as np
+import pytest
+
+from fusionchat.errors import UserError
+from fusionchat.models import hub as library
+
+SCRIPTS = Path(library.__file__).parents[2]
+CHUNK = 10 * 2**20  # what the hub's library writes at a time
+WEIGHTS = np.random.default_rng(0).bytes(5 * CHUNK // 2)
+FILES = {
+    "config.json": b'{"model_type": "llama"}',
+    "tokenizer.json": b"{}",
+    "model-00001-of-00001.safetensors": WEIGHTS,
+    "model.safetensors.index.json": b"{}",
+    "consolidated.safetensors": b"the same again",
+    "pytorch_model.bin": b"pickled",
+    "modeling_evil.py": b"raise SystemExit",
+    "original/params.json": b"{}",
+    "README.md": b"# model",
+}
+KEPT = ["config.json", "model-00001-of-00001.safetensors", "model.safetensors.index.json"]
+KEPT += ["tokenizer.json"]
+
+
+@pytest.fixture
+def server():
+    with hub_server.serve() as server:
+        server.repos["lab/model"] = dict(FILES)
+        server.repos["lab/data"] = {"mixture.json": b"[]" * 50_000}
+        yield server
+
+
+def start(server, program: str, *argv: str) -> subprocess.Popen:
+    names = {"HF_HUB_OFFLINE", "HF_TOKEN", "TRANSFORMERS_OFFLINE"}
+    environment = {key: value for key, value in os.environ.items() if key not in names}
+    environment |= {"HF_ENDPOINT": server.url, "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "*"}
+    command = [sys.executable, str(SCRIPTS / f"{program}.py"), *map(str, argv)]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def run(server, program: str, *argv: str) -> str:
+    """Run a program; returns what it says if it fails, else nothing."""
+    process = start(server, program, *argv)
+    _, errors = process.communicate()
+    assert "Traceback" not in errors, errors
+    return errors.splitlines()[-1] if process.returncode else ""
+
+
+@pytest.fixture
+def lock(server, tmp_path) -> Path:
+    path = tmp_path / "lock.json"
+    argv = ["--model", "m=lab/model", "--data", "d=lab/data:mixture.json", "--output", path]
+    assert run(server, "lock_models", *argv) == ""
+    server.requests.clear()
+    return path
+
+
+def fetch(server, lock: Path, output: Path) -> str:
+    return run(server, "fetch_model", "--lock", lock, "--name", "m", "--output", output)
+
+
+def test_a_locked_model_is_fetched_although_the_line_breaks(server, lock, tmp_path):
+    entry = json.loads(lock.read_text())["m"]
+    assert entry["revision"] == hub_server.COMMIT
+    assert sorted(entry["files"]) == KEPT
+    server.cut[KEPT[1]] = 2
+    folder = tmp_path / "models" / "m"
+    assert fetch(server, lock, folder) == ""
+    assert sorted(os.listdir(folder)) == sorted([*KEPT, "manifest.json"])
+    assert all((folder / name).read_bytes() == FILES[name] for name in KEPT)
+    ranges = [asked for name, asked in server.requests if name == KEPT[1]]
+    assert ranges == [None, f"bytes={CHUNK}-", f"bytes={CHUNK}-"]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert (manifest["repo"], manifest["revision"]) == ("lab/model", hub_server.COMMIT)
+    assert os.listdir(folder.parent) == ["m"]
+
+
+def test_a_killed_download_goes_on(server, lock, tmp_path):
+    server.pause = 0.1
+    process = start(
+        server, "fetch_model", "--lock", lock, "--name", "m", "--output", tmp_path / "m"
+    )
+    partial = tmp_path / ".m.download" / f"{KEPT[1]}.partial"
+    for _ in range(200):
+        if partial.exists() and partial.stat().st_size > 0:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    process.stderr.close()
+    assert not (tmp_path / "m").exists()
+    have = partial.stat().st_size
+    assert 0 < have < len(WEIGHTS)
+    server.pause = 0
+    server.requests.clear()
+    assert fetch(server, lock, tmp_path / "m") == ""
+    assert (KEPT[1], f"bytes={have}-") in server.requests
+    assert (tmp_path / "m" / KEPT[1]).read_bytes() == WEIGHTS
+    assert ("config.json", None) not in server.requests
+
+
+def test_other_bytes_than_the_locked_ones_are_refused(server, lock, tmp_path):
+    server.lies[KEPT[1]] = WEIGHTS[:-1] + b"!"
+    assert "is locked" in fetch(server, lock, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+    server.lies[KEPT[1]] = WEIGHTS[:1000]
+    assert "error:" in fetch(server, lock, tmp_path / "m")
+    server.lies.clear()
+    assert fetch(server, lock, tmp_path / "m") == ""
+    assert (tmp_path / "m" / KEPT[1]).read_bytes() == WEIGHTS
+
+
+def test_a_damaged_partial_file_begins_again(server, lock, tmp_path):
+    folder = tmp_path / ".m.download"
+    folder.mkdir()
+    (folder / f"{KEPT[1]}.partial").write_bytes(b"x" * 1000)
+    (folder / "config.json.partial").write_bytes(b"x" * 1000)
+    assert fetch(server, lock, tmp_path / "m") == ""
+    assert (tmp_path / "m" / KEPT[1]).read_bytes() == WEIGHTS
+
+
+def test_a_data_set_is_one_locked_file(server, lock, tmp_path):
+    output = tmp_path / "data" / "mixture.json"
+    argv = ["--lock", lock, "--name", "d", "--output", output]
+    assert run(server, "fetch_data", *argv) == ""
+    assert output.read_bytes() == server.repos["lab/data"]["mixture.json"]
+    assert os.listdir(output.parent) == ["mixture.json"]
+    argv[3] = "m"
+    assert "4 files instead of one" in run(server, "fetch_data", *argv)
+
+
+def test_a_lock_is_only_made_of_what_the_hub_really_has(server, tmp_path):
+    output = tmp_path / "lock.json"
+
+    def locking(reference: str, option: str = "--model") -> str:
+        return run(server, "lock_models", option, reference, "--output", output)
+
+    assert "lab/none" in locking("x=lab/none")
+    assert "has no other.json" in locking("x=lab/data:other.json", "--data")
+    server.lies["config.json"] = b'{"model_type": "other"}'
+    assert "not what the commit holds" in locking("x=lab/model")
+    server.lies.clear()
+    assert "hub answers with commit" in locking(f"x=lab/model@{'f' * 40}")
+    server.commit = "main"
+    assert "hub answers with commit 'main'" in locking("x=lab/model")
+    assert not output.exists()
+
+
+def test_locks_that_pin_too_little_are_refused(tmp_path):
+    path = tmp_path / "lock.json"
+    good = {"sha256": "0" * 64, "size": 1}
+    for entry, reason in [
+        ({"revision": "main", "files": {"a": good}}, "not a commit"),
+        ({"revision": hub_server.COMMIT, "files": {"a": {"size": 1}}}, "no sha256"),
+        ({"revision": hub_server.COMMIT, "files": {"../a": good}}, "not a name below"),
+    ]:
+        path.write_text(json.dumps({"m": entry}))
+        with pytest.raises(UserError, match=reason):
+            library.read_lock(path, "m")
+    with pytest.raises(UserError, match="no entry 'x'"):
+        library.read_lock(path, "x")
+
+
+def test_pickles_are_taken_only_where_there_is_nothing_else():
+    names = ["config.json", "pytorch_model.bin", "a/model.safetensors", "code.py"]
+    assert library.chosen_files(names) == ["config.json", "pytorch_model.bin"]
+    assert library.chosen_files([*names, "model.safetensors"]) == [
+        "config.json",
+        "model.safetensors",
+    ]
+    assert library.chosen_files(["config.json"]) == []

@@ -1,0 +1,99 @@
+"""The compiled loops against plain numpy in float64, and rounding against exact neighbours."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fusionchat.merging import kernels
+
+
+def narrow(values) -> np.ndarray:
+    array = np.array(values, np.float64)
+    result = np.empty(array.size, np.uint16)
+    kernels.narrow_bf16(array, result)
+    return result
+
+
+def as_float(bits: np.ndarray) -> np.ndarray:
+    result = np.empty(bits.size, np.float32)
+    kernels.widen_bf16(bits, result)
+    with np.errstate(invalid="ignore"):
+        return result.astype(np.float64)
+
+
+def test_every_bfloat16_survives_the_round_trip():
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    values = as_float(bits)
+    finite = np.isfinite(values)
+    np.testing.assert_array_equal(narrow(values[finite]), bits[finite])
+
+
+def test_ties_go_to_even_and_one_rounding_is_enough():
+    step = 2.0**-7
+    assert as_float(narrow([1 + step / 2, 1 + 1.5 * step])).tolist() == [1.0, 1 + 2 * step]
+    # float32 would first drop the last bit and make this a tie
+    assert as_float(narrow([1 + step / 2 + 2.0**-40])).tolist() == [1 + step]
+
+
+@given(st.floats(min_value=-3e38, max_value=3e38, allow_nan=False))
+def test_no_bfloat16_is_nearer(value):
+    [bits] = narrow([value])
+    nearest = abs(as_float(np.array([bits]))[0] - value)
+    for neighbour in (int(bits) - 1, int(bits) + 1):
+        if neighbour & 0x7FFF < 0x7F80 and neighbour >= 0:
+            other = as_float(np.array([neighbour], np.uint16))[0]
+            assert nearest <= abs(other - value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3.4e38])
+def test_what_bfloat16_cannot_hold_is_reported(value):
+    result = np.empty(3, np.uint16)
+    assert not kernels.narrow_bf16(np.array([1.0, value, 2.0]), result)
+    assert kernels.narrow_bf16(np.array([1.0, 3.3e38, -2.0]), result)
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 2048, 5000])
+def test_sums_equal_numpy(size):
+    rng = np.random.default_rng(size)
+    pivot, *targets = rng.standard_normal((4, size)).astype(np.float32)
+    pivot[: size // 2] = targets[0][: size // 2]
+    change = targets[0].astype(np.float64) - pivot
+    assert kernels.squared_change(pivot, targets[0]) == pytest.approx((change**2).sum(), rel=1e-12)
+    assert kernels.absolute_change(pivot, targets[0]) == pytest.approx(abs(change).sum(), rel=1e-12)
+    assert kernels.changed_elements(pivot, targets[0]) == np.count_nonzero(change)
+    weights, result = np.array([0.2, 0.3, 0.5]), np.empty(size)
+    for target, weight in zip(targets, weights, strict=True):
+        kernels.add_weighted(target, weight, weight == 0.2, result)
+    np.testing.assert_allclose(
+        result, weights @ np.array(targets, np.float64), rtol=1e-13, atol=1e-15
+    )
+
+
+def test_sums_take_bfloat16_bits_and_float32_alike():
+    rng = np.random.default_rng(7)
+    bits = rng.integers(0x3C00, 0x3F00, (2, 999)).astype(np.uint16)
+    single = np.stack([as_float(row) for row in bits]).astype(np.float32)
+    for measure in (kernels.squared_change, kernels.absolute_change, kernels.changed_elements):
+        expected = measure(single[0], single[1])
+        for pivot, target in ((bits[0], bits[1]), (bits[0], single[1]), (single[0], bits[1])):
+            assert measure(pivot, target) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("square", [True, False])
+@pytest.mark.parametrize("softmax", [True, False])
+def test_weights_by_element_equal_numpy(square, softmax):
+    rng = np.random.default_rng(5)
+    pivot = rng.standard_normal(100).astype(np.float32)
+    targets = np.stack([pivot, pivot, pivot])
+    targets[:, 20:] += rng.standard_normal((3, 80)).astype(np.float32)
+    result, sums = np.empty(100), np.zeros(3)
+    kernels.weighted_by_element(pivot, targets, square, softmax, result, sums)
+    change = abs(targets.astype(np.float64) - pivot)
+    score = change**2 if square else change
+    score = np.exp(score) if softmax else score
+    weights = np.full((3, 100), 1 / 3)
+    weights[:, 20:] = score[:, 20:] / score[:, 20:].sum(0)
+    np.testing.assert_array_equal(result[:20], pivot[:20])
+    np.testing.assert_allclose(result, (weights * targets).sum(0), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(sums, weights.sum(1), rtol=1e-10)

@@ -1,0 +1,289 @@
+"""An LLM judge over real HTTP: faults, kills, budgets, secrets."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from mt_bench_files import answers, benchmark, jsonl
+from mt_bench_server import FAULTS, FakeModel, serve
+
+import judge
+from fusionchat.errors import UserError
+from fusionchat.files import read_jsonl
+from fusionchat.mt_bench.store import ResponseStore
+
+KEY = "sk-very-secret-0123456789"
+SLOW_TIMEOUT = 1.0
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def options(folder: Path, url: str, model: str = "m", count: int = 80, **more: object) -> list[str]:
+    files = benchmark(folder, count)
+    jsonl(folder / f"{model}.jsonl", answers(model, count))
+    chosen = {"concurrency": 8, "first-wait": 0.01, "timeout": SLOW_TIMEOUT, **more}
+    return [
+        "--judge=openai",
+        "--judge-model=judge-1",
+        f"--answers={folder / f'{model}.jsonl'}",
+        f"--output={folder / 'judgments' / f'{model}.jsonl'}",
+        f"--base-url={url}",
+        f"--store={folder / 'store'}",
+        *files,
+        *(f"--{name}={value}" for name, value in chosen.items()),
+    ]
+
+
+def test_two_models_complete_under_twenty_percent_faults(tmp_path):
+    draw = random.Random(1)
+    faults = Counter()
+
+    def fault(number: int, key: str) -> str:
+        name = draw.choice(FAULTS) if draw.random() < 0.2 else ""
+        faults[name] += 1
+        return name
+
+    model = FakeModel(fault=fault)
+    with serve(model) as url:
+        for name in ("m1", "m2"):
+            judge.main(options(tmp_path, url, name, concurrency=16))
+    assert set(FAULTS) <= set(faults)
+    for name in ("m1", "m2"):
+        records = read_jsonl(tmp_path / "judgments" / f"{name}.jsonl")
+        assert Counter((r["question_id"], r["turn"]) for r in records) == Counter(
+            (q, t) for q in range(81, 161) for t in (1, 2)
+        )
+        assert all(r["score"] == 7 and r["model"] == name for r in records)
+    account = ResponseStore(tmp_path / "store").account()
+    expected = sum(faults[f] for f in ("drop", "half", "malformed", "no_choices", "slow"))
+    # On a busy machine a good reply may come too late as well: it counts as lost, too.
+    late = account.lost - expected
+    assert 0 <= late < 32
+    assert len(model.answered) == 320
+    assert sum(model.answered.values()) <= 320 + late
+    assert 0 <= account.calls - len(model.requests) <= late
+
+
+def test_a_second_run_is_replayed_for_free_and_equal(tmp_path, monkeypatch):
+    model = FakeModel()
+    with serve(model) as url:
+        arguments = options(tmp_path, url, count=8)
+        judge.main(arguments)
+    first = (tmp_path / "judgments" / "m.jsonl").read_bytes()
+    asked = len(model.requests)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    judge.main([a.replace("127.0.0.1", "nowhere.invalid") for a in arguments])
+    assert (tmp_path / "judgments" / "m.jsonl").read_bytes() == first
+    assert asked == 16 == len(model.requests)
+
+
+def test_after_a_kill_at_most_the_requests_in_flight_are_paid_again(tmp_path):
+    model = FakeModel(delay=0.05)
+    concurrency = 6
+    with serve(model) as url:
+        arguments = options(tmp_path, url, concurrency=concurrency, timeout=20)
+        command = [sys.executable, judge.__file__, *arguments]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while len(model.requests) < 70 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        before = len(model.requests)
+        assert before < 160
+        assert not (tmp_path / "judgments" / "m.jsonl").exists()
+        lost = ResponseStore(tmp_path / "store").account().lost
+        subprocess.run(command, check=True, capture_output=True)
+    asked = Counter(model.keys)
+    assert len(asked) == 160
+    assert sum(count - 1 for count in asked.values()) <= lost <= concurrency
+    assert len(read_jsonl(tmp_path / "judgments" / "m.jsonl")) == 160
+
+
+def test_an_unusable_rating_is_asked_again_then_missing(tmp_path):
+    def reply(messages: list) -> str:
+        text = messages[-1]["content"]
+        return "no number" if "Question 3:" in text else "Rating: [[4]]"
+
+    model = FakeModel(reply=reply)
+    with serve(model) as url:
+        judge.main(options(tmp_path, url, count=8, attempts=2))
+    records = read_jsonl(tmp_path / "judgments" / "m.jsonl")
+    scores = {(r["question_id"], r["turn"]): r["score"] for r in records}
+    assert {key for key, score in scores.items() if score == -1} == {(84, 1), (84, 2)}
+    missing = next(r for r in records if r["score"] == -1)
+    assert missing["judgment"] == "no number"
+    assert missing["attempts"] == 2
+    temperatures = [r["temperature"] for r in model.requests if "Question 3:" in str(r)]
+    assert sorted(temperatures) == [0.0, 0.0, 0.3, 0.3]
+
+
+def test_repeats_are_asked_separately(tmp_path):
+    model = FakeModel()
+    with serve(model) as url:
+        judge.main(options(tmp_path, url, count=8, repeats=3))
+    records = read_jsonl(tmp_path / "judgments" / "m.jsonl")
+    assert len(model.requests) == len(records) == 48
+    assert Counter(r["repeat"] for r in records) == {0: 16, 1: 16, 2: 16}
+
+
+def test_the_budget_in_calls_stops_cleanly_and_goes_on(tmp_path):
+    model = FakeModel()
+    with serve(model) as url:
+        arguments = options(tmp_path, url, count=8, **{"max-calls": 10})
+        with pytest.raises(UserError, match=r"limit of 10 calls.*run again"):
+            judge.main(arguments)
+        assert len(model.requests) == 10
+        judge.main([*arguments, "--max-calls=16"])
+    assert len(model.requests) == 16
+
+
+def test_the_budget_in_dollars_is_never_exceeded(tmp_path):
+    model = FakeModel()
+    prices = {"input-price": 10, "output-price": 30, "budget-usd": 0.07, "concurrency": 1}
+    with serve(model) as url, pytest.raises(UserError, match=r"budget of \$0.07"):
+        judge.main(options(tmp_path, url, count=8, **prices))
+    account = ResponseStore(tmp_path / "store").account()
+    assert account.calls == len(model.requests) > 3
+    assert account.usd == pytest.approx(account.calls * (100 * 10 + 10 * 30) / 1e6)
+    assert account.usd < 0.07
+
+
+def test_a_wrong_key_stops_at_once_and_is_not_shown(tmp_path):
+    model = FakeModel(fault=lambda number, key: "status 401")
+    with serve(model) as url, pytest.raises(UserError, match="status 401") as raised:
+        judge.main(options(tmp_path, url, count=8, concurrency=1))
+    assert len(model.requests) == 1
+    assert KEY not in str(raised.value)
+
+
+def test_the_key_is_in_no_file_log_or_process_list(tmp_path):
+    model = FakeModel(
+        reply=lambda messages: f"I know {KEY}. Rating: [[5]]",
+        fault=lambda number, key: "status 500" if number % 3 == 0 else "",
+        delay=0.02,
+    )
+    with serve(model) as url:
+        command = [sys.executable, judge.__file__, *options(tmp_path, url, count=16, timeout=20)]
+        environment = {**os.environ, "OPENAI_LOG": "debug"}
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        while not model.requests and process.poll() is None:
+            time.sleep(0.01)
+        listed = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert KEY.encode() not in listed + output
+    written = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert len(written) > 4
+    assert all(KEY.encode() not in p.read_bytes() for p in written)
+    assert "[key]" in (tmp_path / "judgments" / "m.jsonl").read_text()
+
+
+def test_hashes_of_references_and_prompts_are_in_every_judgment(tmp_path):
+    with serve(FakeModel()) as url:
+        judge.main(options(tmp_path, url, count=8))
+    records = read_jsonl(tmp_path / "judgments" / "m.jsonl")
+    assert {len(r["references_sha256"]) for r in records} == {64}
+    assert {len(r["prompts_sha256"]) for r in records} == {64}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("--base-url=http://user:pw@127.0.0.1/v1", "must hold no password"),
+        ("--base-url=ftp://x", "must be http"),
+        ("--budget-usd=1", "needs --input-price"),
+    ],
+)
+def test_mistakes_are_explained(tmp_path, change, message):
+    with pytest.raises(UserError, match=message):
+        judge.main([*options(tmp_path, "http://127.0.0.1:9/v1", count=8), change])
+
+
+def test_a_missing_reference_is_an_error(tmp_path):
+    arguments = options(tmp_path, "http://127.0.0.1:9/v1", count=8)
+    lines = (tmp_path / "references.jsonl").read_text().splitlines()
+    (tmp_path / "references.jsonl").write_text(lines[0] + "\n")
+    with pytest.raises(UserError, match="has no reference"):
+        judge.main(arguments)
+
+
+def test_an_answer_too_long_for_the_judge_is_missing_not_dropped(tmp_path):
+    class Short(FakeModel):
+        def accept(self, body: dict) -> tuple[str, str]:
+            key, _ = super().accept(body)
+            too_long = "status 400 maximum context length exceeded"
+            return key, too_long if "Question 5:" in str(body) else ""
+
+    with serve(Short()) as url:
+        judge.main(options(tmp_path, url, count=8))
+    records = read_jsonl(tmp_path / "judgments" / "m.jsonl")
+    missing = [r for r in records if r["score"] == -1]
+    assert [(r["question_id"], r["turn"]) for r in missing] == [(86, 1), (86, 2)]
+    assert "context length" in missing[0]["refused"]
+    assert KEY not in missing[0]["refused"]
+    assert len(records) == 16
+
+
+def test_another_bad_request_stops_the_run(tmp_path):
+    model = FakeModel(fault=lambda number, key: "status 400 unknown parameter")
+    with serve(model) as url, pytest.raises(UserError, match=r"status 400.*unknown parameter"):
+        judge.main(options(tmp_path, url, count=8))
+
+
+def test_torn_lines_in_the_store_are_ignored(tmp_path):
+    with serve(FakeModel()) as url:
+        arguments = options(tmp_path, url, count=8)
+        judge.main(arguments)
+        segment = next((tmp_path / "store").glob("*.jsonl"))
+        segment.write_bytes(segment.read_bytes()[:-30])
+        judge.main(arguments)
+    events = [json.loads(line) for p in (tmp_path / "store").glob("*") for line in whole(p)]
+    assert sum(e["event"] == "response" for e in events) == 16
+
+
+def test_a_damaged_store_is_explained(tmp_path):
+    (tmp_path / "calls-1.jsonl").write_text('{"event": "response", "call": "x"}\n')
+    with pytest.raises(UserError, match=r"calls-1.jsonl: is damaged"):
+        ResponseStore(tmp_path)
+
+
+def test_calls_in_flight_in_another_live_process_are_not_lost(tmp_path):
+    writer = ResponseStore(tmp_path)
+    writer.sent("key", 0.5)
+    reader = ResponseStore(tmp_path)
+    assert reader.account().lost == 0
+    assert reader.account().usd == 0.5
+    writer.close()
+    assert reader.account().lost == 1
+
+
+def test_answers_of_another_format_are_explained(tmp_path):
+    arguments = options(tmp_path, "http://127.0.0.1:9/v1", count=8)
+    jsonl(tmp_path / "m.jsonl", [{"question_id": 81, "text": "x"}])
+    with pytest.raises(UserError, match="not answer records"):
+        judge.main(arguments)
+
+
+def test_half_a_surrogate_pair_in_a_reply_is_kept_as_text(tmp_path):
+    with serve(FakeModel(reply=lambda messages: "\ud800 Rating: [[3]]")) as url:
+        judge.main(options(tmp_path, url, count=8))
+    assert {r["score"] for r in read_jsonl(tmp_path / "judgments" / "m.jsonl")} == {3}
+
+
+def whole(path: Path) -> list[str]:
+    return path.read_text().split("\n")[:-1]

@@ -1,0 +1,211 @@
+"""Scores, agreement and export on small files."""
+
+import csv
+
+import pytest
+from mt_bench_files import answers, benchmark, jsonl, questions
+from pyarrow import parquet
+
+import agreement
+import export_fastchat
+import judge
+import score
+from fusionchat.errors import UserError
+from fusionchat.files import read_jsonl
+from fusionchat.mt_bench.scores import fastchat_tables
+
+
+def judgment(question, model="m", score=5, turn=1, name="j", **more):
+    return {
+        "question_id": question,
+        "model": model,
+        "judge": [name, "single-v1"],
+        "user_prompt": "",
+        "judgment": "",
+        "score": score,
+        "turn": turn,
+        "tstamp": 0.0,
+        **more,
+    }
+
+
+@pytest.fixture
+def asked(tmp_path):
+    return jsonl(tmp_path / "question.jsonl", questions(8))
+
+
+def table(tmp_path, asked, *files):
+    paths = [str(jsonl(tmp_path / f"{i}.jsonl", records)) for i, records in enumerate(files)]
+    output = tmp_path / "scores.parquet"
+    score.main(["--judgments", *paths, f"--questions={asked}", f"--output={output}"])
+    return parquet.read_table(output).to_pandas()
+
+
+def complete(**facts):
+    return [judgment(q, turn=t, **facts) for q in range(81, 89) for t in (1, 2)]
+
+
+def test_every_turn_of_every_question_is_a_row(tmp_path, asked):
+    rows = table(tmp_path, asked, complete(), complete(model="n", repeat=1))
+    assert len(rows) == 32
+    assert list(rows.columns) == [
+        "model", "judge", "repeat", "choice", "question_id", "category", "turn", "score",
+    ]  # fmt: skip
+    assert set(rows.category) == {q["category"] for q in questions(8)}
+    assert (rows.score == 5).all()
+
+
+def test_missing_scores_are_null_and_absent_judgments_are_rows(tmp_path, asked):
+    records = complete()
+    records[3]["score"] = -1
+    del records[7:9]
+    rows = table(tmp_path, asked, records)
+    assert len(rows) == 16
+    missing = rows[rows.score.isna()]
+    assert list(zip(missing.question_id, missing.turn, strict=True)) == [(82, 2), (84, 2), (85, 1)]
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        ([judgment(81), judgment(81)], "appears twice"),
+        ([judgment(7)], "question 7 is not in the questions file"),
+        ([{"question_id": 81}], "not a judgment record"),
+    ],
+)
+def test_wrong_judgment_files_are_explained(tmp_path, asked, records, message):
+    with pytest.raises(UserError, match=message):
+        table(tmp_path, asked, records)
+
+
+def test_a_line_separator_in_a_text_does_not_break_a_record(tmp_path, asked):
+    assert len(table(tmp_path, asked, complete(note="a\u2028b\x85c"))) == 16
+
+
+def test_the_average_pools_both_turns():
+    records = [judgment(1, score=10), judgment(2, score=10), judgment(1, turn=2, score=1)]
+    tables = fastchat_tables([*records, judgment(2, turn=2, score=-1)])
+    assert tables == {"first_turn": [("m", 10)], "second_turn": [("m", 1)], "average": [("m", 7)]}
+
+
+def test_agreement_of_two_judges_and_of_one_with_itself(tmp_path, asked):
+    one = complete(name="a", repeat=0)
+    again = complete(name="a", repeat=1)
+    other = complete(name="b")
+    for i, (x, y, z) in enumerate(zip(one, again, other, strict=True)):
+        x["score"] = y["score"] = 1 + i % 8
+        z["score"] = x["score"] + (0, 1, 2, 0)[i % 4]
+    again[0]["score"] = -1
+    table(tmp_path, asked, one, again, other)
+    output = tmp_path / "agreement.csv"
+    agreement.main([f"--scores={tmp_path / 'scores.parquet'}", f"--output={output}"])
+    with output.open() as stream:
+        rows = list(csv.DictReader(stream))
+    names = [(r["judge_a"], r["repeat_a"], r["judge_b"], r["repeat_b"]) for r in rows]
+    assert names == [("a", "0", "a", "1"), ("a", "0", "b", "0"), ("a", "1", "b", "0")]
+    itself, others = rows[0], rows[1]
+    assert (itself["rated"], itself["missing"]) == ("15", "1")
+    assert float(itself["exact"]) == float(itself["spearman"]) == float(itself["kendall"]) == 1
+    assert float(others["exact"]) == 0.5
+    assert float(others["within_one"]) == 0.75
+    assert float(others["mean_difference"]) == -0.75
+    assert others["model_spearman"] == ""
+
+
+def test_constant_ratings_have_no_rank_correlation(tmp_path, asked):
+    table(tmp_path, asked, complete(name="a"), complete(name="b"))
+    output = tmp_path / "agreement.csv"
+    agreement.main([f"--scores={tmp_path / 'scores.parquet'}", f"--output={output}"])
+    with output.open() as stream:
+        (row,) = csv.DictReader(stream)
+    assert (row["exact"], row["spearman"]) == ("1.0", "")
+
+
+def test_a_single_judge_has_nobody_to_agree_with(tmp_path, asked):
+    table(tmp_path, asked, complete())
+    with pytest.raises(UserError, match="nobody to agree with"):
+        agreement.main([f"--scores={tmp_path / 'scores.parquet'}", f"--output={tmp_path / 'x'}"])
+
+
+def rule_judged(folder, **more):
+    benchmark(folder, 8)
+    records = answers("m", 8)
+    records[2]["choices"][0]["turns"] = ["It is 2.", "It is nothing."]
+    jsonl(folder / "m.jsonl", records)
+    judge.main(
+        [
+            "--judge=rule",
+            f"--answers={folder / 'm.jsonl'}",
+            f"--questions={folder / 'question.jsonl'}",
+            f"--output={folder / 'judged.jsonl'}",
+            *(f"--{name}={value}" for name, value in more.items()),
+        ]
+    )
+    return read_jsonl(folder / "judged.jsonl")
+
+
+def test_the_rule_judge_writes_fastchats_judgments(tmp_path):
+    records = rule_judged(tmp_path)
+    assert len(records) == 16
+    fields = ["question_id", "model", "judge", "user_prompt", "judgment", "score", "turn", "tstamp"]
+    assert list(records[0])[:8] == fields
+    right, wrong = records[4:6]
+    assert (right["score"], right["turn"]) == (10, 1)
+    assert right["judgment"].endswith("Rating: [[10]]")
+    assert wrong["score"] < 10
+    assert rule_judged(tmp_path) == records
+    named = rule_judged(tmp_path, **{"judge-name": "checker"})
+    assert {r["judge"][0] for r in named} == {"checker"}
+
+
+def test_the_rule_judge_needs_rules(tmp_path):
+    benchmark(tmp_path, 8)
+    bare = [{k: v for k, v in q.items() if k != "rules"} for q in questions(8)]
+    jsonl(tmp_path / "bare.jsonl", bare)
+    jsonl(tmp_path / "m.jsonl", answers("m", 8))
+    with pytest.raises(UserError, match="has no rules"):
+        judge.main(
+            [
+                "--judge=rule",
+                f"--answers={tmp_path / 'm.jsonl'}",
+                f"--questions={tmp_path / 'bare.jsonl'}",
+                f"--output={tmp_path / 'judged.jsonl'}",
+            ]
+        )
+
+
+def export(folder, *more):
+    export_fastchat.main(
+        [
+            f"--questions={folder / 'question.jsonl'}",
+            f"--answers={folder / 'm.jsonl'}",
+            f"--output={folder / 'fastchat'}",
+            *more,
+        ]
+    )
+
+
+def test_the_export_renames_the_judge_and_says_so(tmp_path):
+    rule_judged(tmp_path)
+    export(tmp_path, f"--judgments={tmp_path / 'judged.jsonl'}")
+    data = tmp_path / "fastchat" / "data" / "mt_bench"
+    records = read_jsonl(data / "model_judgment" / "gpt-4_single.jsonl")
+    assert {r["judge"][0] for r in records} == {"gpt-4"}
+    assert {r["judge"][1] for r in records} == {
+        "single-v1", "single-math-v1", "single-v1-multi-turn", "single-math-v1-multi-turn",
+    }  # fmt: skip
+    assert {r["judged_by"] for r in records} == {"rule"}
+    assert (data / "question.jsonl").read_bytes() == (tmp_path / "question.jsonl").read_bytes()
+
+
+def test_the_export_needs_one_judge(tmp_path):
+    rule_judged(tmp_path)
+    other = jsonl(tmp_path / "other.jsonl", complete(name="other"))
+    both = ["--judgments", str(tmp_path / "judged.jsonl"), str(other)]
+    with pytest.raises(UserError, match="choose one of the judges other, rule"):
+        export(tmp_path, *both)
+    with pytest.raises(UserError, match="judgments of other, rule only"):
+        export(tmp_path, *both, "--judge=third")
+    export(tmp_path, *both, "--judge=other", "--judge-name=a/b")
+    judged = tmp_path / "fastchat" / "data" / "mt_bench" / "model_judgment"
+    assert {r["judged_by"] for r in read_jsonl(judged / "a_b_single.jsonl")} == {"other"}

@@ -1,0 +1,125 @@
+"""The plan of a run: what it counts, and what it says against figures that are known."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import plan as program
+from fusionchat.cluster.plan import Plan, pretrained_size
+from fusionchat.cluster.plan_report import shortfalls, total, wall_hours
+from fusionchat.config import checked
+from fusionchat.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def make_plan(name: str, **changes) -> Plan:
+    config = yaml.safe_load((ROOT / name).read_text()) | changes
+    throughputs = yaml.safe_load((ROOT / "resources" / "throughputs.yaml").read_text())
+    return Plan(checked(config, ROOT / "schemas" / "config.schema.yaml"), throughputs)
+
+
+def by_rule(plan: Plan) -> dict:
+    return {row.rule: row for row in plan.rows()}
+
+
+def test_the_papers_trainings_take_what_the_paper_says():
+    rows = by_rule(make_plan("configs/paper.yaml"))
+    assert rows["train_target"].jobs == 4
+    assert rows["train_target"].gpu_hours == pytest.approx(4 * 56, rel=0.1)
+    assert rows["dump_logits"].jobs == 12
+    assert rows["judge"].judge_calls == 16 * 160
+
+
+def test_released_checkpoints_need_no_training_and_no_dump():
+    rows = by_rule(make_plan("configs/released.yaml"))
+    assert {"train_target", "dump_logits", "fetch_data"}.isdisjoint(rows)
+    assert rows["fetch_model"].kept_gb > 100
+
+
+def test_a_dump_costs_more_with_more_shards_only_by_their_start():
+    few, many = (
+        by_rule(make_plan("configs/six_sources.yaml", data=data))["dump_logits"]
+        for data in (
+            {"repo": "FuseAI/FuseChat-Mixture", "file": "x", "shards": shards}
+            for shards in (8, 256)
+        )
+    )
+    assert many.jobs == 32 * few.jobs
+    assert many.kept_gb == pytest.approx(few.kept_gb)
+
+
+def test_size_of_a_trained_model_equals_its_parameters(tmp_path):
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    shape = {
+        "architecture": "mixtral", "hidden_size": 32, "layers": 2, "heads": 2, "kv_heads": 1,
+        "intermediate_size": 64, "experts": 4, "vocabulary": 99,
+    }  # fmt: skip
+    config = MixtralConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+        intermediate_size=64, num_local_experts=4, vocab_size=100,
+    )  # fmt: skip
+    found = MixtralForCausalLM(config).num_parameters() / 1e9
+    assert pretrained_size(shape).parameters == pytest.approx(found, rel=0.02)
+
+
+def test_shortfalls_name_disk_and_budget():
+    rows = make_plan("configs/paper.yaml").rows()
+    need = total(rows)
+    assert not shortfalls(rows, 1e6, [1e6])
+    lines = shortfalls(rows, need.kept_gb, [need.dollars / 2])
+    assert [line.split(":")[0] for line in lines] == ["disk", "judges"]
+
+
+def test_more_gpus_shorten_a_run_down_to_its_longest_jobs():
+    rows = make_plan("configs/paper.yaml").rows()
+    assert wall_hours(rows, 8, 32) > wall_hours(rows, 32, 32) > 7
+
+
+def test_a_model_of_unknown_size_is_named():
+    models = {
+        "a": {"repo": "some/body"},
+        "b": {"repo": "openchat/openchat_3.5"},
+    }
+    plan = make_plan("configs/paper.yaml", models=models, pivot="b", targets={}, merges={})
+    with pytest.raises(UserError, match="some/body"):
+        plan.rows()
+
+
+def test_the_program_writes_all_formats_and_fails_on_demand(tmp_path, capsys):
+    config = str(ROOT / "configs" / "paper.yaml")
+    program.main(["--configfile", config, "--output", str(tmp_path / "plan")])
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "plan.csv", "plan.md", "plan.png", "plan.svg",
+    ]  # fmt: skip
+    assert "train_target" in capsys.readouterr().out
+    small = tmp_path / "small.yaml"
+    text = Path(config).read_text()
+    small.write_text(text.replace("budget: 150", "budget: 1"))
+    with pytest.raises(UserError, match="budget"):
+        program.main(["--configfile", str(small), "--check"])
+
+
+def demo_benchmarks() -> Path:
+    return ROOT / "results" / "demo" / "benchmarks"
+
+
+@pytest.mark.skipif(not demo_benchmarks().is_dir(), reason="needs a finished demo (make demo)")
+def test_the_demos_plan_is_within_a_factor_of_two_of_the_finished_demo():
+    from fusionchat.report.costs import read_costs
+
+    plan = make_plan("config.yaml")
+    measured = {cost.rule: cost for cost in read_costs(demo_benchmarks())}
+    for row in plan.rows():
+        assert row.jobs == measured[row.rule].jobs, row.rule
+        seconds = measured[row.rule].seconds
+        print(f"{row.rule}: planned {3600 * row.hours:.0f} s, measured {seconds:.0f} s")
+    kept = sum(
+        path.stat().st_size
+        for folder in ("models", "targets", "merged", "logits", "aligned", "fused", "mt_bench")
+        for path in (demo_benchmarks().parent / folder).rglob("*")
+        if path.is_file()
+    )
+    assert 0.5 < total(plan.rows()).kept_gb * 1e9 / kept < 2

@@ -1,0 +1,48 @@
+"""Recognising what a released checkpoint was made from."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import compare_released
+from fusionchat.merging.released import compare
+
+
+@pytest.fixture
+def models(tmp_path):
+    """A pivot, two targets, and merges of them, each a folder."""
+    rng = torch.Generator().manual_seed(1)
+    pivot = {n: torch.randn(40, 8, generator=rng) for n in ("a.weight", "b.weight")}
+    one = {n: t + 0.1 * torch.randn(t.shape, generator=rng) for n, t in pivot.items()}
+    two = {n: t + 0.2 * torch.randn(t.shape, generator=rng) for n, t in pivot.items()}
+    mixed = {n: pivot[n] + 0.3 * (one[n] - pivot[n]) + 0.7 * (two[n] - pivot[n]) for n in pivot}
+    mean = {n: (one[n] + two[n]) / 2 for n in pivot}
+    folders = {}
+    made = {"pivot": pivot, "one": one, "two": two, "mixed": mixed, "mean": mean}
+    for name, tensors in made.items():
+        folders[name] = tmp_path / name
+        folders[name].mkdir()
+        save_file(tensors, folders[name] / "model.safetensors")
+    return folders
+
+
+def test_a_mixture_is_found_with_its_weights(models):
+    targets = {n: models[n] for n in ("one", "two")}
+    found = compare(models["mixed"], models["pivot"], targets, {"mean": models["mean"]})
+    assert np.allclose(found.coefficients(), [0.3, 0.7], atol=1e-5)
+    assert found.left_over() < 1e-3
+    assert found.relative("pivot") == pytest.approx(1)
+    assert found.relative("mean") > 0.1
+
+
+def test_a_copy_of_the_first_target_is_recognised(models, tmp_path):
+    compare_released.main(
+        [
+            *("--released", f"released={models['one']}", "--pivot", str(models["pivot"])),
+            *("--target", f"one={models['one']}", "--target", f"two={models['two']}"),
+            *("--candidate", f"mean={models['mean']}", "--output", str(tmp_path / "out")),
+        ]
+    )
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert lines[1].startswith("one,0.0,1.0,0.0")

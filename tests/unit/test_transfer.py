@@ -1,0 +1,219 @@
+"""The `mass` rules: conservation, identity, and exact chain-rule probabilities."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from alignment_cases import TEXTS, distributions, encode, table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fusionchat.alignment import spans, tokenizer, vocabulary, vocabulary_map
+from fusionchat.alignment.groups import Alignment
+from fusionchat.alignment.transfer import MassTransfer
+from fusionchat.alignment.transfer_kernel import KINDS
+
+
+def words(*pieces: str) -> tokenizer.TokenTable:
+    """A vocabulary that spells its tokens as they are."""
+    model = {"type": "BPE", "vocab": {piece: i for i, piece in enumerate(pieces)}, "merges": []}
+    return tokenizer.from_content(json.loads(json.dumps({"model": model})), {}, "words")
+
+
+def transfer(pivot, source, pivot_ids, source_ids, distribution, mapped=None):
+    """Transfer full distributions: probabilities [M, source size]."""
+    pivot_ids, source_ids = np.array(pivot_ids, np.int32), np.array(source_ids, np.int32)
+    order = np.argsort(-distribution, axis=1).astype(np.int32)
+    logprobs = np.log(np.take_along_axis(distribution, order, axis=1))
+    ce = -np.log(distribution[np.arange(len(source_ids)), source_ids])
+    mapped = vocabulary_map.exact(source, pivot) if mapped is None else mapped
+    rules = MassTransfer.of(pivot, source, mapped)
+    alignment = Alignment(*spans.align(pivot, source, pivot_ids, source_ids))
+    return rules(pivot_ids, source_ids, alignment, order, logprobs, ce)
+
+
+def probabilities(found, row):
+    used = np.isfinite(found.logprobs[row])
+    return dict(zip(found.ids[row, used].tolist(), np.exp(found.logprobs[row, used]), strict=True))
+
+
+@given(st.sampled_from(["AB", "BA", "AC", "CB", "AA"]), st.integers(0, 99), st.text(max_size=40))
+@settings(max_examples=150, deadline=None)
+def test_probability_is_conserved(pair, seed, text):
+    pivot, source = map(table, pair)
+    pivot_ids, source_ids = encode(pair[0], text), encode(pair[1], text)
+    if not len(source_ids):
+        return
+    top_ids, logprobs, ce = distributions(np.random.default_rng(seed), source_ids, source.size, 6)
+    alignment = Alignment(*spans.align(pivot, source, pivot_ids, source_ids))
+    rules = MassTransfer.of(pivot, source, vocabulary_map.exact(source, pivot))
+    found = rules(pivot_ids, source_ids, alignment, top_ids, logprobs, ce)
+    total = np.exp(found.logprobs).sum(axis=1)
+    assert (total <= 1 + 1e-9).all(), "transferred + tail = 1 with a tail that is not negative"
+    np.testing.assert_allclose(found.mass_out, total)
+    for row in range(len(pivot_ids)):
+        used = found.ids[row, np.isfinite(found.logprobs[row])]
+        assert len(set(used.tolist())) == len(used)
+    assert found.token_ce.sum() == pytest.approx(ce.sum()), "the text's probability is the source's"
+    empty = found.kinds == KINDS.index("fallback")
+    assert (total[empty] == 0).all()
+    assert (total[~empty] > 0).all()
+
+
+@given(st.integers(0, 99), st.text(min_size=1, max_size=40))
+@settings(max_examples=50, deadline=None)
+def test_equal_tokenizers_change_nothing(seed, text):
+    info, ids = table("B"), encode("B", text)
+    top_ids, logprobs, ce = distributions(np.random.default_rng(seed), ids, info.size, 5)
+    logprobs = logprobs.astype(np.float16)
+    rules = MassTransfer.of(info, info, vocabulary_map.identity(info, info))
+    found = rules(ids, ids, Alignment.same(len(ids)), top_ids, logprobs, ce)
+    np.testing.assert_array_equal(found.ids, top_ids)
+    np.testing.assert_array_equal(found.logprobs.astype(np.float16), logprobs)
+    np.testing.assert_array_equal(found.token_ce, ce)
+    np.testing.assert_allclose(found.mass_in, found.mass_out)
+
+
+def test_long_turns():
+    a, b = table("A"), table("B")
+    text = " the quiet river, and the other one" * 600
+    p, s = encode("A", text), encode("B", text)
+    assert len(p) > 4096
+    top_ids, logprobs, ce = distributions(np.random.default_rng(0), s, b.size, 10)
+    rules = MassTransfer.of(a, b, vocabulary_map.exact(b, a))
+    found = rules(p, s, Alignment(*spans.align(a, b, p, s)), top_ids, logprobs, ce)
+    assert not (found.kinds == KINDS.index("fallback")).any()
+    assert found.token_ce.sum() == pytest.approx(ce.sum())
+
+
+def random_rows(rows, size, seed=0):
+    return np.random.default_rng(seed).dirichlet(np.ones(size), rows)
+
+
+def test_many_source_tokens_give_the_product_of_their_conditionals():
+    pivot, source = words("abc", "a", "x", "bc"), words("a", "b", "c", "x")
+    p = random_rows(3, 4)
+    found = transfer(pivot, source, [0], [0, 1, 2], p)
+    row = probabilities(found, 0)
+    assert row[0] == pytest.approx(p[0, 0] * p[1, 1] * p[2, 2])
+    assert row[2] == pytest.approx(p[0, 3]), "the rest comes from the first position"
+    assert 1 not in row, "`a` went on as `abc`, or elsewhere: not known, so tail"
+    assert KINDS[found.kinds[0]] == "many_to_one"
+
+
+def test_one_source_token_gives_exact_conditionals_of_its_parts():
+    """Pivot: single letters. Source: all pairs of letters, so its text is the same process."""
+    letters = "abc"
+    pivot = words(*letters)
+    source = words(*("".join(pair) for pair in itertools.product(letters, repeat=2)))
+    p = random_rows(1, 9)[0].reshape(3, 3)
+    begins = np.array([letters.index(piece[0]) for piece in source.pieces], np.int32)
+    gold = source.pieces.index("ba")
+    found = transfer(pivot, source, [1, 0], [gold], p.reshape(1, 9), begins)
+    first, second = probabilities(found, 0), probabilities(found, 1)
+    assert [first[i] for i in range(3)] == pytest.approx(p.sum(axis=1).tolist())
+    assert [second[i] for i in range(3)] == pytest.approx((p[1] / p[1].sum()).tolist())
+    assert found.token_ce.sum() == pytest.approx(-np.log(p[1, 0]))
+    assert {KINDS[kind] for kind in found.kinds} == {"one_to_many"}
+
+
+def test_overlapping_tokens_give_exact_conditionals():
+    """`abc|abc` against `ab|ca|bc`: the boundary of the pivot lies inside a source token."""
+    pivot = words("abc", "c", "cc")
+    source = words("ab", "ca", "bc", "cb", "aa")
+    p = random_rows(3, 5)
+    found = transfer(pivot, source, [0, 0], [0, 1, 2], p)
+    begins_c = p[1, 1] + p[1, 3]
+    assert probabilities(found, 0)[0] == pytest.approx(p[0, 0] * begins_c)
+    assert probabilities(found, 1)[0] == pytest.approx(p[1, 1] / begins_c * p[2, 2])
+    assert found.token_ce.sum() == pytest.approx(-np.log(p[0, 0] * p[1, 1] * p[2, 2]))
+    assert {KINDS[kind] for kind in found.kinds} == {"many_to_many"}
+
+
+def test_a_whole_token_of_the_pivot_is_not_cut():
+    """`love` is a pivot token: it keeps its probability although it begins with `lo`."""
+    pivot, source = words("l", "o", "love"), words("lo", "love")
+    found = transfer(pivot, source, [0, 1], [0], np.array([[0.6, 0.4]]))
+    assert probabilities(found, 0) == pytest.approx({0: 0.6, 2: 0.4})
+    assert probabilities(found, 1) == pytest.approx({1: 1.0})
+
+
+def test_what_ended_is_tail_at_the_next_step():
+    pivot, source = words("l", "o"), words("lo", "l")
+    found = transfer(pivot, source, [0, 1], [0], np.array([[0.3, 0.1]]))
+    assert probabilities(found, 0) == pytest.approx({0: 0.4})
+    assert probabilities(found, 1) == pytest.approx({1: 0.75}), "0.25 goes on with unknown bytes"
+
+
+def test_a_gold_token_that_is_not_listed_counts_through_its_cross_entropy():
+    pivot, source = words("ab", "x"), words("a", "b", "x")
+    rules = MassTransfer.of(pivot, source, vocabulary_map.exact(source, pivot))
+    ids, alignment = (
+        np.array([0, 1], np.int32),
+        Alignment(np.zeros(1, np.int32), np.full(1, 2, np.int32)),
+    )
+    top = np.full((2, 1), 2, np.int32)
+    ce = np.array([1.0, 2.0])
+    found = rules(np.zeros(1, np.int32), ids, alignment, top, np.log(np.full((2, 1), 0.5)), ce)
+    assert found.ids[0, 0] == 0, "the token that stands there is never cut"
+    assert found.logprobs[0, 0] == pytest.approx(-3.0)
+    assert found.token_ce[0] == pytest.approx(3.0)
+
+
+def test_partners_of_several_ids_add_up():
+    pivot, source = words("a", "b"), words("a", "b", "c")
+    p = np.array([[0.5, 0.2, 0.3]])
+    found = transfer(pivot, source, [0], [0], p, np.array([0, 1, 1], np.int32))
+    assert probabilities(found, 0) == pytest.approx({0: 0.5, 1: 0.5})
+
+
+def test_other_bytes_are_a_counted_fallback():
+    pivot, source = words("ab", "cd"), words("ax", "cd")
+    alignment = Alignment.same(2)
+    rules = MassTransfer.of(pivot, source, vocabulary_map.exact(source, pivot))
+    ids = np.array([0, 1], np.int32)
+    top = np.array([[0, 1], [1, 0]], np.int32)
+    found = rules(ids, ids, alignment, top, np.log(np.full((2, 2), 0.5)), np.array([0.7, 0.7]))
+    assert [KINDS[kind] for kind in found.kinds] == ["fallback", "one_to_one"]
+    assert not np.isfinite(found.logprobs[0]).any()
+    np.testing.assert_allclose(found.token_ce, 0.7)
+
+
+def test_a_source_without_tokens_there_teaches_nothing():
+    info = words("a", "b")
+    rules = MassTransfer.of(info, info, np.arange(2, dtype=np.int32))
+    alignment = Alignment(np.array([0, 1], np.int32), np.array([1, 0], np.int32))
+    ids = np.array([0, 1], np.int32)
+    top, mass = np.zeros((1, 1), np.int32), np.zeros((1, 1))
+    found = rules(ids, ids[:1], alignment, top, mass, np.zeros(1))
+    assert np.isnan(found.token_ce[1])
+    assert KINDS[found.kinds[1]] == "fallback"
+
+
+def test_ids_beyond_the_tokenizer_have_no_partner():
+    """Models are padded to round vocabulary sizes; such an id can be listed."""
+    info = words("a", "b", "ab")
+    rules = MassTransfer.of(info, info, np.arange(3, dtype=np.int32))
+    top = np.array([[0, 63]], np.int32)
+    ids = np.zeros(1, np.int32)
+    logs, ce = np.log(np.array([[0.6, 0.4]])), np.array([0.5])
+    found = rules(ids, ids, Alignment.same(1), top, logs, ce)
+    assert probabilities(found, 0) == pytest.approx({0: 0.6})
+    parts = Alignment(np.zeros(2, np.int32), np.ones(2, np.int32))
+    found = rules(np.array([0, 1], np.int32), np.array([2], np.int32), parts, top, logs, ce)
+    assert np.isfinite(found.logprobs[:, 0]).all()
+
+
+@pytest.mark.parametrize("strategy", ["statistics", "min_edit", "exact"])
+def test_every_map_keeps_to_the_rules(strategy):
+    a, b = table("A"), table("B")
+    none = vocabulary.Pairs(*(np.empty(0, np.int64) for _ in range(3)))
+    mapped = vocabulary.build(a, b, none, strategy).mapped
+    text = " ".join(TEXTS)
+    p, s = encode("A", text), encode("B", text)
+    top_ids, logprobs, ce = distributions(np.random.default_rng(1), s, b.size, 10)
+    alignment = Alignment(*spans.align(a, b, p, s))
+    found = MassTransfer.of(a, b, mapped)(p, s, alignment, top_ids, logprobs, ce)
+    assert (found.mass_out <= 1 + 1e-9).all()
+    assert found.token_ce.sum() == pytest.approx(ce.sum())

@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+from alignment_cases import model_folder, table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rapidfuzz.distance import Levenshtein
+
+from fusionchat.alignment import tokenizer, vocabulary, vocabulary_map
+from fusionchat.alignment.vocabulary import HOW, Pairs
+from fusionchat.errors import UserError
+
+NO_PAIRS = Pairs(*(np.empty(0, np.int64) for _ in range(3)))
+
+
+def ids(letter, *pieces):
+    return [table(letter).pieces.index(piece) for piece in pieces]
+
+
+def pairs_of(counts: dict[tuple[int, int], int], size: int) -> Pairs:
+    pivot, source = np.array(list(counts)).T
+    return Pairs.sum([(pivot, source, np.array([*counts.values()]))], size)
+
+
+def test_exact_maps_equal_bytes_and_roles():
+    a, b = table("A"), table("B")
+    mapped = vocabulary_map.exact(b, a)
+    for index in np.flatnonzero(mapped >= 0):
+        if not b.special[index]:
+            assert a.token_bytes[mapped[index]] == b.token_bytes[index]
+    assert mapped[b.roles["eos"]] == a.roles["eos"]
+    assert mapped[b.roles["unk"]] == tokenizer.NO_TOKEN
+    assert (mapped >= 0).sum() > 300
+
+
+def test_ordinary_tokens_go_before_byte_tokens():
+    a, b = table("A"), table("B")
+    letter, newline = ids("B", "a", "Ċ")
+    mapped = vocabulary_map.exact(b, a)
+    assert a.pieces[mapped[letter]] == "a"
+    assert a.token_bytes[mapped[newline]] == b"\n"
+    byte = ids("A", "<0x61>")[0]
+    assert vocabulary_map.exact(a, a)[byte] == byte
+
+
+def test_statistics_take_the_most_frequent_partner():
+    a, b = table("A"), table("B")
+    source = next(i for i in range(b.size) if vocabulary_map.exact(b, a)[i] < 0 and i > 5)
+    x, y = ids("A", "e", "t")
+    frequent = vocabulary.build(
+        a, b, pairs_of({(x, source): 3, (y, source): 9}, a.size), "statistics"
+    )
+    assert frequent.mapped[source] == y
+    assert HOW[frequent.how[source]] == "statistics"
+    assert (frequent.mapped[frequent.how == HOW.index("none")] == -1).all()
+
+
+def test_on_equal_counts_the_beginning_wins():
+    a, b = table("A"), table("B")
+    exact = vocabulary_map.exact(b, a)
+    source = next(
+        i for i in np.flatnonzero(exact < 0).tolist() if b.token_bytes[i].startswith(b" r")
+    )
+    x, y = ids("A", "▁", "r")
+    counts = pairs_of({(y, source): 2, (x, source): 2}, a.size)
+    assert vocabulary.build(a, b, counts, "statistics").mapped[source] == x
+
+
+@given(
+    st.lists(st.text("abc", max_size=5), min_size=1, max_size=12),
+    st.lists(st.text("abc", max_size=5), min_size=1, max_size=12),
+)
+@settings(max_examples=100, deadline=None)
+def test_min_edit_is_the_first_of_the_nearest(source, pivot):
+    expected = [
+        min(range(len(pivot)), key=lambda i: (Levenshtein.distance(text, pivot[i]), i))
+        for text in source
+    ]
+    assert vocabulary.min_edit(source, pivot).tolist() == expected
+
+
+def test_min_edit_of_long_strings():
+    long = ["a" * 400, "b" * 300]
+    assert vocabulary.min_edit(["a" * 380 + "c" * 20], long).tolist() == [0]
+
+
+def test_min_edit_leaves_nothing_open():
+    a, b = table("A"), table("B")
+    found = vocabulary.build(a, b, NO_PAIRS, "min_edit")
+    text = ~b.special
+    assert (found.mapped[text] >= 0).all()
+    assert not a.special[found.mapped[text]].any()
+
+
+@pytest.mark.parametrize("strategy", vocabulary.STRATEGIES)
+def test_equal_tokenizers_give_the_identity(strategy):
+    a = table("A")
+    found = vocabulary.build(a, a, NO_PAIRS, strategy)
+    np.testing.assert_array_equal(found.mapped, np.arange(a.size))
+
+
+@pytest.mark.parametrize("strategy", vocabulary.STRATEGIES)
+def test_special_tokens_go_by_role_under_every_strategy(strategy):
+    a, b = table("A"), table("B")
+    found = vocabulary.build(a, b, NO_PAIRS, strategy)
+    for role in ("bos", "eos"):
+        assert found.mapped[b.roles[role]] == a.roles[role]
+
+
+def test_unmatched_special_tokens_have_no_partner(tmp_path):
+    def add(content, names):
+        content["added_tokens"].append({"id": 600, "content": "<|tool|>", "special": True})
+
+    more = tokenizer.load(model_folder(tmp_path / "m", "A", add))
+    found = vocabulary.build(table("A"), more, NO_PAIRS, "statistics")
+    assert found.mapped[600] == tokenizer.NO_TOKEN
+    np.testing.assert_array_equal(found.mapped[:600], np.arange(600))
+
+
+def test_file_round_trip_and_its_tokenizers(tmp_path):
+    a, b, c = table("A"), table("B"), table("C")
+    counts = pairs_of({(5, 7): 3, (6, 7): 1, (5, 9): 2}, a.size)
+    found = vocabulary.build(a, b, counts, "statistics")
+    path = tmp_path / "v.parquet"
+    vocabulary.write(path, found, a, b, "statistics")
+    again = vocabulary.read(path, a, b)
+    for name in ("mapped", "how"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
+    for name in ("pivot", "source", "count"):
+        np.testing.assert_array_equal(getattr(again.pairs, name), getattr(counts, name))
+    with pytest.raises(UserError, match="another source tokenizer"):
+        vocabulary.read(path, a, c)
+
+
+def test_foreign_files_stop(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        vocabulary.read(tmp_path / "none", table("A"), table("B"))
+    (tmp_path / "text").write_text("no parquet")
+    with pytest.raises(UserError, match="not Parquet"):
+        vocabulary.read(tmp_path / "text", table("A"), table("B"))

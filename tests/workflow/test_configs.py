@@ -1,0 +1,177 @@
+"""What the configurations for large runs plan, job by job, from a fresh clone without network."""
+
+import re
+
+import pytest
+import yaml
+from micro_project import ROOT, copy_project
+
+REPORT = {
+    "score": 1,
+    "figure_costs": 1,
+    "report": 1,
+    "write_table1": 1,
+    "write_table2": 1,
+    "figure_scores": 1,
+    "figure_radar": 1,
+    "figure1": 1,
+    "figure_weights": 1,
+}
+TRAINING_FIGURES = {
+    "figure_losses": 1,
+    "figure_winners": 1,
+    "figure_cross_entropy": 1,
+    "figure_alignment": 1,
+}
+PAPER = {
+    "lock_models": 4,
+    "fetch_model": 3,
+    "fetch_data": 1,
+    "fetch_questions": 1,
+    "prepare_dialogues": 1,
+    "shard_dialogues": 1,
+    "dump_logits": 3 * 4,
+    "align_tokens": 2 * 4,
+    "map_vocabulary": 2,
+    "transfer_logits": 2 * 4,
+    "report_alignment": 2,
+    "fuse_distributions": 3 * 4,
+    "train_target": 4,
+    "measure_variation": 2,
+    "merge_linear": 1,
+    "merge_mergekit": 4,
+    "merge_varm": 4,
+    "answer": 16,
+    "judge": 16,
+    **REPORT,
+    **TRAINING_FIGURES,
+}
+RELEASED = {
+    "lock_models": 8,
+    "fetch_model": 8,
+    "fetch_questions": 1,
+    "measure_variation": 2,
+    "merge_linear": 2,
+    "merge_mergekit": 4,
+    "merge_varm": 4,
+    "answer": 18,
+    "judge": 18,
+    **REPORT,
+}
+SIX_SOURCES = {
+    "lock_models": 7,
+    "fetch_model": 6,
+    "fetch_data": 1,
+    "fetch_questions": 1,
+    "prepare_dialogues": 1,
+    "shard_dialogues": 1,
+    "dump_logits": 6 * 8,
+    "align_tokens": 5 * 8,
+    "map_vocabulary": 5,
+    "transfer_logits": 5 * 8,
+    "report_alignment": 5,
+    "fuse_distributions": 6 * 8,
+    "train_target": 7,
+    "measure_variation": 5,
+    "merge_sce": 1,
+    "merge_linear": 1,
+    "merge_mergekit": 2,
+    "merge_varm": 1,
+    "answer": 18,
+    "judge": 18,
+    **REPORT,
+    **TRAINING_FIGURES,
+}
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """The project's files alone: nothing fetched, nothing run."""
+    project = copy_project(tmp_path_factory.mktemp("clone") / "project")
+    (project.folder / "config.yaml").write_text((ROOT / "config.yaml").read_text())
+    return project
+
+
+def test_profile_slurm_plans_the_paper(clone):
+    run = clone.snakemake("--profile", "slurm", "-n")
+    assert run.returncode == 0, run.stderr
+    assert "Using profiles slurm" in run.stdout + run.stderr
+    assert clone.planned("--profile", "slurm") == PAPER
+
+
+@pytest.mark.parametrize(("name", "jobs"), [("released", RELEASED), ("six_sources", SIX_SOURCES)])
+def test_other_configurations_plan_the_same_way(clone, name, jobs):
+    assert clone.planned("--profile", "slurm", "--configfile", f"configs/{name}.yaml") == jobs
+
+
+def test_released_checkpoints_are_compared_with_what_is_made_from_the_same_targets(clone):
+    planned = clone.planned("released", "--configfile", "configs/released.yaml")
+    planned.pop("released")
+    assert planned == {
+        "lock_models": 6,
+        "fetch_model": 6,
+        "measure_variation": 2,
+        "merge_linear": 2,
+        "merge_mergekit": 4,
+        "merge_varm": 4,
+        "compare_released": 3,
+    }
+
+
+def test_a_committed_lock_stands_in_for_locking(clone):
+    lock = clone.folder / "configs" / "paper.lock.json"
+    lock.write_text('{"solar": {}, "data-set": {}}')
+    try:
+        planned = clone.planned("--profile", "slurm")
+    finally:
+        lock.unlink()
+    assert planned == PAPER | {"lock_models": 2}
+
+
+def test_needs_of_gpu_jobs_reach_the_profile(clone):
+    run = clone.snakemake("--profile", "slurm", "-n", "targets")
+    jobs = re.split(r"^(?:local)?rule (\w+):$", run.stdout + run.stderr, flags=re.MULTILINE)
+    gpus = {}
+    for rule, text in zip(jobs[1::2], jobs[2::2], strict=True):
+        if rule in ("dump_logits", "train_target"):
+            name = re.search(r"wildcards: (?:model|target)=(\w+)", text)[1]
+            needs = re.search(r"resources: (.*)", text)[1]
+            assert "nodes=1" in needs
+            assert "tasks=" not in needs
+            gpus[rule, name] = int(re.search(r"\bgpu=(\d+)", needs)[1])
+    assert gpus == {
+        ("dump_logits", "mixtral"): 4,
+        ("dump_logits", "openchat"): 1,
+        ("dump_logits", "solar"): 1,
+        **{
+            ("train_target", name): 8 for name in ("clm", "multi", "target_mixtral", "target_solar")
+        },
+    }
+
+
+def test_several_nodes_start_through_srun(clone):
+    config = yaml.safe_load((clone.folder / "configs" / "paper.yaml").read_text())
+    config["training"] |= {"gpu": 16, "nodes": 2}
+    (clone.folder / "two_nodes.yaml").write_text(yaml.safe_dump(config))
+    run = clone.snakemake(
+        *("--profile", "slurm", "--configfile", "two_nodes.yaml", "-n", "-p"),
+        "results/paper/targets/clm/manifest.json",
+    )
+    assert run.returncode == 0, run.stderr
+    text = run.stdout + run.stderr
+    needs = re.search(r"^rule train_target:.*?resources: (.*?)$", text, re.MULTILINE | re.DOTALL)[1]
+    assert {"gpu=16", "nodes=2", "mpi=srun", "tasks=2", "tasks_per_gpu=0"} <= set(needs.split(", "))
+    assert "exec srun --nodes 2 --ntasks 2 --ntasks-per-node 1 python" in text
+    assert "--nproc_per_node 8 --nnodes 2" in text
+
+
+def test_the_default_profile_leaves_executor_and_resources_to_the_others():
+    profile = yaml.safe_load((ROOT / "profiles" / "default" / "profile.yaml").read_text())
+    keys = {key for key in profile if not key.startswith(("__", "?"))}
+    assert keys <= {"show-failed-logs", "printshellcmds"}
+    assert [v for k, v in profile.items() if k.startswith("?")] == [{"cores": "all"}]
+
+
+def test_the_profile_marks_the_three_keys_of_a_site():
+    lines = (ROOT / "slurm" / "profile.yaml").read_text().splitlines()
+    assert sum('"EDIT"' in line for line in lines) == 3

@@ -197,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             counts = target_folder.audit_target(partial, args.pivot_model)
             write_manifest(partial, run=facts, dialogues=len(examples), **counts)
         shutil.rmtree(folder, ignore_errors=True)
-    trainer.accelerator.end_training()
+    training.disconnect(trainer)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Each run is a forked child, because the Trainer keeps global state; the imports 
 """
 
 import dataclasses
+import gc
 import json
 import os
 import random
@@ -200,6 +201,23 @@ def test_two_ranks_equal_one_process(data, reference, tmp_path, zero):
     run = Run(data, tmp_path, "--devices", "2", *zero_options(zero))
     assert run.run_ranks(2) == [0, 0], run.log()
     assert_close(run, reference, 1e-5)
+
+
+def test_the_wrapper_is_gone_before_its_process_group(data, tmp_path):
+    """Otherwise the end of a finished training can hang in gloo's destructor."""
+
+    def patch():
+        destroy = torch.distributed.destroy_process_group
+
+        def checked(group=None):
+            wrapper = torch.nn.parallel.DistributedDataParallel
+            assert not [one for one in gc.get_objects() if isinstance(one, wrapper)]
+            destroy(group)
+
+        torch.distributed.destroy_process_group = checked
+
+    run = Run(data, tmp_path)
+    assert run.run_ranks(2, patch) == [0, 0], run.log()
 
 
 def strike(number: int, micro_step: int):

@@ -202,8 +202,20 @@ def train(trainer: FusionTrainer, resume_from: Path | None) -> None:
     trainer.train(resume_from_checkpoint=None if resume_from is None else os.fspath(resume_from))
     done, wanted = trainer.state.global_step, trainer.state.max_steps
     if done < wanted:
+        disconnect(trainer)
         raise UserError(
             f"stopped at step {done} of {wanted}; its checkpoint is in {trainer.args.output_dir}, "
             "the same command goes on from there"
         )
     logging.info("trained %d steps", done)
+
+
+def disconnect(trainer: FusionTrainer) -> None:
+    """Part from the other processes; the last thing that a process does with its trainer.
+
+    The parallel wrapper must be gone before its process group: a wrapper that is the last to hold
+    the group joins gloo's threads under Python's lock, for which these threads may be waiting.
+    """
+    trainer.model_wrapped = trainer.model
+    trainer.accelerator.free_memory()
+    trainer.accelerator.end_training()

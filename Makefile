@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 .PHONY: demo test bench lint readme
 
 demo: $(READY)
-	@snakemake --cores $$(nproc) --quiet host $(ARGS)
+	@snakemake --quiet host rules --cores $$(nproc) $(ARGS)
 	@python scripts/show_results.py --run results/demo
 
 test: $(READY)

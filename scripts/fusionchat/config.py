@@ -46,7 +46,7 @@ def _describe(error: ValidationError) -> str:
     key = _key(error)
     if error.validator == "additionalProperties":
         allowed = ", ".join(sorted(error.schema.get("properties", {})))
-        unknown = ", ".join(repr(k) for k in set(error.instance) - set(error.schema["properties"]))
+        unknown = ", ".join(repr(k) for k in error.instance if k not in error.schema["properties"])
         return f"{key}: unknown key {unknown}; allowed are {allowed}"
     if error.validator == "enum":
         allowed = ", ".join(map(str, error.validator_value))

@@ -1,6 +1,7 @@
 """Every constraint of the configuration has a test that breaks it."""
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,60 @@ def test_the_schema_is_closed_and_each_object_has_its_defaults():
                 visit(value)
 
     visit(schema)
+
+
+EXAMPLES = {"models": "tiny_solar", "targets": "solar", "merges": "varm", "judges": "rule"}
+
+
+def breaches(part: dict[str, Any], place: str) -> Iterator[tuple[str, Any]]:
+    """A value that breaks each constraint of a leaf of the schema, and where to put it."""
+    wrong_type = {"integer": "x", "number": "x", "boolean": "x", "string": 7, "array": "x"}
+    if "enum" in part:
+        yield place, "no such choice"
+    elif "type" in part:
+        yield place, wrong_type[part["type"]]
+    if "minimum" in part:
+        yield place, part["minimum"] - 1
+    if "maximum" in part:
+        yield place, part["maximum"] + 1
+    if "exclusiveMinimum" in part:
+        yield place, part["exclusiveMinimum"]
+    if "pattern" in part or "minLength" in part:
+        yield place, ""
+    if "uniqueItems" in part:
+        yield place, ["same", "same"]
+    if "minItems" in part:
+        yield place, ["x"] * (part["minItems"] - 1)
+
+
+def all_breaches(part: dict[str, Any], place: str = "") -> Iterator[tuple[str, Any]]:
+    """`breaches` of every leaf below an object, and a key that each object does not know."""
+    schema = yaml.safe_load(SCHEMA.read_text())
+    part = schema["$defs"][part["$ref"].rpartition("/")[2]] | part if "$ref" in part else part
+    if part.get("type") != "object":
+        yield from breaches(part, place)
+        if "items" in part:
+            yield from ((place, [value]) for _, value in all_breaches(part["items"], place))
+        return
+    for name, child in part.get("properties", {}).items():
+        yield from all_breaches(child, f"{place}/{name}".strip("/"))
+    others = part["additionalProperties"]
+    name = EXAMPLES.get(place.rpartition("/")[2], "example") if others else "no_such_key"
+    if others:
+        yield from all_breaches(others, f"{place}/{name}".strip("/"))
+    else:
+        yield f"{place}/{name}".strip("/"), 1
+
+
+BREACHES = list(all_breaches(yaml.safe_load(SCHEMA.read_text())))
+
+
+@pytest.mark.parametrize(("path", "value"), BREACHES, ids=lambda part: str(part))
+def test_each_constraint_of_the_schema_is_enforced_and_named(path: str, value: Any):
+    with pytest.raises(UserError) as caught:
+        checked(changed(path, value), SCHEMA)
+    assert path.rpartition("/")[2] in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 FAULTS = [

@@ -182,6 +182,52 @@ def test_tokenizers_are_compared_by_meaning(tmp_path):
             check_tokenizers(*tokenizers(tmp_path, mine, other))
 
 
+def test_the_same_tokenizer_saved_by_a_newer_library_is_the_same(tmp_path):
+    """Newer files write merges as pairs, and hold tokens that older folders list elsewhere."""
+    older = tokenizer({"a": 0, "b": 1, "ab": 2}, [], ["a b"])
+    newer = tokenizer({"a": 0, "b": 1, "ab": 2}, [("<end>", 3), ("<pad>", 4)], [["a", "b"]])
+    mine, other = tokenizers(tmp_path, older, newer)
+    with pytest.raises(UserError, match="<end>"):
+        check_tokenizers(mine, other)
+    (mine.folder / "added_tokens.json").write_text('{"<end>": 3}')
+    decoder = {"added_tokens_decoder": {"4": {"content": "<pad>"}}}
+    (mine.folder / "tokenizer_config.json").write_text(json.dumps(decoder))
+    check_tokenizers(mine, other)
+    (other.folder / "tokenizer.json").write_text(
+        json.dumps(tokenizer({"a": 0, "b": 1, "ab": 2}, [("<end>", 3), ("<pad>", 4)], [["b", "a"]]))
+    )
+    with pytest.raises(UserError, match="merges"):
+        check_tokenizers(mine, other)
+
+
+def test_a_target_trained_here_keeps_the_pivots_tokenizer(tmp_path, golden):
+    """A pivot of 2023 with merges as texts, saved again as `train_target` does."""
+    from transformers import AutoTokenizer
+
+    mine, other = tokenizers(tmp_path, None, None)
+    content = json.loads((golden / "labels" / "tokenizer.json").read_text())
+    merges = content["model"]["merges"]
+    content["model"]["merges"] = [m if isinstance(m, str) else " ".join(m) for m in merges]
+    (mine.folder / "tokenizer.json").write_text(json.dumps(content))
+    AutoTokenizer.from_pretrained(mine.folder).save_pretrained(other.folder)
+    check_tokenizers(mine, other)
+
+
+def test_tokenizers_are_compared_by_a_file_that_both_have(tmp_path):
+    mine, other = tokenizers(tmp_path, tokenizer({"a": 0}), None)
+    for folder, pieces in ((mine.folder, b"pieces"), (other.folder, b"other pieces")):
+        (folder / "tokenizer.model").write_bytes(pieces)
+    with pytest.raises(UserError, match=r"tokenizer\.model"):
+        check_tokenizers(mine, other)
+    mine, other = tokenizers(tmp_path, None, None)
+    (mine.folder / "vocab.json").write_text('{"a": 0, "b": 1}')
+    (other.folder / "vocab.json").write_text('{"b":1,"a":0}')
+    check_tokenizers(mine, other)
+    (other.folder / "vocab.json").write_text('{"b":0,"a":1}')
+    with pytest.raises(UserError, match=r"vocab\.json"):
+        check_tokenizers(mine, other)
+
+
 def test_sentencepiece_files_are_compared_byte_by_byte(tmp_path):
     mine, other = tokenizers(tmp_path, None, None)
     (mine.folder / "tokenizer.model").write_bytes(b"pieces")

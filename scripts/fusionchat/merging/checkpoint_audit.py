@@ -13,6 +13,7 @@ from fusionchat.files import read_json
 from fusionchat.merging.checkpoints import FLOATS, HEAD, Checkpoint, TensorInfo, TensorReader
 
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 _ARCHITECTURE = (
     "model_type",
     "tie_word_embeddings",
@@ -107,38 +108,50 @@ def _check_architecture(pivot: Checkpoint, target: Checkpoint) -> None:
 
 def check_tokenizers(pivot: Checkpoint, target: Checkpoint) -> None:
     """Raise `UserError` where both folders hold a tokenizer and the ids mean different tokens."""
-    mine, other = _tokenizer_file(pivot.folder), _tokenizer_file(target.folder)
-    if mine is None or other is None or mine.name != other.name or _sha(mine) == _sha(other):
+    both = (pivot.folder, target.folder)
+    name = next((n for n in _TOKENIZERS if all((f / n).exists() for f in both)), None)
+    if name is None or len({_sha(folder / name) for folder in both}) == 1:
         return
-    if mine.name == "tokenizer.json":
-        first, second = _vocabulary(mine), _vocabulary(other)
-        if first == second:
+    detail = "the files differ"
+    if name != "tokenizer.model":
+        mine, other = (_vocabulary(folder, name) for folder in both)
+        if mine == other:
             return
-        differing = sorted(first.items() ^ second.items(), key=lambda item: (item[1], item[0]))
+        differing = sorted(mine.items() ^ other.items(), key=lambda item: (item[1], item[0]))
         detail = ", ".join(f"{token!r} = {number}" for token, number in differing[:3])
-    else:
-        detail = "the files differ"
     raise UserError(
-        f"{other}: not the pivot's tokenizer ({detail}); token ids would change their meaning. "
-        "Use the checkpoint with the pivot's tokenizer, or --allow-other-tokenizer if only "
-        "unused entries differ"
+        f"{target.folder / name}: not the pivot's tokenizer ({detail}); token ids would change "
+        "their meaning. Use the checkpoint with the pivot's tokenizer, or --allow-other-tokenizer "
+        "if only unused entries differ"
     )
-
-
-def _tokenizer_file(folder: Path) -> Path | None:
-    names = ("tokenizer.json", "tokenizer.model", "vocab.json")
-    return next((folder / name for name in names if (folder / name).exists()), None)
 
 
 def _sha(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _vocabulary(path: Path) -> dict[str, int]:
-    tokenizer = read_json(path)
-    vocabulary = tokenizer["model"]["vocab"]
+def _vocabulary(folder: Path, name: str) -> dict[str, int]:
+    """All tokens and their ids, and the checksum of the merges, as an entry with the id -1."""
+    tokenizer = read_json(folder / name)
+    if name == "vocab.json":
+        return tokenizer | _added_tokens(folder)
+    model = tokenizer["model"]
+    vocabulary = model["vocab"]
     if isinstance(vocabulary, list):  # Unigram: a list of [piece, score]
         vocabulary = {piece: number for number, (piece, _) in enumerate(vocabulary)}
     added = {entry["content"]: entry["id"] for entry in tokenizer.get("added_tokens") or []}
-    merges = json.dumps(tokenizer["model"].get("merges"))
-    return {**vocabulary, **added, f"merges {hashlib.sha256(merges.encode()).hexdigest()}": -1}
+    # "a b" in files of before 2024, ["a", "b"] in newer ones
+    merges = [m.split(" ", 1) if isinstance(m, str) else m for m in model.get("merges") or []]
+    checksum = hashlib.sha256(json.dumps(merges).encode()).hexdigest()
+    return {**vocabulary, **_added_tokens(folder), **added, f"merges {checksum}": -1}
+
+
+def _added_tokens(folder: Path) -> dict[str, int]:
+    """Tokens that older folders add beside tokenizer.json; a newer save writes them into it."""
+    found: dict[str, int] = {}
+    if (folder / "added_tokens.json").exists():
+        found |= read_json(folder / "added_tokens.json")
+    if (folder / "tokenizer_config.json").exists():
+        listed = read_json(folder / "tokenizer_config.json").get("added_tokens_decoder") or {}
+        found |= {entry["content"]: int(number) for number, entry in listed.items()}
+    return found

@@ -8,9 +8,10 @@ from fusionchat.errors import UserError
 from fusionchat.merging.checkpoint_audit import check_tokenizers, match_tensors
 from fusionchat.merging.checkpoints import open_checkpoint
 from fusionchat.merging.inputs import Inputs
+from fusionchat.merging.sce import SceMerge
 from fusionchat.merging.streaming import LinearMerge, Merge
 from fusionchat.merging.variation import measure
-from fusionchat.merging.varm import VarmMerge
+from fusionchat.merging.varm import NORMALISATIONS, VarmMerge
 
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
@@ -109,26 +110,31 @@ def test_tensors_of_whole_numbers_are_copied_if_all_agree(tmp_path):
                 merge.run(output, 10**9)
 
 
+METHODS = [
+    LinearMerge(np.ones(2)),
+    VarmMerge("matrix"),
+    *(VarmMerge("parameter", normalise=normalise) for normalise in NORMALISATIONS),
+    *(SceMerge(*settings) for settings in ((1.0, True), (0.5, True), (0.5, False), (0.01, True))),
+]
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_not_finite_is_refused(tmp_path, value):
+@pytest.mark.parametrize("also_changed", [True, False])
+def test_what_is_not_finite_is_refused(tmp_path, value, also_changed):
     pivot = random_arrays(0)
-    target = changed(pivot, 1)
-    target[HEAD][2, 1] = value
-    folders = {
-        "a": write(tmp_path / "a", target),
-        "b": write(tmp_path / "b", changed(pivot, 2)),
-    }
+    targets = [changed(pivot, seed) for seed in (1, 2)]
+    targets[0][HEAD][2, 1] = value
+    if not also_changed:
+        targets[1][HEAD][2, 1] = pivot[HEAD][2, 1]
+    folders = {f"t{i}": write(tmp_path / f"t{i}", target) for i, target in enumerate(targets)}
     inputs = Inputs.open(write(tmp_path / "pivot", pivot), folders)
-    (tmp_path / "merged").mkdir()
-    for run in (
-        lambda: measure(inputs),
-        lambda: Merge(inputs, VarmMerge("matrix")).run(tmp_path / "merged", 10**9),
-        lambda: Merge(inputs, LinearMerge(np.ones(2))).run(tmp_path / "merged", 10**9),
-    ):
+    with pytest.raises(UserError, match=r"lm_head\.weight.* NaN"):
+        measure(inputs)
+    for number, method in enumerate(METHODS):
+        output = tmp_path / f"merged{number}"
+        output.mkdir()
         with pytest.raises(UserError, match=r"lm_head\.weight.* NaN"):
-            run()
-        for file in (tmp_path / "merged").glob("*"):
-            file.unlink()
+            Merge(inputs, method).run(output, 10**9)
 
 
 def test_mixed_types_end_in_the_pivots_with_one_rounding(tmp_path):

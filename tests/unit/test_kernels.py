@@ -53,6 +53,14 @@ def test_what_bfloat16_cannot_hold_is_reported(value):
     assert kernels.narrow_bf16(np.array([1.0, 3.3e38, -2.0]), result)
 
 
+def test_no_nan_becomes_a_number():
+    bits = np.array([0x7FC00000, 0x7F800001, 0x7FFFFFFF, 0xFFFFFFFF], np.uint32)
+    with np.errstate(invalid="ignore"):
+        values = bits.view(np.float32).astype(np.float64)
+    for nan in values:
+        assert not kernels.narrow_bf16(np.array([1.0, nan]), np.empty(2, np.uint16))
+
+
 @pytest.mark.parametrize("size", [0, 1, 7, 2048, 5000])
 def test_sums_equal_numpy(size):
     rng = np.random.default_rng(size)

@@ -47,8 +47,9 @@ def narrow_bf16(values: NDArray[np.float64], result: NDArray[np.uint16]) -> bool
     Rounding at the 8th significant bit leaves nothing for float32 to round, except for subnormal
     numbers, which the last step rounds.
     """
-    largest = np.uint16(0)
+    largest, undefined = np.uint16(0), False
     for i in range(values.size):
+        undefined |= values[i] != values[i]  # rounding up may carry a NaN's bits over to zero
         bits = np.float64(values[i]).view(np.uint64)
         odd = (bits >> np.uint64(45)) & np.uint64(1)
         bits = np.uint64(bits + np.uint64((1 << 44) - 1) + odd)
@@ -57,7 +58,7 @@ def narrow_bf16(values: NDArray[np.float64], result: NDArray[np.uint16]) -> bool
         odd_single = (single >> np.uint32(16)) & np.uint32(1)
         result[i] = np.uint32(single + np.uint32(0x7FFF) + odd_single) >> np.uint32(16)
         largest = max(largest, np.uint16(result[i] & np.uint16(0x7FFF)))
-    return largest < _BF16_INFINITY
+    return largest < _BF16_INFINITY and not undefined
 
 
 @_reduction
@@ -116,11 +117,12 @@ def weighted_by_element(
     count = targets.shape[0]
     weights = np.empty(count)
     for i in range(result.size):
-        largest = 0.0
+        largest = changed = 0.0
         for j in range(count):
             change = abs(np.float64(targets[j, i]) - np.float64(pivot[i]))
             weights[j] = change * change if square else change
             largest = max(largest, weights[j])
+            changed += weights[j]  # unlike the largest, NaN where any is
         total = 0.0
         for j in range(count):
             if softmax:
@@ -130,4 +132,4 @@ def weighted_by_element(
         for j in range(count):
             value += weights[j] * targets[j, i]
             weight_sums[j] += weights[j] / total if total > 0 else 1 / count
-        result[i] = value / total if largest > 0 else pivot[i]
+        result[i] = pivot[i] if changed == 0 else value / total

@@ -100,7 +100,8 @@ def erased_sum(
 ) -> None:
     """Weighted mean of the targets whose change has the sign of the summed changes.
 
-    A sum of zero counts as plus, an unchanged target has no sign; the pivot where none is left.
+    A sum of zero counts as plus, an unchanged target has no sign; the pivot where none is left. NaN
+    where a value or a weight is not finite, since NaN has no sign and would vanish.
     """
     for i in range(result.size):
         start = np.float64(pivot[i])
@@ -113,7 +114,10 @@ def erased_sum(
             if (change > 0 and total >= 0) or (change < 0 and total < 0):
                 value += weights[j] * np.float64(targets[j, i])
                 share += weights[j]
-        result[i] = value / share if share > 0 else start
+        if share > 0:
+            result[i] = value / share
+        else:
+            result[i] = start if share == 0 and not np.isnan(total) else np.nan
 
 
 class SceMerge:
@@ -137,7 +141,7 @@ class SceMerge:
     def merge_tensor(self, name: str, stack: TensorStack) -> Iterator[Values]:
         """The merged tensor, block by block."""
         everything = self._select == 1
-        sums = varm.sum_changes(name, stack) if everything else self._selected_changes(stack)
+        sums = varm.sum_changes(stack) if everything else self._selected_changes(stack)
         own = varm.weights(sums, stack.elements)
         self.effective[name] = own
         if not self._erase:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fusionchat.errors import UserError
 from fusionchat.merging import kernels
 from fusionchat.merging.tensor_blocks import TensorStack
 
@@ -68,19 +67,18 @@ def weights(
     largest = mean.max()
     if largest == 0:
         return np.full(mean.size, 1 / mean.size)
-    # Dividing by the largest first keeps tiny changes away from the subnormal numbers.
-    shares = np.exp(mean - largest) if normalise == "softmax" else mean / largest
-    return shares / shares.sum()
+    with np.errstate(invalid="ignore"):  # infinity becomes NaN, which no merge lets pass
+        # Dividing by the largest first keeps tiny changes away from the subnormal numbers.
+        shares = np.exp(mean - largest) if normalise == "softmax" else mean / largest
+        return shares / shares.sum()
 
 
-def sum_changes(name: str, stack: TensorStack, change: str = "square") -> NDArray[np.float64]:
+def sum_changes(stack: TensorStack, change: str = "square") -> NDArray[np.float64]:
     """Sums [targets] of the changes of one tensor against the pivot, row 0 of the stack."""
     measure = kernels.squared_change if change == "square" else kernels.absolute_change
     sums = np.zeros(stack.inputs - 1)
     for pivot, *targets in stack.raw_blocks():
         sums += [measure(pivot, target) for target in targets]
-    if not np.isfinite(sums).all():
-        raise UserError(f"tensor {name} of the pivot or a target holds NaN or infinity")
     return sums
 
 
@@ -116,7 +114,7 @@ class VarmMerge:
             yield from self._merge_elements(name, stack)
             return
         if self._known is None:
-            sums = sum_changes(name, stack, self._change)
+            sums = sum_changes(stack, self._change)
             own = weights(sums, stack.elements, self._normalise)
         else:
             own = self._known[name]

@@ -18,7 +18,10 @@ import merge_varm
 from fusionchat.errors import UserError
 from fusionchat.files import checksums
 from fusionchat.merging.checkpoints import open_checkpoint
+from fusionchat.merging.inputs import Inputs
 from fusionchat.merging.options import named, target_weights
+from fusionchat.merging.streaming import Merge
+from fusionchat.merging.varm import VarmMerge
 
 SIDE_FILES = {
     "generation_config.json": '{"eos_token_id": 2}',
@@ -158,6 +161,20 @@ def test_a_merge_that_changes_nothing_is_refused(models, tmp_path):
     nothing = [*models[:2], "--target", f"same={tmp_path / 'pivot'}", "--target", f"t={tmp_path}/a"]
     with pytest.raises(UserError, match="equals t"):
         merge_varm.main([*nothing, "--output", str(tmp_path / "again")])
+
+
+def test_a_difference_found_by_another_thread_is_not_forgotten(tmp_path, monkeypatch):
+    pivot = random_arrays(0)
+    folder = write(tmp_path / "t", pivot)
+    merge = Merge(Inputs.open(write(tmp_path / "pivot", pivot), {"t": folder}), VarmMerge("matrix"))
+
+    def equal_while_another_thread_finds_a_difference(first, second):
+        merge._equal.update(pivot=False, t=False)
+        return np.asarray(first).tobytes() == np.asarray(second).tobytes()
+
+    monkeypatch.setattr(np, "array_equal", equal_while_another_thread_finds_a_difference)
+    (tmp_path / "merged").mkdir()
+    assert merge.run(tmp_path / "merged", 10**9).equal_to == []
 
 
 def test_mistakes_on_the_command_line(models, tmp_path):

@@ -140,19 +140,21 @@ class Merge:
                     exact = np.empty(values.size)
                     kernels.add_weighted(values, 1.0, True, exact)
                     own, _ = worker.narrow_input(exact, dtype)
-                self._equal[source] = np.array_equal(raw, own)
+                if not np.array_equal(raw, own):  # never set back to True: threads share it
+                    self._equal[source] = False
 
     def _copy_tensor(self, name: str, writer: CheckpointWriter) -> None:
         """Counters and the like, which have no mean: all inputs must agree."""
         mine = self._reader.map(self._inputs.pivot.tensors[name])
-        for source, checkpoint in self._sources.items():
-            info = self._inputs.tensor(source, name)
+        infos = {source: self._inputs.tensor(source, name) for source in self._sources}
+        for source, info in infos.items():
             if not np.array_equal(self._reader.map(info), mine):
                 raise UserError(
-                    f"{checkpoint.folder}: {name} has the type {info.dtype} and differs from the "
-                    "pivot's; tensors of whole numbers must be equal in all models"
+                    f"{self._sources[source].folder}: {name} has the type {info.dtype} and differs "
+                    f"from the pivot's; only {', '.join(FLOATS)} are merged, the rest must be equal"
                 )
         writer.write(name, 0, mine.data)
+        self._advance(sum(info.nbytes for info in infos.values()))
 
 
 class LinearMerge:

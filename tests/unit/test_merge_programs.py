@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -183,29 +184,67 @@ def test_mistakes_on_the_command_line(models, tmp_path):
         merge_linear.main([*models, "--weight", "a=1", *output])
     with pytest.raises(UserError, match="--weight"):
         merge_linear.main([*models, "--weight", "a=1", "--weight", "b=x", *output])
-    with pytest.raises(UserError, match="sum to zero"):
-        merge_linear.main([*models, "--weight", "a=1", "--weight", "b=-1", *output])
+    for weight in ("-1", "nan", "inf"):
+        with pytest.raises(UserError, match="--weight numbers sum to"):
+            merge_linear.main([*models, "--weight", "a=1", "--weight", f"b={weight}", *output])
+    with pytest.raises(SystemExit):
+        merge_linear.main([*models, "--shard-size", "0", *output])
     with pytest.raises(UserError, match="a is there twice"):
         merge_linear.main([*models, "--target", str(tmp_path / "a"), *output])
     with pytest.raises(UserError, match="give it a name of its own"):
         merge_linear.main([*models, "--target", f"pivot={tmp_path / 'a'}", *output])
     with pytest.raises(UserError, match="not a folder with a model"):
         merge_linear.main([*models, "--target", str(tmp_path / "nowhere"), *output])
-    for folder in ("pivot", "a"):
-        with pytest.raises(UserError, match="is one of the inputs"):
-            merge_linear.main([*models, "--output", str(tmp_path / folder)])
     (tmp_path / "a" / "tokenizer.json").write_text('{"model": {"vocab": {"b": 0}}}')
     with pytest.raises(UserError, match="--allow-other-tokenizer"):
         merge_linear.main([*models, *output])
     merge_linear.main([*models, "--allow-other-tokenizer", *output])
 
 
-def test_names_of_targets():
+def test_only_an_older_model_or_an_empty_folder_is_replaced(models, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path / "pivot")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "precious.txt").write_text("precious")
+    before = checksums(tmp_path)
+    for output in (tmp_path / "pivot", "../a", tmp_path, ".", "..", "/"):
+        with pytest.raises(UserError, match="would replace"):
+            merge_linear.main([*models, "--output", str(output)])
+    for output in (tmp_path / "notes", tmp_path / "notes" / "precious.txt"):
+        with pytest.raises(UserError, match="exists and is no model"):
+            merge_linear.main([*models, "--output", str(output)])
+    assert checksums(tmp_path) == before
+    (tmp_path / "merged").mkdir()
+    merge_linear.main([*models, "--output", str(tmp_path / "merged")])
+    first = checksums(tmp_path / "merged")
+    merge_linear.main([*models, "--weight", "a=1", "--weight", "b=3", "--output", "../merged"])
+    assert checksums(tmp_path / "merged") != first
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(models, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file/merged cannot be written"):
+        merge_linear.main([*models, "--output", str(tmp_path / "file" / "merged")])
+    limit, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(UserError, match=r"merged cannot be written: .*too large"):
+            merge_linear.main([*models, "--output", str(tmp_path / "merged")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    assert not list(tmp_path.glob("*merged*"))
+
+
+def test_names_of_targets(tmp_path, monkeypatch):
     assert named(["x=/m/a", "/m/b/", "/m/c=d"], "--target") == {
         "x": "/m/a",
         "b": "/m/b/",
         "c=d": "/m/c=d",
     }
+    monkeypatch.chdir(tmp_path)
+    assert named([".", "../z"], "--target") == {tmp_path.name: ".", "z": "../z"}
+    for pair in ("=/m/a", "x=", "/"):
+        with pytest.raises(UserError, match="has no name; write --target NAME=VALUE"):
+            named([pair], "--target")
     assert target_weights([], ["a", "b"]) == {"a": 1.0, "b": 1.0}
     assert target_weights(["b=2", "a=0.5"], ["a", "b"]) == {"a": 0.5, "b": 2.0}
 

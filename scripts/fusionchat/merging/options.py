@@ -1,6 +1,8 @@
 """The options that the merging programs share; importing this costs nothing."""
 
 import argparse
+import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +35,7 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         "--dtype", choices=DTYPES, help="type of the merged model (default: pivot's)"
     )
     parser.add_argument(
-        "--shard-size", type=float, default=5.0, help="largest safetensors file in GB"
+        "--shard-size", type=positive, default=5.0, help="largest safetensors file in GB"
     )
     parser.add_argument(
         "--allow-equal",
@@ -50,13 +52,23 @@ def share(text: str) -> float:
     return value
 
 
+def positive(text: str) -> float:
+    """An argparse type: a number above 0."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return value
+
+
 def named(pairs: Sequence[str], option: str) -> dict[str, str]:
     """NAME=VALUE texts as a dictionary; a text without a name is named by its last path part."""
     result: dict[str, str] = {}
     for pair in pairs:
         name, separator, value = pair.partition("=")
         if not separator or "/" in name:
-            name, value = Path(pair).name, pair
+            name, value = os.path.basename(os.path.abspath(pair)), pair
+        if not (name and value):
+            raise UserError(f"{option} {pair!r} has no name; write {option} NAME=VALUE")
         if name in result:
             raise UserError(f"{option} {pair}: {name} is there twice; write {option} NAME={value}")
         result[name] = value
@@ -88,6 +100,7 @@ def target_weights(options: Sequence[str], targets: Sequence[str]) -> dict[str, 
         weights = {name: float(given[name]) for name in targets}
     except ValueError as error:
         raise UserError(f"--weight: {error}") from error
-    if sum(weights.values()) == 0:
-        raise UserError("the --weight numbers sum to zero; only their ratio counts, give others")
+    total = sum(weights.values())
+    if total == 0 or not math.isfinite(total):
+        raise UserError(f"the --weight numbers sum to {total}; their ratio counts, give others")
     return weights

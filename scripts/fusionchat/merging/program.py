@@ -2,7 +2,8 @@
 
 import argparse
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,34 @@ Units = dict[str, tuple[Values, int]]
 
 
 def open_inputs(args: argparse.Namespace) -> Inputs:
-    """The pivot and targets that the options name, audited; the output must be none of them."""
+    """The pivot and targets that the options name, audited; the output must spare them."""
     targets = {name: Path(value) for name, value in named(args.target, "--target").items()}
     if PIVOT in targets:
         raise UserError(f"--target {PIVOT}={targets[PIVOT]}: give it a name of its own")
-    if args.output.resolve() in {path.resolve() for path in (args.pivot, *targets.values())}:
-        raise UserError(f"--output {args.output} is one of the inputs; choose another folder")
+    check_output(args.output, [args.pivot, *targets.values()])
     return Inputs.open(args.pivot, targets, args.allow_other_tokenizer)
+
+
+def check_output(output: Path, inputs: Sequence[Path]) -> None:
+    """Raise `UserError` where replacing `output` would delete anything but an older model."""
+    for kept in (*inputs, Path.cwd()):
+        if output.resolve() in (kept.resolve(), *kept.resolve().parents):
+            raise UserError(f"--output {output} would replace {kept}; choose another folder")
+    empty_or_model = output.is_dir() and (
+        (output / "config.json").exists() or not any(output.iterdir())
+    )
+    if output.exists() and not empty_or_model:
+        raise UserError(f"--output {output} exists and is no model; choose another folder")
+
+
+@contextmanager
+def output_folder(output: Path) -> Iterator[Path]:
+    """A folder that becomes `output`, whole or not at all; a full disk is a `UserError`."""
+    try:
+        with atomic_folder(output) as folder:
+            yield folder
+    except OSError as error:
+        raise UserError(f"{output} cannot be written: {error}") from error
 
 
 def run_merge(
@@ -40,7 +62,7 @@ def run_merge(
 
     `check` sees the digests of the inputs before the output gets its name.
     """
-    with atomic_folder(args.output) as folder:
+    with output_folder(args.output) as folder:
         outcome = merge_tensors(args, folder, inputs, method)
         refuse_equal(args, outcome)
         check(outcome.digests)

@@ -44,16 +44,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.merging.program import open_inputs, run_merge
     from fusionchat.merging.variation import check_digests, known_weights, measure_or_read
     from fusionchat.merging.varm import VarmMerge
-    from fusionchat.merging.varm_report import report
+    from fusionchat.merging.varm_report import report, weights_by_element
 
     inputs = open_inputs(args)
-    measured_on_the_way = args.granularity in ("matrix", "parameter") and not args.dry_run
+    by_element = args.granularity == "parameter"
+    measured_on_the_way = by_element or (args.granularity == "matrix" and not args.dry_run)
     tables = measure_or_read(inputs, named(args.variation, "--variation"), measured_on_the_way)
     formula = {key: getattr(args, key) for key in ("granularity", "change", "normalise")}
     known = known_weights(inputs, tables, **formula) if tables else None
     method = VarmMerge(**formula, known=known)
     if args.dry_run:
-        print(report(inputs, known, args.granularity, args.threads))
+        own = weights_by_element(inputs, method) if by_element else known
+        print(report(inputs, own, args.granularity, args.threads))
     else:
         run_merge(args, inputs, method, formula, lambda digests: check_digests(tables, digests))
 

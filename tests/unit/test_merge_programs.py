@@ -22,7 +22,7 @@ from fusionchat.merging.checkpoints import open_checkpoint
 from fusionchat.merging.inputs import Inputs
 from fusionchat.merging.options import named, target_weights
 from fusionchat.merging.streaming import Merge
-from fusionchat.merging.varm import VarmMerge
+from fusionchat.merging.varm import GRANULARITIES, VarmMerge
 
 SIDE_FILES = {
     "generation_config.json": '{"eos_token_id": 2}',
@@ -143,13 +143,24 @@ def test_dtype_option_is_written_into_the_config(models, tmp_path):
     assert merged.config["dtype"] == "float16"
 
 
-def test_dry_run_prints_the_plan_and_writes_nothing(models, tmp_path, capsys):
-    merge_varm.main([*models, "--dry-run", "--output", str(tmp_path / "merged")])
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+def test_dry_run_prints_the_plan_and_writes_nothing(granularity, models, tmp_path, capsys):
+    command = [*models, "--granularity", granularity, "--output", str(tmp_path / "merged")]
+    before = checksums(tmp_path)
+    merge_varm.main([*command, "--dry-run"])
+    assert checksums(tmp_path) == before
     printed = capsys.readouterr().out
-    assert not (tmp_path / "merged").exists()
-    assert "peak memory" in printed
-    [line] = [line for line in printed.splitlines() if line.startswith("lm_head.weight")]
-    assert sum(map(float, line.split("\t")[1:])) == pytest.approx(1, abs=1e-5)
+    for line in ("pivot: ", "a: ", "b: ", "output: ", "peak memory: "):
+        assert f"\n{line}" in f"\n{printed}"
+    table = [line.split("\t") for line in printed.splitlines() if "\t" in line]
+    assert table[0] == ["unit", "a", "b"]
+    merge_varm.main(command)
+    with (tmp_path / "merged" / "weights.csv").open() as stream:
+        rows = {(row["unit"], row["target"]): row["weight"] for row in csv.DictReader(stream)}
+    assert len(rows) == 2 * len(table[1:])
+    for unit, *own in table[1:]:
+        for target, weight in zip("ab", own, strict=True):
+            assert float(weight) == pytest.approx(float(rows[unit, target]), abs=6e-7)
 
 
 def test_a_merge_that_changes_nothing_is_refused(models, tmp_path):

@@ -1,13 +1,16 @@
 """What a VaRM merge would do, without doing it: sizes, peak memory and weights."""
 
 from collections.abc import Mapping
+from contextlib import closing
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fusionchat.merging.checkpoints import FLOATS
+from fusionchat.merging.checkpoints import FLOATS, TensorReader
 from fusionchat.merging.inputs import Inputs
-from fusionchat.merging.varm import unit_of
+from fusionchat.merging.tensor_blocks import TensorStack
+from fusionchat.merging.varm import VarmMerge, unit_of
+from fusionchat.progress import progress
 
 _INTERPRETER_BYTES = 200e6  # Python, numpy, numba and the buffers of a block, as measured
 
@@ -19,6 +22,24 @@ def peak_memory(inputs: Inputs, threads: int) -> float:
         for name in inputs.pivot.tensors
     )
     return _INTERPRETER_BYTES + threads * largest
+
+
+def weights_by_element(inputs: Inputs, method: VarmMerge) -> dict[str, NDArray[np.float64]]:
+    """Mean weights [targets] of every float tensor at parameter level: a merge without writing."""
+    sources = inputs.sources(True)
+    size = sum(source.nbytes for source in sources.values())
+    with (
+        closing(TensorReader()) as reader,
+        progress(total=size, unit="B", unit_scale=True, desc="measuring") as bar,
+    ):
+        stack = TensorStack(reader, len(sources))
+        for name, info in inputs.pivot.tensors.items():
+            infos = [inputs.tensor(source, name) for source in sources]
+            if info.dtype in FLOATS:
+                for _ in method.merge_tensor(name, stack.open(infos)):
+                    pass
+            bar.update(sum(info.nbytes for info in infos))
+    return method.effective
 
 
 def report(

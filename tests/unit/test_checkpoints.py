@@ -72,7 +72,8 @@ def test_a_header_that_is_not_padded_is_read_all_the_same(tmp_path):
         (lambda f: (f / "model.safetensors").write_bytes(b"\x08"), "not a safetensors file"),
         (lambda f: cut(f / "model.safetensors", -5), "bytes where its header needs"),
         (lambda f: cut(f / "model.safetensors", 40), "not a safetensors file"),
-        (lambda f: (f / "model.safetensors").unlink(), "has no safetensors files"),
+        (lambda f: (f / "model.safetensors").unlink(), "convert_checkpoint"),
+        (lambda f: (f / "adapter_config.json").write_text("{}"), "holds an adapter"),
         (lambda f: (f / "config.json").unlink(), "config.json does not exist"),
         (lambda f: (f / "config.json").write_text("{"), "not valid JSON"),
     ],
@@ -98,6 +99,15 @@ def test_a_missing_shard_and_a_stale_index_are_named(tmp_path):
     (folder / "model-00002-of-00003.safetensors").unlink()
     with pytest.raises(UserError, match="is missing"):
         open_checkpoint(folder)
+
+
+def test_a_single_file_comes_before_an_index_as_in_transformers(tmp_path):
+    folder = write(tmp_path / "model", random_arrays(1), shard=200)
+    whole = random_arrays(2)
+    other = write(tmp_path / "other", whole)
+    (other / "model.safetensors").rename(folder / "model.safetensors")
+    for name, array in read(folder).items():
+        np.testing.assert_array_equal(array, whole[name])
 
 
 def test_a_header_that_contradicts_itself_is_refused(tmp_path):

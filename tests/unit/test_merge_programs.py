@@ -30,6 +30,8 @@ SIDE_FILES = {
     "tokenizer_config.json": "{}",
     "chat_template.jinja": "{{ messages }}",
 }
+NOT_COPIED = ("manifest.json", "README.md", "trainer_state.json", "pytorch_model.bin")
+NOT_COPIED += ("pytorch_model.bin.index.json", "model.safetensors.index.json")
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def models(tmp_path) -> list[str]:
     folder = write(tmp_path / "pivot", {name: to_bf16(array) for name, array in pivot.items()})
     for name, content in SIDE_FILES.items():
         (folder / name).write_text(content)
-    for name in ("manifest.json", "README.md", "pytorch_model.bin", "trainer_state.json"):
+    for name in NOT_COPIED:
         (folder / name).write_text("not to be copied")
     exact = read(folder)
     for number, name in enumerate(("a", "b"), 1):

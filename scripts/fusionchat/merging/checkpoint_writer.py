@@ -12,7 +12,7 @@ from fusionchat.merging.checkpoints import FLOATS, INDEX, SINGLE, Checkpoint, Te
 
 DTYPE_NAMES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 _SIDE_FILES = (".json", ".jinja", ".model", ".txt", ".tiktoken", ".py")
-_NOT_SIDE_FILES = (MANIFEST, INDEX, "trainer_state.json")
+_NOT_SIDE_FILES = (MANIFEST, "trainer_state.json")
 
 
 class CheckpointWriter:
@@ -115,7 +115,11 @@ def copy_side_files(pivot: Checkpoint, folder: Path, dtype: str | None) -> None:
     for path in sorted(pivot.folder.iterdir()):
         if path.is_dir() and path.name == "additional_chat_templates":
             shutil.copytree(path, folder / path.name)
-        elif path.suffix in _SIDE_FILES and path.name not in _NOT_SIDE_FILES:
+        elif (
+            path.suffix in _SIDE_FILES
+            and path.name not in _NOT_SIDE_FILES
+            and not path.name.endswith(".index.json")  # of weights in any format
+        ):
             shutil.copyfile(path, folder / path.name)
     if dtype:
         config = read_json(folder / "config.json")

@@ -87,40 +87,36 @@ def open_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder with a model; give a local Hugging Face folder")
+    if (folder / "adapter_config.json").exists():
+        raise UserError(
+            f"{folder} holds an adapter; merge it into its base and save the whole model"
+        )
     config = read_json(folder / "config.json")
-    tensors: dict[str, TensorInfo] = {}
-    for path in _weight_files(folder):
-        tensors.update(read_header(path))
-    _check_index(folder, tensors)
+    if (folder / SINGLE).exists():  # before an index, as in transformers
+        tensors = read_header(folder / SINGLE)
+    elif (folder / INDEX).exists():
+        tensors = _read_shards(folder / INDEX)
+    else:
+        raise UserError(
+            f"{folder} has no {SINGLE} and no {INDEX}; turn pickled weights into safetensors with "
+            "convert_checkpoint.py, or load the model in transformers and save it again"
+        )
     return Checkpoint(folder, tensors, config)
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    index = folder / INDEX
-    if index.exists():
-        names = sorted(set(read_json(index)["weight_map"].values()))
-    elif (folder / SINGLE).exists():
-        names = [SINGLE]
-    else:
-        names = sorted(path.name for path in folder.glob("*.safetensors"))
-    if not names:
+def _read_shards(index: Path) -> dict[str, TensorInfo]:
+    """The tensors of all files of an index, which must list each of them."""
+    listed = read_json(index)["weight_map"]
+    tensors: dict[str, TensorInfo] = {}
+    for name in sorted(set(listed.values())):
+        tensors.update(read_header(index.parent / name))
+    if listed.keys() != tensors.keys():
+        example = sorted(listed.keys() ^ tensors.keys())[0]
         raise UserError(
-            f"{folder} has no safetensors files; save the model with "
-            "model.save_pretrained(folder, safe_serialization=True)"
+            f"{index} does not list the tensors of its files (for example {example}); "
+            "the checkpoint is a mixture of two saves: save it again into an empty folder"
         )
-    return [folder / name for name in names]
-
-
-def _check_index(folder: Path, tensors: dict[str, TensorInfo]) -> None:
-    index = folder / INDEX
-    if index.exists():
-        listed = set(read_json(index)["weight_map"])
-        if listed != set(tensors):
-            example = sorted(listed ^ set(tensors))[0]
-            raise UserError(
-                f"{index} does not list the tensors of its files (for example {example}); "
-                "the checkpoint is a mixture of two saves: save it again into an empty folder"
-            )
+    return tensors
 
 
 def read_header(path: Path) -> dict[str, TensorInfo]:

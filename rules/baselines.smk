@@ -31,13 +31,14 @@ rule merge_linear:
         output=subpath(output.manifest, parent=True),
         targets=target_folders,
         weights=target_weights,
+        switches=merge_switches,
     shell:
         "python {input.program:q} --pivot {params.pivot:q} {params.targets:q} {params.weights:q}"
-        " --threads {threads} --output {params.output:q} > {log:q} 2>&1"
+        " {params.switches:q} --threads {threads} --output {params.output:q} > {log:q} 2>&1"
 
 
 rule merge_mergekit:
-    """Merge targets with mergekit: SLERP, TA, TIES or DARE, in float32."""
+    """Merge targets with mergekit: SLERP, TA, TIES, DARE or its SCE, in float32."""
     input:
         code=code("merge_mergekit"),
         program=program("merge_mergekit"),
@@ -50,7 +51,7 @@ rule merge_mergekit:
     benchmark:
         "<benchmarks>/merge_mergekit/{merge}.tsv"
     wildcard_constraints:
-        merge=merges_by("slerp", "task_arithmetic", "ties", "dare_linear"),
+        merge=merges_by("slerp", "task_arithmetic", "ties", "dare_linear", "sce_mergekit"),
     conda:
         "../envs/merging.yaml"
     threads: 1
@@ -64,10 +65,13 @@ rule merge_mergekit:
         weights=target_weights,
         method=merge_option("method"),
         density=merge_option("density"),
+        select_topk=merge_option("select_topk"),
         seed=merge_option("seed"),
+        switches=merge_switches,
     shell:
         "python {input.program:q} --method {params.method} --pivot {params.pivot:q}"
-        " {params.targets:q} {params.weights:q} --density {params.density} --seed {params.seed}"
+        " {params.targets:q} {params.weights:q} --density {params.density}"
+        " --select-topk {params.select_topk} --seed {params.seed} {params.switches:q}"
         " --threads {threads} --output {params.output:q} > {log:q} 2>&1"
 
 
@@ -97,7 +101,8 @@ rule merge_sce:
         output=subpath(output.manifest, parent=True),
         targets=target_folders,
         select_topk=merge_option("select_topk"),
+        switches=merge_switches,
     shell:
         "python {input.program:q} --pivot {params.pivot:q} {params.targets:q}"
-        " --select-topk {params.select_topk} --threads {threads} --output {params.output:q}"
-        " > {log:q} 2>&1"
+        " --select-topk {params.select_topk} {params.switches:q} --threads {threads}"
+        " --output {params.output:q} > {log:q} 2>&1"

@@ -63,11 +63,12 @@ rule merge_varm:
         granularity=merge_option("granularity"),
         change=merge_option("change"),
         normalise=merge_option("normalise"),
+        switches=merge_switches,
     shell:
         "python {input.program:q} --pivot {params.pivot:q} {params.targets:q}"
         " {params.variations:q} --granularity {params.granularity} --change {params.change}"
-        " --normalise {params.normalise} --threads {threads} --output {params.output:q}"
-        " > {log:q} 2>&1"
+        " --normalise {params.normalise} {params.switches:q} --threads {threads}"
+        " --output {params.output:q} > {log:q} 2>&1"
 
 
 MADE = [name for name in config["merges"] if name not in RELEASED]

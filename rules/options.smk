@@ -71,6 +71,13 @@ def merge_option(name):
     return value
 
 
+def merge_switches(wildcards):
+    """--base where SLERP's is named, --allow-equal where the merge may equal one of its inputs."""
+    merge = config["merges"][wildcards.merge]
+    base = flags("--base", [merge["base"]] if "base" in merge else [])
+    return base + ["--allow-equal"] * merge["allow_equal"]
+
+
 def target_folders(wildcards, input):
     """--target NAME=FOLDER for each target of the merge."""
     names = config["merges"][wildcards.merge]["targets"]

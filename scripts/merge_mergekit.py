@@ -24,7 +24,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--density", type=share, default=0.5, help="share of the changes kept (ties, dare_linear)"
     )
     parser.add_argument(
-        "--select-topk", type=share, default=0.1, help="share of the elements selected (sce)"
+        "--select-topk",
+        type=share,
+        default=0.1,
+        help="share of the elements selected (sce_mergekit)",
     )
     parser.add_argument("--base", metavar="NAME", help="slerp's target at t = 0 (default: first)")
     parser.add_argument("--seed", type=int, default=1, help="of the random drops (dare_linear)")

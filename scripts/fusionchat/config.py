@@ -147,6 +147,10 @@ def _merges(config: Config) -> Iterator[str]:
             yield from _one_of(f"merges.{name}.checkpoint", merge["checkpoint"], ("path", "repo"))
         if merge["method"] == "slerp" and len(merge["targets"]) != 2:
             yield f"merges.{name}.targets: slerp merges exactly two targets"
+        if "base" in merge and (
+            merge["method"] != "slerp" or merge["base"] not in merge["targets"]
+        ):
+            yield f"merges.{name}.base: only for slerp, and one of its two targets"
 
 
 def _training(training: Config) -> Iterator[str]:

@@ -120,7 +120,7 @@ def test_dare_follows_its_seed_and_sce_runs(models, tmp_path):
     first = merged("first", "--method", "dare_linear", "--seed", "1")
     assert first == merged("again", "--method", "dare_linear", "--seed", "1")
     assert first != merged("other", "--method", "dare_linear", "--seed", "2")
-    assert merged("sce", "--method", "sce", "--select-topk", "0.5") != first
+    assert merged("sce", "--method", "sce_mergekit", "--select-topk", "0.5") != first
 
 
 def test_mergekits_refusals_become_user_errors(models, tmp_path):

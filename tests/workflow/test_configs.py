@@ -75,10 +75,10 @@ SIX_SOURCES = {
     "measure_variation": 5,
     "merge_sce": 1,
     "merge_linear": 1,
-    "merge_mergekit": 2,
+    "merge_mergekit": 3,
     "merge_varm": 1,
-    "answer": 18,
-    "judge": 18,
+    "answer": 19,
+    "judge": 19,
     **REPORT,
     **TRAINING_FIGURES,
 }
@@ -147,6 +147,28 @@ def test_needs_of_gpu_jobs_reach_the_profile(clone):
             ("train_target", name): 8 for name in ("clm", "multi", "target_mixtral", "target_solar")
         },
     }
+
+
+def test_settings_of_a_merge_reach_its_program(clone):
+    config = yaml.safe_load((clone.folder / "configs" / "paper.yaml").read_text())
+    config["merges"]["slerp"]["base"] = "target_solar"
+    both = config["merges"]["varm"]["targets"]
+    config["merges"] |= {
+        "sce": {"method": "sce", "select_topk": 0.3, "targets": both, "allow_equal": True},
+        "sce_mergekit": {"method": "sce_mergekit", "select_topk": 0.2, "targets": both},
+    }
+    (clone.folder / "merges.yaml").write_text(yaml.safe_dump(config))
+    run = clone.snakemake("--configfile", "merges.yaml", "-n", "-p", "merges")
+    assert run.returncode == 0, run.stderr
+    commands = re.findall(r"python scripts/merge_.* > \S+", run.stdout + run.stderr)
+    by_output = {re.search(r"merged/(\w+) >", command)[1]: command for command in commands}
+    assert set(by_output) == set(config["merges"])
+    assert "merge_sce.py" in by_output["sce"]
+    assert " --method sce_mergekit " in by_output["sce_mergekit"]
+    assert " --base target_solar " in by_output.pop("slerp")
+    assert " --select-topk 0.3 --allow-equal " in by_output.pop("sce")
+    assert " --select-topk 0.2 " in by_output["sce_mergekit"]
+    assert not any("--base" in c or "--allow-equal" in c for c in by_output.values())
 
 
 def test_several_nodes_start_through_srun(clone):

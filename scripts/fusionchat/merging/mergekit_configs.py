@@ -6,7 +6,7 @@ from typing import Any
 
 from fusionchat.errors import UserError
 
-METHODS = ("slerp", "task_arithmetic", "ties", "dare_linear", "sce")
+METHODS = ("slerp", "task_arithmetic", "ties", "dare_linear", "sce_mergekit")
 # The released SLERP file: interpolation weights along the depth, by kind of module.
 SLERP_CURVES = (
     {"filter": "self_attn", "value": [0, 0.5, 0.3, 0.7, 1]},
@@ -31,20 +31,22 @@ def mergekit_config(
 
     SLERP lies between its two inputs and takes no pivot; `base` names the target at t = 0 (the
     first one by default), because mergekit refuses a base that is not one of the inputs.
-    Task arithmetic ignores the density; it is kept out of its file.
+    Task arithmetic ignores the density; it is kept out of its file. `sce_mergekit` is mergekit's
+    "sce", as distinct from ours.
     """
-    common = {"merge_method": method, "dtype": "float32", "out_dtype": dtype}
+    sce = method == "sce_mergekit"
+    common = {"merge_method": "sce" if sce else method, "dtype": "float32", "out_dtype": dtype}
     folders = {name: _path(folder) for name, folder in targets.items()}
     if method == "slerp":
         return {**common, **_slerp(folders, layers, base)}
     parameters: dict[str, dict[str, float]] = {name: {} for name in folders}
-    if method != "sce":
+    if not sce:
         for name in folders:
             parameters[name]["weight"] = weights[name]
     if method in ("ties", "dare_linear"):
         for name in folders:
             parameters[name]["density"] = density
-    shared = {"select_topk": select_topk} if method == "sce" else {"normalize": True}
+    shared = {"select_topk": select_topk} if sce else {"normalize": True}
     models = [{"model": _path(pivot)}]
     models += [
         {"model": folder, **({"parameters": parameters[name]} if parameters[name] else {})}

@@ -109,7 +109,7 @@ def widest_dtype(pivot: Checkpoint) -> str:
 
 def effective_weights(method: str, weights: Mapping[str, float]) -> Values | None:
     """Normalised weights of the methods that have them for the model as a whole."""
-    if method in ("slerp", "sce"):
+    if method in ("slerp", "sce_mergekit"):
         return None
     own = np.array(list(weights.values()))
     return own / own.sum()

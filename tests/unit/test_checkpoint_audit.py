@@ -8,10 +8,11 @@ from fusionchat.errors import UserError
 from fusionchat.merging.checkpoint_audit import check_tokenizers, match_tensors
 from fusionchat.merging.checkpoints import open_checkpoint
 from fusionchat.merging.inputs import Inputs
+from fusionchat.merging.program import effective_units, weight_rows
 from fusionchat.merging.sce import SceMerge
 from fusionchat.merging.streaming import LinearMerge, Merge
-from fusionchat.merging.variation import measure
-from fusionchat.merging.varm import NORMALISATIONS, VarmMerge
+from fusionchat.merging.variation import known_weights, measure
+from fusionchat.merging.varm import GRANULARITIES, NORMALISATIONS, VarmMerge
 
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
@@ -65,8 +66,9 @@ def test_a_tied_output_layer_may_be_saved_or_left_out(tmp_path):
     assert match(tmp_path, pivot, short, tied, tied)[HEAD] == EMBEDDING
     assert HEAD not in match(tmp_path, without(pivot, HEAD), target, tied, tied)
     target[HEAD] = target[HEAD] + 1
-    with pytest.raises(UserError, match=HEAD):
-        match(tmp_path, without(pivot, HEAD), target, tied, tied)
+    for mine in (pivot, without(pivot, HEAD)):
+        with pytest.raises(UserError, match=f"ties {HEAD} to {EMBEDDING}, but"):
+            match(tmp_path, mine, target, tied, tied)
 
 
 def test_tied_models_merge_into_a_tied_model(tmp_path):
@@ -84,6 +86,29 @@ def test_tied_models_merge_into_a_tied_model(tmp_path):
     (tmp_path / "merged" / "config.json").write_text("{}")
     merged = read(tmp_path / "merged")
     np.testing.assert_array_equal(merged[HEAD], merged[EMBEDDING])
+
+
+def test_an_output_layer_stored_beside_its_embedding_counts_once(tmp_path):
+    tied = {"tie_word_embeddings": True}
+    pivot = without(random_arrays(0), HEAD)
+    targets = {name: without(changed(pivot, seed), HEAD) for seed, name in ((1, "a"), (2, "b"))}
+    targets["a"][EMBEDDING] += 1  # so that it matters
+
+    def rows(*heads):
+        folders = {
+            name: write(tmp_path / name, arrays | dict.fromkeys(heads, arrays[EMBEDDING]), tied)
+            for name, arrays in {"pivot": pivot, **targets}.items()
+        }
+        inputs = Inputs.open(folders.pop("pivot"), folders)
+        result = []
+        for granularity in GRANULARITIES[:-1]:
+            known = known_weights(inputs, measure(inputs), granularity, "square", "sum")
+            method = VarmMerge(granularity, known=known)
+            method.effective = known
+            result.append(weight_rows(inputs, effective_units(inputs, method)))
+        return result
+
+    assert rows(HEAD) == rows()
 
 
 def test_tensors_of_whole_numbers_are_copied_if_all_agree(tmp_path):

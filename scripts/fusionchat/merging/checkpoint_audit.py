@@ -32,6 +32,8 @@ def match_tensors(pivot: Checkpoint, target: Checkpoint) -> dict[str, str]:
     out. Raises `UserError` for everything that makes a merge meaningless.
     """
     _check_architecture(pivot, target)
+    for checkpoint in (pivot, target):
+        _check_tie(checkpoint)
     matched = {name: name for name in pivot.tensors}
     missing = [name for name in pivot.tensors if name not in target.tensors]
     extra = [name for name in target.tensors if name not in pivot.tensors]
@@ -40,7 +42,7 @@ def match_tensors(pivot: Checkpoint, target: Checkpoint) -> dict[str, str]:
         if missing == [HEAD]:
             matched[HEAD] = embedding
             missing = []
-        if extra == [HEAD] and _same_bytes(target, HEAD, embedding):
+        if extra == [HEAD]:
             extra = []
     for names, verb in ((missing, "lacks"), (extra, "has besides the pivot's tensors")):
         if names:
@@ -60,10 +62,22 @@ def input_embedding(checkpoint: Checkpoint) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def _same_bytes(checkpoint: Checkpoint, first: str, second: str) -> bool:
-    with closing(TensorReader()) as reader:
-        mine, other = (reader.map(checkpoint.tensors[name]) for name in (first, second))
-        return np.array_equal(mine, other)
+def stored_twice(checkpoint: Checkpoint) -> dict[str, str]:
+    """The output layer and the embedding that it is tied to, where both are stored; else empty."""
+    embedding = input_embedding(checkpoint)
+    both = checkpoint.tied and embedding is not None and HEAD in checkpoint.tensors
+    return {HEAD: embedding} if both else {}
+
+
+def _check_tie(checkpoint: Checkpoint) -> None:
+    for head, embedding in stored_twice(checkpoint).items():
+        with closing(TensorReader()) as reader:
+            mine, other = (reader.map(checkpoint.tensors[name]) for name in (head, embedding))
+            if not np.array_equal(mine, other):
+                raise UserError(
+                    f"{checkpoint.folder}/config.json ties {head} to {embedding}, but they differ; "
+                    "set tie_word_embeddings to false, or load the model and save it again"
+                )
 
 
 def _check_tensor(

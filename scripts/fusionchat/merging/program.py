@@ -9,6 +9,7 @@ from typing import Any
 
 from fusionchat.errors import UserError
 from fusionchat.files import MANIFEST, atomic_folder, sha256, write_manifest
+from fusionchat.merging.checkpoint_audit import stored_twice
 from fusionchat.merging.checkpoint_writer import DTYPE_NAMES, copy_side_files
 from fusionchat.merging.inputs import PIVOT, Inputs
 from fusionchat.merging.options import named
@@ -134,8 +135,9 @@ def describe_inputs(inputs: Inputs, digests: dict[str, str]) -> dict[str, dict[s
 def effective_units(inputs: Inputs, method: Method) -> Units:
     """Weights [targets] and number of elements of each unit, in the order of the pivot's files."""
     units: Units = {}
+    twice = stored_twice(inputs.pivot)
     for name, info in inputs.pivot.tensors.items():
-        if name in method.effective:
+        if name in method.effective and name not in twice:
             unit = method.unit(name)
             elements = units[unit][1] if unit in units else 0
             units[unit] = method.effective[name], elements + info.elements

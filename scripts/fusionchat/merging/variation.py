@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fusionchat.errors import UserError
 from fusionchat.files import atomic_file
 from fusionchat.merging import kernels
+from fusionchat.merging.checkpoint_audit import stored_twice
 from fusionchat.merging.checkpoints import FLOATS, TensorReader
 from fusionchat.merging.inputs import PIVOT, Inputs, not_finite
 from fusionchat.merging.tensor_blocks import ContentDigest, TensorStack
@@ -172,9 +173,10 @@ def known_weights(
         if info.dtype in FLOATS
     }
     elements = {name: inputs.pivot.tensors[name].elements for name in sums}
-    pooled = pool(sums, granularity, sums, elements)
+    twice = stored_twice(inputs.pivot)  # counts once
+    pooled = pool([name for name in sums if name not in twice], granularity, sums, elements)
     own = {unit: weights(total, count, normalise) for unit, (total, count) in pooled.items()}
-    return {name: own[unit_of(name, granularity)] for name in sums}
+    return {name: own[unit_of(twice.get(name, name), granularity)] for name in sums}
 
 
 def check_digests(tables: Mapping[str, VariationTable], digests: Mapping[str, str]) -> None:

@@ -6,6 +6,7 @@ from contextlib import closing
 import numpy as np
 from numpy.typing import NDArray
 
+from fusionchat.merging.checkpoint_audit import stored_twice
 from fusionchat.merging.checkpoints import FLOATS, TensorReader
 from fusionchat.merging.inputs import Inputs
 from fusionchat.merging.tensor_blocks import TensorStack
@@ -56,9 +57,9 @@ def report(
     lines.append(f"output: {inputs.pivot.nbytes / 1e9:.3f} GB (in the pivot's type)")
     lines.append(f"peak memory: {peak_memory(inputs, threads) / 1e9:.2f} GB")
     lines.append("\t".join(["unit", *inputs.targets]))
-    units = {}
+    units, twice = {}, stored_twice(inputs.pivot)
     for name, info in inputs.pivot.tensors.items():
-        if info.dtype in FLOATS:
+        if info.dtype in FLOATS and name not in twice:
             units[unit_of(name, granularity)] = known[name]
     lines += ["\t".join([unit, *(f"{w:.6f}" for w in own)]) for unit, own in units.items()]
     return "\n".join(lines)

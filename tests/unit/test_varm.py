@@ -56,6 +56,8 @@ def test_units():
     assert module_of("model.layers.3.input_layernorm.weight") == "model.layers.3.input_layernorm"
     assert module_of("model.layers.0.mlp.experts.7.w1.weight") == "model.layers.0.mlp"
     assert layer_of("transformer.h.5.attn.c_attn.weight") == "transformer.h.5"
+    assert layer_of("encoder.block.2.layer.1.wi.weight") == "encoder.block.2"
+    assert module_of("model.layers.4.mlp.layers.0.weight") == "model.layers.4.mlp"
     for outside in ("lm_head.weight", "model.norm.weight", "model.embed_tokens.weight"):
         assert layer_of(outside) == module_of(outside) == outside
     assert unit_of(name, "model") == "model"

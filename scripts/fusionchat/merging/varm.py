@@ -16,11 +16,11 @@ from fusionchat.merging.tensor_blocks import TensorStack
 GRANULARITIES = ("model", "layer", "module", "matrix", "parameter")
 CHANGES = ("square", "abs")
 NORMALISATIONS = ("sum", "softmax")
-_LAYER = re.compile(r"^(?:.*\.)?(?:layers|layer|h|blocks|block)\.\d+(?=\.)")
+_LAYER = re.compile(r"^(?:.*?\.)?(?:layers|layer|h|blocks|block)\.\d+(?=\.)")
 
 
 def layer_of(tensor: str) -> str:
-    """`model.layers.3` for the tensors of layer 3; a tensor outside all layers is its own layer."""
+    """`model.layers.3` for all within layer 3 (the outermost number counts); else the tensor."""
     match = _LAYER.match(tensor)
     return match.group(0) if match else tensor
 

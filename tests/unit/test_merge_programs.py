@@ -278,6 +278,30 @@ def test_help_imports_nothing_heavy(program):
     assert found.stdout.strip() == "[]"
 
 
+def peak_memory(program: str, *arguments: str) -> int:
+    """Bytes that a program held in memory at most, in a process of its own."""
+    code = (
+        f"import re, sys, {program}\n"
+        f"{program}.main(sys.argv[1:])\n"
+        "print(re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1])"
+    )
+    command = [sys.executable, "-c", code, *arguments]
+    scripts = Path(merge_varm.__file__).parent
+    found = subprocess.run(command, cwd=scripts, capture_output=True, text=True, check=True)
+    return 1024 * int(found.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("program", ["merge_varm", "merge_linear", "merge_sce"])
+def test_memory_is_that_of_one_tensor_of_each_input(program, tmp_path):
+    elements, count = 4_000_000, 8
+    arrays = {f"layers.{number}.weight": np.zeros(elements, np.float32) for number in range(count)}
+    options = ["--allow-equal", "--output", str(tmp_path / "merged")]
+    for option, name in (("--pivot", "pivot"), ("--target", "a"), ("--target", "b")):
+        options += [option, str(write(tmp_path / name, arrays))]
+    peak_memory(program, *options)  # compiles, which takes memory once per installation
+    assert peak_memory(program, *options) < 200e6 + (2 + 2) * 4 * elements
+
+
 def test_a_killed_merge_is_never_seen_and_the_rerun_succeeds(tmp_path):
     pivot = random_arrays(0, (512, 256))
     write(tmp_path / "pivot", pivot)

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from small_checkpoints import changed, random_arrays, read, to_bf16, write
+from tiny_models import CONFIGS
+from transformers import AutoModelForCausalLM
 
 import measure_variation
 import merge_linear
@@ -276,6 +279,43 @@ def test_help_imports_nothing_heavy(program):
         [sys.executable, "-c", code], cwd=scripts, capture_output=True, text=True, check=True
     )
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("architecture", CONFIGS)
+def test_transformers_loads_the_merged_model_whole(architecture, tmp_path):
+    """Tied and untied, dense and sparse: bfloat16 pivot, float32 targets, several shards."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(CONFIGS[architecture](64), dtype=torch.bfloat16)
+    model.save_pretrained(tmp_path / "pivot")
+    pivot = {name: weight.double() for name, weight in model.state_dict().items()}
+    options = ["--pivot", str(tmp_path / "pivot")]
+    targets = []
+    for scale, name in ((0.01, "a"), (0.03, "b")):
+        model.load_state_dict(pivot)
+        model = model.float()
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight += scale * torch.randn_like(weight)
+        model.save_pretrained(tmp_path / name)
+        options += ["--target", str(tmp_path / name)]
+        targets.append({name: weight.double() for name, weight in model.state_dict().items()})
+    options += ["--granularity", "model", "--shard-size", "0.00002"]
+    merge_varm.main([*options, "--output", str(tmp_path / "merged")])
+    assert len(list((tmp_path / "merged").glob("*.safetensors"))) > 1
+    merged, report = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "merged", output_loading_info=True
+    )
+    assert not any(report.values())
+    assert merged.config.tie_word_embeddings == model.config.tie_word_embeddings
+    distinct = dict(merged.named_parameters())
+    squares = torch.tensor(
+        [sum(((target[name] - pivot[name]) ** 2).sum() for name in distinct) for target in targets]
+    )
+    first, second = (squares / squares.sum()).tolist()
+    for name, weight in distinct.items():
+        assert weight.dtype == torch.bfloat16
+        exact = first * targets[0][name] + second * targets[1][name]
+        torch.testing.assert_close(weight.double(), exact, rtol=2.0**-8, atol=1e-9)
 
 
 def peak_memory(program: str, *arguments: str) -> int:

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from small_checkpoints import read, to_bf16, write
+from tiny_models import CONFIGS
+from transformers import AutoModelForCausalLM
 
 import merge_linear
 import merge_mergekit
@@ -45,7 +48,7 @@ def test_paths_that_mergekit_would_misread_are_refused():
         mergekit_config("ties", Path("a+b"), TARGETS, **COMMON)
 
 
-CONFIG = {
+LLAMA = {
     "architectures": ["LlamaForCausalLM"],
     "hidden_size": 8,
     "intermediate_size": 12,
@@ -71,7 +74,7 @@ def llama_arrays(tied: bool) -> dict[str, np.ndarray]:
 
 @pytest.fixture(params=[False, True], ids=["untied", "tied"])
 def models(request, tmp_path) -> list[str]:
-    config = {**CONFIG, "tie_word_embeddings": request.param}
+    config = {**LLAMA, "tie_word_embeddings": request.param}
     pivot = llama_arrays(request.param)
     bits = {name: to_bf16(array) for name, array in pivot.items()}
     folder = write(tmp_path / "pivot", bits, config)
@@ -130,6 +133,19 @@ def test_mergekits_refusals_become_user_errors(models, tmp_path):
         path.write_text(json.dumps({**config, "architectures": [], "model_type": "unheard-of"}))
     with pytest.raises(UserError, match="mergekit cannot do this merge"):
         merge_mergekit.main(["--method", "ties", *models, "--output", str(tmp_path / "merged")])
+    assert not (tmp_path / "merged").exists()
+
+
+def test_what_mergekit_leaves_out_is_said(tmp_path):
+    """Its names for the experts of a Mixtral are those in memory, not those in the files."""
+    options = []
+    for seed, option in enumerate(("--pivot", "--target", "--target")):
+        torch.manual_seed(seed)
+        folder = str(tmp_path / str(seed))
+        AutoModelForCausalLM.from_config(CONFIGS["mixtral"](64)).save_pretrained(folder)
+        options += [option, folder]
+    with pytest.raises(UserError, match="mergekit does not merge this architecture as a whole"):
+        merge_mergekit.main(["--method", "ties", *options, "--output", str(tmp_path / "merged")])
     assert not (tmp_path / "merged").exists()
 
 

@@ -118,8 +118,12 @@ def effective_weights(method: str, weights: Mapping[str, float]) -> Values | Non
 def with_result(inputs: Inputs, folder: Path) -> Inputs:
     """The inputs of a merge and, as the last one, mergekit's result."""
     result = open_checkpoint(folder)
+    try:
+        matched = match_tensors(inputs.pivot, result)
+    except UserError as error:
+        raise UserError(f"mergekit does not merge this architecture as a whole: {error}") from error
     return replace(
         inputs,
         targets={**inputs.targets, RESULT: result},
-        matched={**inputs.matched, RESULT: match_tensors(inputs.pivot, result)},
+        matched={**inputs.matched, RESULT: matched},
     )

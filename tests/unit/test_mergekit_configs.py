@@ -115,6 +115,22 @@ def test_normalised_task_arithmetic_is_the_linear_merge(models, tmp_path):
     assert set(manifest["inputs"]) == {"pivot", "a", "b"}
 
 
+def test_a_target_may_be_called_mergekit(models, tmp_path):
+    (tmp_path / "b").rename(tmp_path / "mergekit")
+    command = [*models[:-1], str(tmp_path / "mergekit")]
+    merge_mergekit.main(
+        [*command, "--method", "task_arithmetic", "--output", str(tmp_path / "merged")]
+    )
+    merge_linear.main([*command, "--output", str(tmp_path / "linear")])
+    theirs, ours = (
+        json.loads((tmp_path / name / "manifest.json").read_text())["inputs"]
+        for name in ("merged", "linear")
+    )
+    assert set(theirs) == {"pivot", "a", "mergekit"}
+    for name in ("a", "mergekit"):
+        assert theirs[name] == ours[name]
+
+
 def test_dare_follows_its_seed_and_sce_runs(models, tmp_path):
     def merged(name: str, *options: str) -> dict[str, str]:
         merge_mergekit.main([*models, *options, "--output", str(tmp_path / name)])

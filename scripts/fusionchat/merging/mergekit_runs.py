@@ -20,7 +20,8 @@ from fusionchat.merging.program import finish_folder, merge_tensors, output_fold
 from fusionchat.merging.tensor_blocks import TensorStack, Values
 
 CONFIG = "mergekit.yaml"
-RESULT = "mergekit"
+SCRATCH = "mergekit"
+RESULT = "mergekit's result"  # among the targets, so no likely name of one
 _SHARD_BYTES = 200_000_000  # mergekit holds a whole output shard in memory
 
 
@@ -90,7 +91,7 @@ def merge_by_mergekit(
     with output_folder(args.output) as folder:
         text = yaml.safe_dump(config, sort_keys=False, default_flow_style=None)
         (folder / CONFIG).write_text(text, encoding="utf-8")
-        scratch = folder / RESULT
+        scratch = folder / SCRATCH
         run_mergekit(config, scratch, args.seed, args.threads)
         outcome = merge_tensors(args, folder, with_result(inputs, scratch), method)
         shutil.rmtree(scratch)

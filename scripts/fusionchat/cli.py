@@ -10,11 +10,17 @@ from pathlib import Path
 from fusionchat.errors import UserError
 
 
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, but not those that say nothing: None, a flag that is off, an empty list."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        silent = action.default is None or action.default is False or action.default == []
+        return action.help if silent else super()._get_help_string(action)
+
+
 def parser(description: str | None) -> argparse.ArgumentParser:
     """An argument parser with the options that every program has."""
-    result = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    result = argparse.ArgumentParser(description=description, formatter_class=_HelpFormatter)
     result.add_argument("--threads", type=positive_int, default=1, help="CPU threads to use")
     return result
 

@@ -318,6 +318,13 @@ def test_transformers_loads_the_merged_model_whole(architecture, tmp_path):
         torch.testing.assert_close(weight.double(), exact, rtol=2.0**-8, atol=1e-9)
 
 
+def test_help_shows_the_defaults_that_say_something():
+    text = " ".join(merge_varm.build_parser().format_help().split())
+    assert "gets a weight of its own (default: matrix)" in text
+    assert "(default: pivot's) " in text
+    assert not any(f"(default: {nothing})" in text for nothing in ("None", "False", "[]"))
+
+
 def peak_memory(program: str, *arguments: str) -> int:
     """Bytes that a program held in memory at most, in a process of its own."""
     code = (

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,7 @@ def test_normalised_task_arithmetic_is_the_linear_merge(models, tmp_path):
     assert config["out_dtype"] == "bfloat16"
     manifest = json.loads((tmp_path / "ta" / "manifest.json").read_text())
     assert manifest["files"] == checksums(tmp_path / "ta")
+    assert manifest["settings"] == {"config": config, "seed": 1, "mergekit": version("mergekit")}
     assert manifest["weights"]["model"]["b"] == pytest.approx(2 / 3)
     assert set(manifest["inputs"]) == {"pivot", "a", "b"}
 

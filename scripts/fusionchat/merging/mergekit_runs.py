@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def merge_by_mergekit(
         shutil.rmtree(scratch)
         outcome.equal_to.remove(RESULT)
         refuse_equal(args, outcome)
-        settings = {"config": config, "seed": args.seed}
+        settings = {"config": config, "seed": args.seed, "mergekit": version("mergekit")}
         finish_folder(args, folder, inputs, method, settings, outcome)
 
 

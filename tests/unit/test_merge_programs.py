@@ -217,21 +217,23 @@ def test_mistakes_on_the_command_line(models, tmp_path):
     merge_linear.main([*models, "--allow-other-tokenizer", *output])
 
 
-def test_only_an_older_model_or_an_empty_folder_is_replaced(models, tmp_path, monkeypatch):
+def test_only_an_older_merge_or_an_empty_folder_is_replaced(models, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "pivot")
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "precious.txt").write_text("precious")
+    write(tmp_path / "model", random_arrays(0))
     before = checksums(tmp_path)
     for output in (tmp_path / "pivot", "../a", tmp_path, ".", "..", "/"):
         with pytest.raises(UserError, match="would replace"):
             merge_linear.main([*models, "--output", str(output)])
-    for output in (tmp_path / "notes", tmp_path / "notes" / "precious.txt"):
-        with pytest.raises(UserError, match="exists and is no model"):
-            merge_linear.main([*models, "--output", str(output)])
+    for output in ("notes", "notes/precious.txt", "model"):
+        with pytest.raises(UserError, match="exists and is no merged model"):
+            merge_linear.main([*models, "--output", str(tmp_path / output)])
     assert checksums(tmp_path) == before
     (tmp_path / "merged").mkdir()
     merge_linear.main([*models, "--output", str(tmp_path / "merged")])
     first = checksums(tmp_path / "merged")
+    (tmp_path / "merged" / "manifest.json").unlink()
     merge_linear.main([*models, "--weight", "a=1", "--weight", "b=3", "--output", "../merged"])
     assert checksums(tmp_path / "merged") != first
 

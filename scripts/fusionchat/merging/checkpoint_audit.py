@@ -154,7 +154,7 @@ def _vocabulary(folder: Path, name: str) -> dict[str, int]:
     if isinstance(vocabulary, list):  # Unigram: a list of [piece, score]
         vocabulary = {piece: number for number, (piece, _) in enumerate(vocabulary)}
     added = {entry["content"]: entry["id"] for entry in tokenizer.get("added_tokens") or []}
-    # "a b" in files of before 2024, ["a", "b"] in newer ones
+    # "a b" in older files, ["a", "b"] since tokenizers 0.20
     merges = [m.split(" ", 1) if isinstance(m, str) else m for m in model.get("merges") or []]
     checksum = hashlib.sha256(json.dumps(merges).encode()).hexdigest()
     return {**vocabulary, **_added_tokens(folder), **added, f"merges {checksum}": -1}

@@ -17,6 +17,8 @@ from fusionchat.merging.streaming import Merge, Method, Outcome, Values
 from fusionchat.progress import progress
 
 WEIGHTS = "weights.csv"
+CARD = "README.md"
+_CARD_START = "---\ntags:\n- merge\n"
 _CARD_ROWS = 400
 Units = dict[str, tuple[Values, int]]
 
@@ -31,15 +33,22 @@ def open_inputs(args: argparse.Namespace) -> Inputs:
 
 
 def check_output(output: Path, inputs: Sequence[Path]) -> None:
-    """Raise `UserError` where replacing `output` would delete anything but an older model."""
+    """Raise `UserError` where replacing `output` would delete anything but an older merge."""
     for kept in (*inputs, Path.cwd()):
         if output.resolve() in (kept.resolve(), *kept.resolve().parents):
             raise UserError(f"--output {output} would replace {kept}; choose another folder")
-    empty_or_model = output.is_dir() and (
-        (output / "config.json").exists() or not any(output.iterdir())
+    if output.is_dir() and (_is_merge(output) or not any(output.iterdir())):
+        return
+    if output.exists():
+        raise UserError(f"--output {output} exists and is no merged model; choose another folder")
+
+
+def _is_merge(folder: Path) -> bool:
+    """Whether the folder has a card of ours: a rerun may find it without its manifest."""
+    card = folder / CARD
+    return card.is_file() and card.read_text(encoding="utf-8", errors="replace").startswith(
+        _CARD_START
     )
-    if output.exists() and not empty_or_model:
-        raise UserError(f"--output {output} exists and is no model; choose another folder")
 
 
 @contextmanager
@@ -102,7 +111,7 @@ def finish_folder(
     units = effective_units(inputs, method)
     rows = weight_rows(inputs, units)
     write_weights(folder / WEIGHTS, rows)
-    write_card(folder / "README.md", inputs, method.name, settings, rows)
+    write_card(folder / CARD, inputs, method.name, settings, rows)
     write_manifest(
         folder,
         method=method.name,
@@ -170,7 +179,7 @@ def write_card(
 ) -> None:
     """A model card: what was merged, how, and with which weights."""
     targets = list(inputs.targets)
-    lines = ["---", "tags:", "- merge", f"- {method}", "---", f"# {method} merge", ""]
+    lines = [f"{_CARD_START}- {method}", "---", f"# {method} merge", ""]
     lines += [f"Pivot: `{inputs.pivot.folder}`", ""]
     lines += [f"- target `{name}`: `{target.folder}`" for name, target in inputs.targets.items()]
     lines += ["", *(f"- {key}: {value}" for key, value in settings.items()), ""]

@@ -1,7 +1,6 @@
 """Model folders and logit stores for the alignment tests, made from the golden tokenizers."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from tokenizers import Tokenizer
 from fusionchat.alignment import tokenizer
 from fusionchat.logits.store import DialogueLogits, LogitWriter
 
-GOLDEN = Path(os.environ.get("GOLDEN_DIR", Path(__file__).parents[1] / "golden"))
+TOKENIZERS = Path(__file__).parents[1] / "golden" / "tok"
 TEXTS = [
     "The quiet river carried 12 small boats home.",
     "naïve café, ﬁne ligature — 小さな猫 🙂 and\n\ttabs  and   spaces ",
@@ -28,20 +27,20 @@ def special(letter: str) -> dict[str, str]:
 
 def table(letter: str) -> tokenizer.TokenTable:
     """The token table of a golden tokenizer."""
-    content = json.loads((GOLDEN / "tok" / f"{letter}.json").read_text(encoding="utf-8"))
+    content = json.loads((TOKENIZERS / f"{letter}.json").read_text(encoding="utf-8"))
     return tokenizer.from_content(content, special(letter), letter)
 
 
 def encode(letter: str, text: str) -> np.ndarray:
     """Ids of a text without special tokens, int32."""
-    tok = Tokenizer.from_file(str(GOLDEN / "tok" / f"{letter}.json"))
+    tok = Tokenizer.from_file(str(TOKENIZERS / f"{letter}.json"))
     return np.array(tok.encode(text, add_special_tokens=False).ids, np.int32)
 
 
 def model_folder(path: Path, letter: str, change=None) -> Path:
     """A folder with a golden tokenizer; `change(content, names)` edits it before it is written."""
     path.mkdir(parents=True, exist_ok=True)
-    content = json.loads((GOLDEN / "tok" / f"{letter}.json").read_text(encoding="utf-8"))
+    content = json.loads((TOKENIZERS / f"{letter}.json").read_text(encoding="utf-8"))
     names = special(letter)
     if change:
         change(content, names)
@@ -50,6 +49,32 @@ def model_folder(path: Path, letter: str, change=None) -> Path:
     (path / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
     settings = {f"{role}_token": text for role, text in names.items()}
     (path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return path
+
+
+def sentencepiece_folder(path: Path) -> Path:
+    """A folder as some repositories have it: `tokenizer.model` and code for an older library."""
+    import sentencepiece
+
+    path.mkdir()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([*TEXTS[:2], "the river of the north " * 9] * 5),
+        model_prefix=str(path / "tokenizer"),
+        vocab_size=330,
+        model_type="bpe",
+        byte_fallback=True,
+        character_coverage=0.98,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        minloglevel=2,
+    )
+    classes = ["tokenization_x.Slow", "tokenization_x.Fast"]
+    added = {"330": {"content": "<|im_end|>", "special": True}}
+    settings = {"auto_map": {"AutoTokenizer": classes}, "tokenizer_class": "Fast"}
+    settings |= {"eos_token": "<|im_end|>", "unk_token": "<unk>", "added_tokens_decoder": added}
+    (path / "tokenizer_config.json").write_text(json.dumps(settings))
+    (path / "config.json").write_text('{"model_type": "internlm2"}')
+    (path / "tokenization_x.py").write_text("raise RuntimeError('code of the folder was run')")
     return path
 
 

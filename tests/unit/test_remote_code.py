@@ -1,10 +1,13 @@
 """Code from a model's repository is fetched and run only where the config names its commit."""
 
 import pytest
+from alignment_cases import model_folder, sentencepiece_folder
 
 import lock_models
+from fusionchat.errors import UserError
 from fusionchat.files import write_json
 from fusionchat.models import hub
+from fusionchat.models.loading import load_tokenizer
 from fusionchat.models.remote_code import runs_code
 
 
@@ -14,6 +17,30 @@ def test_a_folder_runs_code_only_if_its_manifest_says_so(tmp_path):
     assert not runs_code(tmp_path)
     write_json(tmp_path / "manifest.json", {"repo": "a/b", "remote_code": True})
     assert runs_code(tmp_path)
+
+
+def test_a_tokenizer_that_transformers_knows_runs_no_code(tmp_path):
+    """Such classes build a tokenizer that loses spaces under transformers 5."""
+    folder = sentencepiece_folder(tmp_path / "m")
+    write_json(folder / "manifest.json", {"remote_code": True})
+    tokenizer = load_tokenizer(folder)
+    assert tokenizer.decode(tokenizer.encode("the river", add_special_tokens=False)) == "the river"
+
+
+def test_a_tokenizer_that_only_its_code_knows_runs_it_if_allowed(tmp_path, monkeypatch):
+    from transformers import dynamic_module_utils
+
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    folder = model_folder(tmp_path / "m", "A")
+    code = "import transformers\nclass Fast(transformers.PreTrainedTokenizerFast): ..."
+    (folder / "tokenization_x.py").write_text(code)
+    classes = {"AutoTokenizer": [None, "tokenization_x.Fast"]}
+    settings = {"auto_map": classes, "tokenizer_class": "Unknown"}
+    write_json(folder / "tokenizer_config.json", settings)
+    with pytest.raises(UserError, match="holds no tokenizer that can be loaded"):
+        load_tokenizer(folder)
+    write_json(folder / "manifest.json", {"remote_code": True})
+    assert type(load_tokenizer(folder)).__name__ == "Fast"
 
 
 def test_code_needs_a_commit(tmp_path, capsys):

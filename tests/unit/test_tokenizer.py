@@ -1,9 +1,12 @@
+import json
+
 import numpy as np
 import pytest
-from alignment_cases import encode, model_folder, special, table
+from alignment_cases import encode, model_folder, sentencepiece_folder, special, table
 
-from fusionchat.alignment import tokenizer
+from fusionchat.alignment import tokenizer, vocabulary_map
 from fusionchat.errors import UserError
+from fusionchat.models.loading import load_tokenizer
 
 
 @pytest.mark.parametrize("letter", ["A", "B"])
@@ -51,6 +54,77 @@ def test_tokenizers_that_differ_in_special_tokens_are_equal(tmp_path):
     assert 2 not in matched, "</s> without a role is not the pivot's end of turn"
 
 
+@pytest.mark.parametrize("special", [True, False])
+def test_added_tokens_never_count_and_keep_to_their_spelling(tmp_path, special):
+    """The paper's models share 32000 base tokens; 32000 and 32001 mean something else in each."""
+
+    def openchat(content, names):
+        content["added_tokens"] += [
+            {"id": 600, "content": "<|end|>", "special": True},
+            {"id": 601, "content": "<|pad_0|>", "special": special},
+        ]
+        names |= {"eos": "<|end|>", "pad": "<|end|>"}
+
+    def hermes(content, names):
+        content["added_tokens"] += [
+            {"id": 600, "content": "<|im_end|>", "special": True},
+            {"id": 601, "content": "<|im_start|>", "special": special},
+        ]
+        names |= {"eos": "<|im_end|>", "pad": "</s>"}
+
+    pivot = tokenizer.load(model_folder(tmp_path / "a", "A", openchat))
+    source = tokenizer.load(model_folder(tmp_path / "b", "A", hermes))
+    assert tokenizer.equal(pivot, source)
+    mapped = vocabulary_map.identity(source, pivot)
+    np.testing.assert_array_equal(mapped[:600], np.arange(600))
+    assert mapped[600:].tolist() == [600, tokenizer.NO_TOKEN]
+
+
+def test_tokens_of_the_configuration_alone_are_ids_too(tmp_path):
+    folder = model_folder(tmp_path / "m", "A")
+    settings = {
+        "eos_token": "<|im_end|>",
+        "added_tokens_decoder": {
+            "2": {"content": "</s>", "special": True},
+            "600": {"content": "<|im_end|>", "special": True},
+        },
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    info = tokenizer.load(folder)
+    assert (info.size, info.roles["eos"]) == (601, 600)
+    assert info.special[600]
+
+
+def legacy_spaces(content, names):
+    """As older library versions saved the same tokenizer: spaces are marked by a normaliser."""
+    content["pre_tokenizer"] = None
+    content["normalizer"] = {
+        "type": "Sequence",
+        "normalizers": [
+            {"type": "Prepend", "prepend": "▁"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+        ],
+    }
+
+
+def test_how_spaces_are_marked_does_not_count(tmp_path):
+    first = tokenizer.load(model_folder(tmp_path / "a", "A"))
+    second = tokenizer.load(model_folder(tmp_path / "b", "A", legacy_spaces))
+    assert tokenizer.equal(first, second)
+
+
+def with_merges(*merges: str) -> tokenizer.TokenTable:
+    vocab = {piece: i for i, piece in enumerate(["a", "b", "c", "ab", "bc", "abc"])}
+    model = {"type": "BPE", "vocab": vocab, "merges": list(merges)}
+    return tokenizer.from_content({"model": model}, {}, "merges")
+
+
+def test_only_the_order_of_pairs_that_make_the_same_token_is_free():
+    usual = with_merges("a b", "b c", "ab c", "a bc")
+    assert tokenizer.equal(usual, with_merges("a b", "b c", "a bc", "ab c"))
+    assert not tokenizer.equal(usual, with_merges("b c", "a b", "ab c", "a bc"))
+
+
 def drop_merge(content, names):
     content["model"]["merges"] = content["model"]["merges"][:-1]
 
@@ -69,13 +143,7 @@ def no_byte_fallback(content, names):
     content["model"]["byte_fallback"] = False
 
 
-def text_token(content, names):
-    content["added_tokens"].append({"id": 600, "content": "\n\n", "special": False})
-
-
-@pytest.mark.parametrize(
-    "change", [drop_merge, swap_pieces, lowercase, no_byte_fallback, text_token]
-)
+@pytest.mark.parametrize("change", [drop_merge, swap_pieces, lowercase, no_byte_fallback])
 def test_tokenizers_that_differ_in_anything_else_are_not_equal(tmp_path, change):
     first = tokenizer.load(model_folder(tmp_path / "a", "A"))
     second = tokenizer.load(model_folder(tmp_path / "b", "A", change))
@@ -102,6 +170,28 @@ def test_unknown_is_matched_only_between_equal_tokenizers():
     assert tokenizer.special_map(a, table("A"))[a.roles["unk"]] == a.roles["unk"]
 
 
+def test_a_token_of_several_roles_has_the_first(tmp_path):
+    def padded_with(text):
+        return lambda content, names: names.update(pad=text)
+
+    pivot = tokenizer.load(model_folder(tmp_path / "p", "A", padded_with("</s>")))
+    c = tokenizer.load(model_folder(tmp_path / "c", "C", padded_with("<unk>")))
+    b = tokenizer.load(model_folder(tmp_path / "b", "B", padded_with("<unk>")))
+    assert set(tokenizer.special_map(c, pivot).values()) == {1, 2}, "unknown text is not the end"
+    assert c.roles["unk"] not in tokenizer.special_map(c, b), "unknown text is not padding"
+
+
+def test_added_tokens_of_the_base_vocabulary_are_spelt_as_its_other_pieces():
+    """As in Gemma, whose runs of spaces are listed as added tokens."""
+    model = {"type": "BPE", "vocab": {"▁": 0, "▁▁": 1}, "merges": []}
+    content = {
+        "model": model,
+        "added_tokens": [{"id": 1, "content": "▁▁", "special": False}],
+        "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+    }
+    assert tokenizer.from_content(content, {}, "gemma").token_bytes == (b" ", b"  ")
+
+
 def test_ids_outside_the_vocabulary_stop():
     with pytest.raises(UserError, match="another tokenizer"):
         tokenizer.check_ids(table("C"), np.array([3, 599]), "file")
@@ -110,6 +200,28 @@ def test_ids_outside_the_vocabulary_stop():
 def test_folder_without_tokenizer_stops(tmp_path):
     with pytest.raises(UserError, match="no tokenizer"):
         tokenizer.load(tmp_path)
+
+
+def test_a_file_without_vocabulary_stops(tmp_path):
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(UserError, match="no vocabulary"):
+        tokenizer.load(tmp_path)
+
+
+def test_a_sentencepiece_model_equals_what_an_older_converter_made_of_it(tmp_path):
+    folder = sentencepiece_folder(tmp_path / "slow")
+    info = tokenizer.load(folder)
+    text = " the river, élan 小"
+    ids = load_tokenizer(folder).encode(text, add_special_tokens=False)
+    assert b"".join(info.token_bytes[i] for i in ids) == text.encode()
+    assert info.pieces[info.roles["eos"]] == "<|im_end|>"
+
+    content = json.loads(load_tokenizer(folder).backend_tokenizer.to_str())
+    legacy_spaces(content, {})
+    fast = tmp_path / "fast"
+    fast.mkdir()
+    (fast / "tokenizer.json").write_text(json.dumps(content))
+    assert tokenizer.equal(info, tokenizer.load(fast))
 
 
 def test_word_pieces_stop(tmp_path):

@@ -1,17 +1,18 @@
 """What alignment needs to know of a tokenizer: the bytes of each token, its roles, its identity.
 
 Everything is read from `tokenizer.json`, so that no tokenizer library has to be imported. A
-tokenizer's identity is its text part alone (model without special tokens, normaliser,
-pre-tokeniser): special tokens differ between models that otherwise share ids, and are matched by
-role.
+tokenizer's identity is its base vocabulary, merges and text processing: added tokens differ
+between models that otherwise share ids, and are matched by role. Nor does it count how spaces get
+their mark, by a normaliser in older files, by a pre-tokeniser in newer ones.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ import numpy as np
 
 from fusionchat.errors import UserError
 from fusionchat.files import read_json
-from fusionchat.models.remote_code import runs_code
 
 METASPACE, BYTE_LEVEL = "▁", "Ġ"
 ROLES = ("eos", "bos", "unk", "pad")
@@ -34,8 +34,8 @@ class TokenTable:
     `pieces`: spelling of each id in the vocabulary ("" for an id that is not used);
     `special`: bool [V], tokens that stand for no text; `roles`: eos (end of turn), bos, unk, pad
     to id; `marker`: the character that stands for a space ("" if none); `identity`: checksum of
-    everything that decides which text an id stands for, special tokens aside; `fingerprint`:
-    checksum of all of it.
+    all that decides which text an id stands for, added tokens aside; `fingerprint`: checksum of
+    that, all ids and roles.
     """
 
     name: str
@@ -84,13 +84,15 @@ def load(folder: str | os.PathLike[str]) -> TokenTable:
     """Read a Hugging Face model folder; one without a usable tokenizer is a `UserError`."""
     folder = Path(folder)
     path = folder / "tokenizer.json"
-    content = read_json(path) if path.exists() else _convert_slow(folder)
-    return from_content(content, _role_names(folder), str(folder))
+    content = read_json(path) if path.exists() else _converted(folder)
+    settings = _settings(folder)
+    return from_content(_with_added(content, settings), _role_names(settings), str(folder))
 
 
 def from_content(content: dict[str, Any], role_names: dict[str, str], name: str) -> TokenTable:
     """Build the table from a parsed `tokenizer.json` and the spelling of each role's token."""
-    vocabulary = _vocabulary(content["model"], name)
+    model = content.get("model") or {}
+    vocabulary = _vocabulary(model, name)
     added = {entry["content"]: entry for entry in content.get("added_tokens") or []}
     ids = {**vocabulary, **{text: entry["id"] for text, entry in added.items()}}
     special_pieces = {text for text, entry in added.items() if entry["special"]}
@@ -100,12 +102,12 @@ def from_content(content: dict[str, Any], role_names: dict[str, str], name: str)
     for piece, index in ids.items():
         pieces[index], special[index] = piece, piece in special_pieces
     spell = _speller(content, name)
-    base = _identity_content(content, special_pieces)
+    base = _identity_content(content, added.keys() | special_pieces)
     roles = {role: ids[text] for role, text in role_names.items() if text in ids}
-    unknown = _unknown(content["model"], ids)
+    unknown = _unknown(model, ids)
     if unknown is not None:
         roles.setdefault("unk", unknown)
-    token_bytes = [p.encode() if p in added else spell(p) for p in pieces]
+    token_bytes = [spell(p) if p in vocabulary else p.encode() for p in pieces]
     if "unk" in roles:
         token_bytes[roles["unk"]], special[roles["unk"]] = UNKNOWN_BYTES, True
     whole = [base, sorted(ids.items()), sorted(special_pieces), sorted(roles.items())]
@@ -122,9 +124,9 @@ def from_content(content: dict[str, Any], role_names: dict[str, str], name: str)
 
 
 def equal(first: TokenTable, second: TokenTable) -> bool:
-    """Whether ids of text mean the same in both: same vocabulary, merges and text processing.
+    """Whether ids of text mean the same in both: same base vocabulary, merges, text processing.
 
-    Special tokens do not count: they are matched by role (`special_map`).
+    Added tokens do not count: they are matched by role (`special_map`) or spelling.
     """
     return first.identity == second.identity
 
@@ -132,21 +134,33 @@ def equal(first: TokenTable, second: TokenTable) -> bool:
 def special_map(source: TokenTable, pivot: TokenTable) -> dict[int, int]:
     """Source id to pivot id of the special tokens that mean the same.
 
-    The token of a role goes to the pivot's token of that role, whatever the spelling. `unk` stands
-    for any text that a vocabulary lacks, so it is matched only between equal tokenizers. Special
-    tokens without a role on either side are matched by spelling; the rest have no partner.
+    The token of a role goes to the pivot's token of that role, whatever the spelling; a token of
+    several roles has the first of `ROLES`. `unk` stands for any text that a vocabulary lacks, so
+    it is matched only between equal tokenizers. Special tokens whose role the other side lacks are
+    matched by spelling; the rest have no partner.
     """
-    found: dict[int, int] = {}
-    for role in ROLES:
-        if role in source.roles and role in pivot.roles and (role != "unk" or equal(source, pivot)):
-            found.setdefault(source.roles[role], pivot.roles[role])
-    with_role = set(pivot.roles.values())
+    ours, theirs = _first_roles(source), _first_roles(pivot)
+    if not equal(source, pivot):
+        ours.pop("unk", None)
+    found = {index: theirs[role] for role, index in ours.items() if role in theirs}
     by_spelling = {
-        pivot.pieces[i]: i for i in np.flatnonzero(pivot.special).tolist() if i not in with_role
+        pivot.pieces[i]: i
+        for i in np.flatnonzero(pivot.special).tolist()
+        if i not in theirs.values()
     }
-    for index in np.flatnonzero(source.special).tolist():
-        if index not in source.roles.values() and source.pieces[index] in by_spelling:
+    unmatched = set(np.flatnonzero(source.special).tolist()) - {*found, source.roles.get("unk")}
+    for index in sorted(unmatched):
+        if source.pieces[index] in by_spelling:
             found[index] = by_spelling[source.pieces[index]]
+    return found
+
+
+def _first_roles(table: TokenTable) -> dict[str, int]:
+    """Role to id, each token once: padding is often the end of turn, or the unknown token."""
+    found: dict[str, int] = {}
+    for role in ROLES:
+        if role in table.roles and table.roles[role] not in found.values():
+            found[role] = table.roles[role]
     return found
 
 
@@ -159,25 +173,34 @@ def check_ids(table: TokenTable, ids: np.ndarray, where: str) -> None:
         )
 
 
-def _convert_slow(folder: Path) -> dict[str, Any]:
+def _converted(folder: Path) -> dict[str, Any]:
     """The content of `tokenizer.json` for a folder that has only a SentencePiece model."""
-    from transformers import AutoTokenizer
+    from fusionchat.models.loading import load_tokenizer
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, use_fast=True, trust_remote_code=runs_code(folder)
-        )
-        return json.loads(tokenizer.backend_tokenizer.to_str())
-    except (OSError, ValueError, AttributeError, ImportError) as error:
-        raise UserError(f"{folder}: no tokenizer.json and none can be made: {error}") from error
+    return json.loads(load_tokenizer(folder).backend_tokenizer.to_str())
 
 
-def _role_names(folder: Path) -> dict[str, str]:
-    """The spelling of the token of each role, from the tokenizer's configuration."""
+def _settings(folder: Path) -> dict[str, Any]:
+    """The tokenizer's configuration."""
     settings: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         if (folder / name).exists():
             settings.update(read_json(folder / name))
+    return settings
+
+
+def _with_added(content: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """The tokens that the configuration alone adds are ids of the tokenizer like all others."""
+    added = list(content.get("added_tokens") or [])
+    known = {entry["content"] for entry in added}
+    for index, entry in (settings.get("added_tokens_decoder") or {}).items():
+        if entry["content"] not in known:
+            added.append({**entry, "id": int(index)})
+    return {**content, "added_tokens": added}
+
+
+def _role_names(settings: dict[str, Any]) -> dict[str, str]:
+    """The spelling of the token of each role."""
     names = {role: settings.get(f"{role}_token") for role in ROLES}
     texts = {role: n["content"] if isinstance(n, dict) else n for role, n in names.items()}
     return {role: text for role, text in texts.items() if text}
@@ -199,32 +222,34 @@ def _unknown(model: dict[str, Any], ids: dict[str, int]) -> int | None:
     return ids.get(model.get("unk_token") or "")
 
 
-def _identity_content(content: dict[str, Any], special: set[str]) -> list[Any]:
+def _identity_content(content: dict[str, Any], added: Set[str]) -> list[Any]:
     """What decides the meaning of text ids, in a form that older and newer files share."""
     model = content["model"]
     vocabulary = model["vocab"]
     if isinstance(vocabulary, dict):
-        vocabulary = sorted((p, i) for p, i in vocabulary.items() if p not in special)
+        vocabulary = sorted((p, i) for p, i in vocabulary.items() if p not in added)
     else:
-        vocabulary = [(*pair, i) for i, pair in enumerate(vocabulary) if pair[0] not in special]
-    merges = [m.split(" ", 1) if isinstance(m, str) else m for m in model.get("merges") or []]
-    flags = ("byte_fallback", "fuse_unk", "ignore_merges", "dropout")
+        vocabulary = [(*pair, i) for i, pair in enumerate(vocabulary) if pair[0] not in added]
     affixes = ("continuing_subword_prefix", "end_of_word_suffix")
-    text_tokens = [
-        (entry["content"], entry["id"])
-        for entry in content.get("added_tokens") or []
-        if entry["content"] not in special
-    ]
     return [
         model.get("type"),
         vocabulary,
-        merges,
-        [bool(model.get(flag)) for flag in flags],
+        _merges(model),
+        _marker(content),
+        bool(model.get("byte_fallback")),
         [model.get(affix) or "" for affix in affixes],
-        text_tokens,
-        content.get("normalizer"),
-        content.get("pre_tokenizer"),
+        [part for part in _parts(content, "normalizer", "pre_tokenizer") if not _marks(part)],
     ]
+
+
+def _merges(model: dict[str, Any]) -> list[list[str]]:
+    """Pairs in order; those that make the same token side by side are sorted.
+
+    Converters derive the merges from a SentencePiece model, which ranks tokens and not pairs;
+    their versions differ in the order of the pairs of one token.
+    """
+    pairs = [m.split(" ", 1) if isinstance(m, str) else list(m) for m in model.get("merges") or []]
+    return [pair for _, same in groupby(pairs, key="".join) for pair in sorted(same)]
 
 
 def _checksum(value: Any) -> str:
@@ -242,6 +267,16 @@ def _parts(content: dict[str, Any], *sections: str) -> Iterator[dict[str, Any]]:
                 pending.extend(part.get(inner) or [])
 
 
+def _marks(part: dict[str, Any]) -> bool:
+    """Whether a component only marks spaces (or holds others)."""
+    kinds = ("Sequence", "Metaspace", "Prepend")
+    return part["type"] in kinds or (part["type"] == "Replace" and _replaces_spaces(part))
+
+
+def _replaces_spaces(part: dict[str, Any]) -> bool:
+    return METASPACE in (part.get("content"), (part.get("pattern") or {}).get("String"))
+
+
 def _marker(content: dict[str, Any]) -> str:
     """The character that stands for a space in this tokenizer's pieces."""
     for part in _parts(content, "pre_tokenizer", "decoder", "normalizer"):
@@ -249,10 +284,7 @@ def _marker(content: dict[str, Any]) -> str:
             return BYTE_LEVEL
         if part["type"] == "Metaspace":
             return part["replacement"]
-        if part["type"] == "Replace" and METASPACE in (
-            part.get("content"),
-            (part.get("pattern") or {}).get("String"),
-        ):
+        if part["type"] == "Replace" and _replaces_spaces(part):
             return METASPACE
     return ""
 
@@ -265,7 +297,7 @@ def _byte_alphabet() -> dict[str, int]:
     return alphabet | {chr(256 + rank): byte for rank, byte in enumerate(others)}
 
 
-def _speller(content: dict[str, Any], name: str):
+def _speller(content: dict[str, Any], name: str) -> Callable[[str], bytes]:
     """A function from a piece to the bytes it stands for."""
     model, marker = content["model"], _marker(content)
     if model.get("type") == "WordPiece":

@@ -8,11 +8,12 @@ from fusionchat.alignment.tokenizer import NO_TOKEN, TokenTable, special_map
 def identity(source: TokenTable, pivot: TokenTable) -> np.ndarray:
     """int32 [source size]: each text token to itself, special tokens by role, the rest to -1.
 
-    Only for equal tokenizers (`tokenizer.equal`).
+    Only for equal tokenizers (`tokenizer.equal`). Added tokens that are text go by spelling.
     """
+    same_piece = {pivot.pieces[i]: i for i in _text_ids(pivot)}
     mapped = np.full(source.size, NO_TOKEN, np.int32)
-    text = [i for i, piece in enumerate(source.pieces) if piece and not source.special[i]]
-    mapped[text] = text
+    for index in _text_ids(source):
+        mapped[index] = same_piece.get(source.pieces[index], NO_TOKEN)
     return _with_special(mapped, source, pivot)
 
 

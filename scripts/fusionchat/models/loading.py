@@ -105,17 +105,28 @@ def _to_float32(head: nn.Module) -> None:
 
 
 def load_tokenizer(folder: str | os.PathLike[str]) -> "PreTrainedTokenizerBase":
-    """The fast tokenizer of a model folder; runs code from it only if the config allowed that."""
+    """The fast tokenizer of a model folder.
+
+    Code from it runs only where the config allowed that and transformers itself has no class for
+    the tokenizer: the repositories' classes were written for older versions, which built what
+    normalises, cuts and decodes in another way (a class like InternLM2's loses every space now).
+    """
     from transformers import AutoTokenizer
 
     if not Path(folder).is_dir():
         raise UserError(f"{folder} is not a folder with a tokenizer")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=runs_code(folder), local_files_only=True
-        )
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder} holds no tokenizer that can be loaded: {error}") from error
+    failure: Exception | None = None
+    for trust in (False, True) if runs_code(folder) else (False,):
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=trust, local_files_only=True
+            )
+            break
+        except (OSError, ValueError) as error:
+            failure = error
+    else:
+        reason = " ".join(str(failure).split())
+        raise UserError(f"{folder} holds no tokenizer that can be loaded: {reason}") from failure
     if not tokenizer.is_fast:
         raise UserError(f"{folder}: only fast tokenizers (tokenizer.json) give token offsets")
     return tokenizer

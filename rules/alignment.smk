@@ -125,7 +125,7 @@ rule report_alignment:
     benchmark:
         "<benchmarks>/report_alignment/{source}.tsv"
     conda:
-        "../envs/report.yaml"
+        "../envs/data.yaml"
     threads: 1
     resources:
         mem_mb=grows(4_000, 32_000),

@@ -1,5 +1,7 @@
 """Both methods on single turns, and the anchoring of whole dialogues."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from alignment_cases import TEXTS, encode, table
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from fusionchat.alignment import dtw, spans
 from fusionchat.alignment.groups import Aligner, Alignment, PairCounts
 from fusionchat.alignment.response_tokens import ResponseTokens
+from fusionchat.errors import UserError
 
 PAIRS = ["AB", "BA", "AC", "CB"]
 any_text = st.text(max_size=60)
@@ -166,6 +169,12 @@ def test_equal_tokenizers_skip_the_method():
     alignment = Aligner(table("A"), table("A"), "dtw").align(p, p)
     assert alignment.identity
     assert ranges(alignment.start, alignment.count) == [(i, 1) for i in range(len(p.ids))]
+
+
+def test_a_tokenizer_without_end_of_turn_stops():
+    nameless = replace(table("B"), roles={"unk": 0})
+    with pytest.raises(UserError, match="names no eos_token"):
+        Aligner(table("A"), nameless, "spans")
 
 
 @pytest.mark.parametrize("cut", ["pivot", "source"])

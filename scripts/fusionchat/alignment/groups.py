@@ -54,6 +54,12 @@ class Aligner:
     """
 
     def __init__(self, pivot: TokenTable, source: TokenTable, method: str):
+        for table in (pivot, source):
+            if "eos" not in table.roles:
+                raise UserError(
+                    f"{table.name}: the tokenizer names no eos_token to end a turn; set it in "
+                    "tokenizer_config.json"
+                )
         self.pivot, self.source = pivot, source
         self.equal = tokenizer.equal(pivot, source)
         self._align = METHODS[method]

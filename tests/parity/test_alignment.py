@@ -1,4 +1,8 @@
-"""Alignment, vocabulary maps and transfer against golden vectors measured on the released code."""
+"""Alignment, vocabulary maps and transfer against golden vectors measured on the released code.
+
+Every case file in `GOLDEN_DIR` is run: `align/token_align*.json`, `align/dist_align*.json` with the
+arrays beside it, both also as `*_units.json`, and `mapping/*_{base}{blending}.*`.
+"""
 
 import json
 import os
@@ -13,16 +17,29 @@ from fusionchat.alignment.groups import Alignment, PairCounts
 from fusionchat.alignment.transfer_reference import ReferenceTransfer
 
 GOLDEN = Path(os.environ.get("GOLDEN_DIR", Path(__file__).parents[1] / "golden"))
-MARKERS = {"A": "▁", "B": "Ġ", "C": "▁"}
 
 
 def golden(*path: str):
     return json.loads(GOLDEN.joinpath(*path).read_text(encoding="utf-8"))
 
 
-def cases(*path: str) -> list:
-    """The cases of one golden file, none where the folder lacks it."""
-    return golden(*path)["cases"] if GOLDEN.joinpath(*path).exists() else []
+def cases(name: str) -> list:
+    """Parameters (file, case) of all files of a name or one that begins with it."""
+    ours = [
+        path
+        for path in sorted(GOLDEN.glob(f"align/{name}*.json"))
+        if path.stem.endswith("_units") == name.endswith("_units")
+    ]
+    return [
+        pytest.param(path, case, id=f"{path.stem}-{case.get('id', number)}")
+        for path in ours
+        for number, case in enumerate(json.loads(path.read_text(encoding="utf-8"))["cases"])
+    ]
+
+
+@pytest.mark.parametrize("name", ["token_align", "token_align_units", "dist_align"])
+def test_there_are_cases(name):
+    assert cases(name), f"{GOLDEN} holds no cases of {name}"
 
 
 def pairs_with(pattern: str) -> list[str]:
@@ -49,20 +66,21 @@ def warp(base: str, blending: str, base_ids, blending_ids) -> dtw.Warping:
     )
 
 
-@pytest.mark.parametrize("case", cases("align", "token_align.json"), ids=lambda c: c["id"])
-def test_time_warping_of_sequences(case):
+@pytest.mark.parametrize(("path", "case"), cases("token_align"))
+def test_time_warping_of_sequences(path, case):
     found = warp(case["base"], case["blending"], case["base_ids"], case["blending_ids"])
     assert partners(found) == case["base_to_blending"]
     assert found.cost == pytest.approx(case["cost"], abs=1e-9)
 
 
-def test_markers_are_read_from_the_tokenizers():
-    described = golden("align", "token_align.json")["special_char"]
+@pytest.mark.parametrize("path", sorted({param.values[0] for param in cases("token_align")}))
+def test_markers_are_read_from_the_tokenizers(path):
+    described = golden("align", path.name)["special_char"]
     assert {letter: table(letter).marker for letter in described} == described
 
 
-@pytest.mark.parametrize("case", cases("align", "token_align_units.json"))
-def test_time_warping_of_units(case):
+@pytest.mark.parametrize(("path", "case"), cases("token_align_units"))
+def test_time_warping_of_units(path, case):
     found = dtw.align_spellings(
         [token.replace(case["base_special"], "") for token in case["base_tokens"]],
         [token.replace(case["blending_special"], "") for token in case["blending_tokens"]],
@@ -117,19 +135,19 @@ def rules(pair: str, use_counts: bool) -> ReferenceTransfer:
 
 
 @cache
-def dist_arrays():
-    return np.load(GOLDEN / "align" / "dist_align.npz")
+def arrays(path: Path):
+    return np.load(path.with_suffix(".npz"))
 
 
 @pytest.mark.parametrize("flag", ["nomatrix", "matrix"])
-@pytest.mark.parametrize("case", cases("align", "dist_align.json"), ids=lambda c: c["id"])
-def test_distribution_transfer(case, flag):
+@pytest.mark.parametrize(("path", "case"), cases("dist_align"))
+def test_distribution_transfer(path, case, flag):
     stored = {
-        name: dist_arrays()[f"{case['id']}/{name}"]
+        name: arrays(path)[f"{case['id']}/{name}"]
         for name in ("base_ids", "blending_ids", "logits", "indices")
     }
     expected = {
-        name: dist_arrays()[f"{case['id']}/{flag}/{name}"]
+        name: arrays(path)[f"{case['id']}/{flag}/{name}"]
         for name in ("out_logits", "out_indices", "out_offsets", "branch")
     }
     base_ids, blending_ids = stored["base_ids"].tolist(), stored["blending_ids"].tolist()
@@ -140,7 +158,7 @@ def test_distribution_transfer(case, flag):
         stored["indices"].astype(np.int32),
         stored["logits"].astype(np.float64),
     )
-    names = golden("align", "dist_align.json")["branch_names"]
+    names = golden("align", path.name)["branch_names"]
     assert [branch for _, branch in found] == [names[i] for i in expected["branch"]]
     lengths = np.diff(expected["out_offsets"])
     assert [len(distribution) for distribution, _ in found] == lengths.tolist()
@@ -151,8 +169,8 @@ def test_distribution_transfer(case, flag):
 
 
 @pytest.mark.parametrize("flag", ["nomatrix", "matrix"])
-@pytest.mark.parametrize("case", cases("align", "dist_align_units.json"))
-def test_distribution_transfer_of_units(case, flag):
+@pytest.mark.parametrize(("path", "case"), cases("dist_align_units"))
+def test_distribution_transfer_of_units(path, case, flag):
     base, blending = case["base_special"], case["blending_special"]
     row, col = np.nonzero(np.array(case["matrix"]))
     order = np.lexsort([row, col])

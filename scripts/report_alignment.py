@@ -1,6 +1,7 @@
 """Report how well a source was aligned with the pivot; stop where too little was kept."""
 
 import argparse
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,14 @@ def fraction(text: str) -> float:
     if not 0.0 <= value <= 1.0:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
     return value
+
+
+def figure_path(text: str) -> Path:
+    """An argparse type: the name of an SVG or PNG file."""
+    path = Path(text)
+    if path.suffix not in (".svg", ".png"):
+        raise argparse.ArgumentTypeError(f"{text} does not end in .svg or .png")
+    return path
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -39,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", type=Path, required=True, help="Markdown file")
     parser.add_argument("--json", type=Path, help="JSON file with the same numbers")
-    parser.add_argument("--figure", type=Path, help="SVG or PNG file")
+    parser.add_argument("--figure", type=figure_path, help="SVG or PNG file")
     return parser
 
 
@@ -70,15 +79,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     known = vocabulary.read(args.vocabulary, pivot, source)
     values = report.facts(quality, pivot, source, known, settings)
+    text = report.markdown(values, report.side_by_side(shards, quality, pivot, source))
     with atomic_file(args.output) as partial:
-        details = report.side_by_side(shards, quality, pivot, source)
-        partial.write_text(report.markdown(values, details), encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
     if args.json:
         write_json(args.json, values)
     if args.figure:
         with atomic_file(args.figure) as partial:
             report.draw(values, quality, partial, args.figure.suffix)
-    if quality.kept < args.min_mass:
+    if quality.kept < args.min_mass - report.ROUNDING:
+        logging.info("%s", text)  # a workflow removes the files of a step that stops
         raise UserError(
             f"{settings['source']}: only {quality.kept:.2%} of its listed probability reached the "
             f"pivot's vocabulary, less than the {args.min_mass:.2%} asked for (min_mass), with "

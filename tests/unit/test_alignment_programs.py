@@ -13,6 +13,7 @@ import map_vocabulary
 import report_alignment
 import transfer_logits
 from fusionchat.alignment import spans_file, tokenizer
+from fusionchat.alignment.quality import KINDS, Quality
 from fusionchat.errors import UserError
 from fusionchat.logits.store import LogitWriter, read_logits, read_provenance, unusable
 
@@ -102,11 +103,12 @@ def test_the_result_is_a_logit_store_at_the_pivots_positions(tmp_path, method, s
 
 
 @pytest.mark.parametrize("rules", ["mass", "reference"])
-def test_turns_without_tokens(tmp_path, rules):
+@pytest.mark.parametrize("sides", [(0, 1), (0,), (1,)])
+def test_turns_without_tokens(tmp_path, rules, sides):
     """FastChat renders an empty answer without its end of turn, so its span is empty."""
     stage = Stage(tmp_path)
     stores = stage.stores("", [["one", "two"]])
-    for name, *_ in ((stores[0][1],), (stores[1][1],)):
+    for name in (stores[side][1] for side in sides):
         row = next(read_logits(name))
         (first, length), second = row.spans.tolist()
         keep = slice(length, None)
@@ -123,8 +125,11 @@ def test_turns_without_tokens(tmp_path, rules):
     spans = stage.align(stores, "")
     aligned = stage.transfer(stores, spans, stage.map([spans]), "", rules)
     row = next(read_logits(aligned))
-    assert row.spans[0, 1] == 0
-    assert len(row.token_ce) == row.spans[1, 1]
+    length = row.spans[0, 1]
+    assert len(row.token_ce) == length + row.spans[1, 1]
+    assert (length == 0) == (0 in sides)
+    assert np.isnan(row.token_ce[:length]).all()
+    assert np.isfinite(row.token_ce[length:]).all()
 
 
 def test_groups_add_up_and_end_of_turn_keeps_its_distribution(tmp_path):
@@ -301,6 +306,42 @@ def test_foreign_files_stop(tmp_path):
         stage.transfer(stores, spans, spans, "")
 
 
+def damage(path, column):
+    """Change bytes in the middle of a column's values, where no reader would stumble over them."""
+    part = pq.ParquetFile(path).metadata.row_group(0)
+    chunks = [part.column(i) for i in range(part.num_columns)]
+    chunk = next(c for c in chunks if c.path_in_schema.split(".")[0] == column)
+    data = bytearray(path.read_bytes())
+    begin = chunk.dictionary_page_offset or chunk.data_page_offset
+    middle = begin + chunk.total_compressed_size // 2
+    data[middle] ^= 0xFF
+    path.write_bytes(data)
+
+
+def test_damaged_files_stop(tmp_path):
+    stage = Stage(tmp_path)
+    stores, spans, vocabulary, _ = stage.all()
+    damage(spans, "start")
+    with pytest.raises(UserError, match="spans is damaged"):
+        stage.transfer(stores, spans, vocabulary, "")
+    damage(vocabulary, "pivot_id")
+    with pytest.raises(UserError, match="vocabulary is truncated"):
+        stage.transfer(stores, stage.align(stores, ""), vocabulary, "")
+    damage(tmp_path / "s", "input_ids")
+    with pytest.raises(UserError, match="s is damaged"):
+        stage.align(stores, "")
+
+
+def test_ids_that_the_source_lacks_stop_the_transfer(tmp_path):
+    stage = Stage(tmp_path)
+    stores, spans, vocabulary, _ = stage.all(dialogues=DIALOGUES[:1])
+    row = next(read_logits(stores[1][1]))
+    with LogitWriter(stores[1][1], {}) as writer:
+        writer.write(replace(row, input_ids=row.input_ids + 10_000))
+    with pytest.raises(UserError, match="not in the vocabulary"):
+        stage.transfer(stores, spans, vocabulary, "")
+
+
 def test_report_says_what_was_lost(tmp_path):
     stage = Stage(tmp_path)
     made = stage.all()
@@ -324,11 +365,32 @@ def test_report_says_what_was_lost(tmp_path):
 
 def test_report_of_equal_tokenizers_has_nothing_to_complain_of(tmp_path):
     stage = Stage(tmp_path, "A", "A")
-    text = stage.report(stage.all(), "--min-mass", "0.999")
+    made = stage.all()
+    text = stage.report(made, "--min-mass", "1")
     assert "None lost anything." in text
 
 
-def test_too_little_kept_stops(tmp_path):
+def test_no_dialogue_keeps_more_than_all():
+    """The figure's histogram ends at 100 %; what lies above would be missing."""
+    one = np.ones((1, len(KINDS)), np.int64)
+    found = Quality(["d"], np.zeros(1, int), one, np.array([0.5]), np.array([0.6]), 0)
+    assert (found.kept, found.kept_by_dialogue.tolist()) == (1.0, [1.0])
+
+
+def test_too_little_kept_stops_and_the_report_is_in_the_log(tmp_path, caplog):
     stage = Stage(tmp_path)
+    made = stage.all()
+    caplog.set_level("INFO")
     with pytest.raises(UserError, match="min_mass"):
-        stage.report(stage.all(), "--min-mass", "0.99")
+        stage.report(made, "--min-mass", "0.99")
+    assert "## Dialogues that lost most" in caplog.text
+
+
+def test_report_of_other_files_stops(tmp_path, capsys):
+    stage = Stage(tmp_path)
+    stores, spans, vocabulary, aligned = stage.all()
+    with pytest.raises(UserError, match=r"has no column .*one_to_one"):
+        stage.report((stores, spans, vocabulary, stores[1][1]))
+    with pytest.raises(SystemExit):
+        stage.report((stores, spans, vocabulary, aligned), "--figure", "figure.gif2")
+    assert "does not end in .svg or .png" in capsys.readouterr().err

@@ -81,6 +81,8 @@ def test_min_edit_is_the_first_of_the_nearest(source, pivot):
 def test_min_edit_of_long_strings():
     long = ["a" * 400, "b" * 300]
     assert vocabulary.min_edit(["a" * 380 + "c" * 20], long).tolist() == [0]
+    far, near = "a" * 400, "c" * 200 + "a" * 200
+    assert vocabulary.min_edit(["c" * 400], [far, near]).tolist() == [1]
 
 
 def test_min_edit_leaves_nothing_open():

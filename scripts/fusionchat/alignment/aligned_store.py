@@ -17,7 +17,7 @@ import pyarrow as pa
 from fusionchat.alignment import spans_file, vocabulary
 from fusionchat.alignment.groups import Alignment
 from fusionchat.alignment.response_tokens import ResponseTokens, check_origin, read_tokens
-from fusionchat.alignment.tokenizer import TokenTable
+from fusionchat.alignment.tokenizer import TokenTable, check_ids
 from fusionchat.alignment.transfer import MassTransfer
 from fusionchat.alignment.transfer_kernel import KINDS, Transferred
 from fusionchat.alignment.transfer_reference import ReferenceRules
@@ -60,6 +60,7 @@ def transfers(inputs: Inputs, pivot: TokenTable, source: TokenTable, rules: str)
     for name, alignment in spans_file.read_alignments(inputs.spans):
         p = _find(pivot_rows, name, inputs.pivot)
         s = _find(source_rows, name, inputs.source)
+        check_ids(source, s.input_ids, f"{inputs.source}: dialogue {name}")
         alignment = alignment or Alignment.same(int(p.lengths.sum()))
         if len(alignment.start) != p.lengths.sum() or _reach(alignment) > len(s.top_ids):
             raise UserError(

@@ -24,6 +24,7 @@ LABELS = {
     "fallback": "fallback (nothing transferred)",
 }
 FREQUENT_PAIRS, WORST_DIALOGUES, SHOWN_GROUPS = 20, 5, 12
+ROUNDING = 1e-9  # a share of probability that is no loss
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,17 @@ class Quality:
     def kept(self) -> float:
         """Share of the listed probability that reached the pivot's vocabulary."""
         total = self.mass_in.sum()
-        return float(self.mass_out.sum() / total) if total else 1.0
+        return min(1.0, float(self.mass_out.sum() / total)) if total else 1.0
 
     @property
     def kept_by_dialogue(self) -> np.ndarray:
-        """The same for each dialogue, float64 [dialogues]."""
-        return np.where(self.mass_in > 0, self.mass_out / np.maximum(self.mass_in, 1e-30), 1.0)
+        """The same for each dialogue, float64 [dialogues], at most 1.
+
+        Sums in another order may differ in the last digit, and a token that stands there counts
+        after the transfer even where the source does not list it.
+        """
+        kept = np.where(self.mass_in > 0, self.mass_out / np.maximum(self.mass_in, 1e-30), 1.0)
+        return np.minimum(kept, 1.0)
 
     @property
     def rates(self) -> dict[str, float]:
@@ -75,8 +81,8 @@ def read_quality(aligned: Sequence[str | os.PathLike[str]]) -> Quality:
     shard, tables, excluded = [], [], 0
     columns = ["dialogue_id", *KINDS, "mass_in", "mass_out"]
     for index, path in enumerate(aligned):
-        excluded += read_provenance(path)["excluded"]
         table = read_columns(path, columns)
+        excluded += read_provenance(path)["excluded"]
         names += table["dialogue_id"].to_pylist()
         shard += [index] * len(table)
         tables.append(np.column_stack([table[c].to_numpy() for c in columns[1:]]))
@@ -107,7 +113,7 @@ def worst(quality: Quality) -> list[int]:
     """Indices of the dialogues that lost most: lowest probability kept first."""
     kept = quality.kept_by_dialogue
     order = np.lexsort([-quality.rows[:, KINDS.index("fallback")], kept])
-    lost = (kept < 1.0 - 1e-9) | (quality.rows[:, KINDS.index("fallback")] > 0)
+    lost = (kept < 1.0 - ROUNDING) | (quality.rows[:, KINDS.index("fallback")] > 0)
     return [index for index in order.tolist() if lost[index]][:WORST_DIALOGUES]
 
 

@@ -5,16 +5,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fusionchat.alignment import tokenizer
 from fusionchat.alignment.tokenizer import TokenTable
 from fusionchat.errors import UserError
-from fusionchat.logits.store import ROW_GROUP, read_columns, read_provenance, response_positions
+from fusionchat.logits.store import (
+    read_columns,
+    read_provenance,
+    read_tables,
+    response_positions,
+)
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,10 @@ def read_tokens(path: str | os.PathLike[str], table: TokenTable) -> Iterator[Res
     """Stream the tokens of a logit store; ids that `table` lacks are a `UserError`."""
     check_origin(path, table)
     columns = ["dialogue_id", "input_ids", "spans", "ce"]
-    for batch in pq.ParquetFile(Path(path)).iter_batches(ROW_GROUP, columns=columns):
-        lists = [_arrays(batch.column(name)) for name in ("input_ids", "spans")]
-        ces = batch.column("ce").to_numpy()
-        for name, input_ids, spans, ce in zip(
-            batch.column("dialogue_id").to_pylist(), *lists, ces, strict=True
-        ):
+    for table_of_group in read_tables(path, columns):
+        lists = [_arrays(table_of_group[name].chunk(0)) for name in ("input_ids", "spans")]
+        names, ces = table_of_group["dialogue_id"].to_pylist(), table_of_group["ce"].to_numpy()
+        for name, input_ids, spans, ce in zip(names, *lists, ces, strict=True):
             tokenizer.check_ids(table, input_ids, f"{path}: dialogue {name}")
             yield ResponseTokens(name, input_ids, spans.reshape(-1, 2), bool(np.isfinite(ce)))
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from fusionchat.alignment.groups import Alignment
 from fusionchat.errors import UserError
 from fusionchat.files import atomic_file
-from fusionchat.logits.store import ROW_GROUP
+from fusionchat.logits.store import ROW_GROUP, read_groups
 
 METADATA_KEY = b"fusionchat_spans"
 PAIR = pa.struct([("pivot", pa.int32()), ("source", pa.int32()), ("count", pa.int64())])
@@ -50,6 +50,7 @@ class SpansWriter:
             self._schema,
             compression="zstd",
             use_dictionary=["dialogue_id"],
+            write_page_checksum=True,
             column_encoding=ENCODING,
         )
         return self
@@ -110,9 +111,9 @@ def read_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
 def read_alignments(path: str | os.PathLike[str]) -> Iterator[tuple[str, Alignment | None]]:
     """Stream (dialogue_id, alignment); None stands for identity, of whatever length."""
     columns = ["dialogue_id", "identity", "start", "count"]
-    for batch in _open(path).iter_batches(ROW_GROUP, columns=columns):
-        names, identities = (batch.column(c).to_pylist() for c in columns[:2])
-        starts, counts = (batch.column(c) for c in columns[2:])
+    for table in read_groups(_open(path), path, columns):
+        names, identities = (table[c].to_pylist() for c in columns[:2])
+        starts, counts = (table[c].chunk(0) for c in columns[2:])
         bounds = starts.offsets.to_numpy()
         start, count = starts.values.to_numpy(), counts.values.to_numpy()
         for row, (name, identity) in enumerate(zip(names, identities, strict=True)):
@@ -123,15 +124,14 @@ def read_alignments(path: str | os.PathLike[str]) -> Iterator[tuple[str, Alignme
 
 def read_pairs(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The pair counts of a shard: pivot ids, source ids, counts (int64 each)."""
-    file = _open(path)
-    pairs = file.read_row_group(file.num_row_groups - 1, columns=["pairs"])["pairs"]
-    values = pairs.combine_chunks().flatten()
+    *_, last = read_groups(_open(path), path, ["pairs"])
+    values = last["pairs"].combine_chunks().flatten()
     return tuple(values.field(i).to_numpy().astype(np.int64) for i in range(3))
 
 
 def _open(path: str | os.PathLike[str]) -> pq.ParquetFile:
     try:
-        file = pq.ParquetFile(Path(path))
+        file = pq.ParquetFile(Path(path), page_checksum_verification=True)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist") from error
     except (OSError, pa.ArrowException) as error:

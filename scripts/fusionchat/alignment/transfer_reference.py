@@ -169,11 +169,12 @@ def _shifted(turn: Alignment, n: int, m: int) -> list[list[int]]:
     """Source positions of each pivot position, one earlier than the tokens that they predict.
 
     The store's row r predicts response token r, so it belongs to the position of token r - 1; row
-    0 to the last token of the prompt, which stands for itself on both sides.
+    0 to the last token of the prompt, which stands for itself on both sides (unless the source has
+    no row at all).
     """
     ranges = zip(turn.start[: n - 1].tolist(), turn.count[: n - 1].tolist(), strict=True)
     later = [[i + 1 for i in range(first, first + count) if i + 1 < m] for first, count in ranges]
-    return [[0], *later][:n]
+    return [[0][:m], *later][:n]
 
 
 def _as_rows(
@@ -185,7 +186,7 @@ def _as_rows(
     """Softmax over each list, the k most probable entries."""
     n, k = len(found), mass.shape[1]
     ids, teacher = np.zeros((n, k), np.int64), np.zeros((n, k))
-    mass_in = mass[np.minimum(alignment.start, len(mass) - 1)].sum(axis=1)
+    mass_in = np.append(mass.sum(axis=1), 0.0)[alignment.start]
     mass_out = np.zeros(n)
     kinds = np.full(n, FALLBACK, np.int8)
     for row, (distribution, branch) in enumerate(found):

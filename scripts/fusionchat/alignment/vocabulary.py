@@ -173,6 +173,7 @@ def min_edit(source: Sequence[str], pivot: Sequence[str]) -> np.ndarray:
 def _nearest_of_length(
     source: list[str], length: int, pivot: Sequence[str], blocks: dict[int, np.ndarray]
 ) -> np.ndarray:
+    kind = np.uint8 if max(length, *blocks) < 256 else np.uint32
     best = np.full(len(source), np.iinfo(np.int64).max)
     nearest = np.full(len(source), len(pivot), np.int64)
     for other in sorted(blocks, key=lambda value: (abs(value - length), value)):
@@ -187,7 +188,7 @@ def _nearest_of_length(
                 [source[i] for i in waiting],
                 [pivot[i] for i in part],
                 scorer=Levenshtein.distance,
-                dtype=np.uint8,
+                dtype=kind,
                 workers=1,
             )
             column = distance.argmin(axis=1)
@@ -235,13 +236,13 @@ def write(
         }
     ).replace_schema_metadata({METADATA_KEY: json.dumps(facts, sort_keys=True)})
     with atomic_file(path) as partial:
-        pq.write_table(table, partial, compression="zstd")
+        pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
 
 
 def read(path: str | os.PathLike[str], pivot: TokenTable, source: TokenTable) -> Vocabulary:
     """Read a map; one made for other tokenizers is a `UserError`."""
     try:
-        table = pq.read_table(Path(path))
+        table = pq.read_table(Path(path), page_checksum_verification=True)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist") from error
     except (OSError, pa.ArrowException) as error:

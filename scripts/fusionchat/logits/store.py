@@ -8,7 +8,7 @@ token ids then cost nothing after zstd, whatever the size of the vocabulary.
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,13 +213,25 @@ def read_columns(path: str | os.PathLike[str], names: Iterable[str]) -> pa.Table
 
 def read_logits(path: str | os.PathLike[str]) -> Iterator[DialogueLogits]:
     """Stream a store, row group by row group; a broken or foreign file is a `UserError`."""
-    file = _open(path)
+    for table in read_groups(_open(path), path, SCHEMA.names):
+        yield from _decode(table)
+
+
+def read_tables(path: str | os.PathLike[str], names: Sequence[str]) -> Iterator[pa.Table]:
+    """Stream some columns of a store, a table of whole columns for each row group."""
+    return read_groups(_open(path), path, names)
+
+
+def read_groups(
+    file: pq.ParquetFile, path: str | os.PathLike[str], names: Sequence[str]
+) -> Iterator[pa.Table]:
+    """Some columns of an open file, row group by row group; a damaged one is a `UserError`."""
     for group in range(file.num_row_groups):
         try:
-            table = file.read_row_group(group, columns=SCHEMA.names, use_threads=False)
+            table = file.read_row_group(group, columns=list(names), use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise UserError(f"{path} is damaged in row group {group}: {error}") from error
-        yield from _decode(table.combine_chunks())
+        yield table.combine_chunks()
 
 
 def _decode(table: pa.Table) -> Iterator[DialogueLogits]:

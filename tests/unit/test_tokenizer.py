@@ -119,10 +119,11 @@ def with_merges(*merges: str) -> tokenizer.TokenTable:
     return tokenizer.from_content({"model": model}, {}, "merges")
 
 
-def test_only_the_order_of_pairs_that_make_the_same_token_is_free():
+def test_merges_count_but_not_their_order():
+    """Converters of different versions order the merges of a SentencePiece model differently."""
     usual = with_merges("a b", "b c", "ab c", "a bc")
-    assert tokenizer.equal(usual, with_merges("a b", "b c", "a bc", "ab c"))
-    assert not tokenizer.equal(usual, with_merges("b c", "a b", "ab c", "a bc"))
+    assert tokenizer.equal(usual, with_merges("b c", "a b", "a bc", "ab c"))
+    assert not tokenizer.equal(usual, with_merges("a b", "b c", "ab c"))
 
 
 def drop_merge(content, names):

@@ -3,7 +3,8 @@
 Everything is read from `tokenizer.json`, so that no tokenizer library has to be imported. A
 tokenizer's identity is its base vocabulary, merges and text processing: added tokens differ
 between models that otherwise share ids, and are matched by role. Nor does it count how spaces get
-their mark, by a normaliser in older files, by a pre-tokeniser in newer ones.
+their mark (by a normaliser in older files, by a pre-tokeniser in newer ones) and in which order
+merges are tried: where equal tokenizers cut a text differently, it is aligned as any other.
 """
 
 import hashlib
@@ -12,7 +13,6 @@ import os
 from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -243,13 +243,13 @@ def _identity_content(content: dict[str, Any], added: Set[str]) -> list[Any]:
 
 
 def _merges(model: dict[str, Any]) -> list[list[str]]:
-    """Pairs in order; those that make the same token side by side are sorted.
+    """All pairs, sorted: their order decides how a text is cut, not what an id means.
 
-    Converters derive the merges from a SentencePiece model, which ranks tokens and not pairs;
-    their versions differ in the order of the pairs of one token.
+    Converters derive the merges from a SentencePiece model, and their versions differ in the
+    order: Mistral's runs of spaces come last by score, first by id.
     """
-    pairs = [m.split(" ", 1) if isinstance(m, str) else list(m) for m in model.get("merges") or []]
-    return [pair for _, same in groupby(pairs, key="".join) for pair in sorted(same)]
+    pairs = model.get("merges") or []
+    return sorted(pair.split(" ", 1) if isinstance(pair, str) else pair for pair in pairs)
 
 
 def _checksum(value: Any) -> str:

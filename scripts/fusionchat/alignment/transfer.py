@@ -34,7 +34,13 @@ class MassTransfer:
 
     @classmethod
     def of(cls, pivot: TokenTable, source: TokenTable, mapped: np.ndarray) -> "MassTransfer":
-        """Prepare what does not depend on a dialogue; `mapped` is int32 [source size]."""
+        """Prepare what does not depend on a dialogue; `mapped` is int32 [source size].
+
+        Text that the map sends to the pivot's unknown token (as the released rule does with what
+        it cannot map) is tail mass.
+        """
+        unknown = mapped == pivot.roles.get("unk", NO_TOKEN)
+        mapped = np.where(unknown & ~source.special, NO_TOKEN, mapped)
         exact = [
             target != NO_TOKEN and pivot.token_bytes[target] == data
             for target, data in zip(mapped.tolist(), source.token_bytes, strict=True)

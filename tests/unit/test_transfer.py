@@ -131,6 +131,37 @@ def test_overlapping_tokens_give_exact_conditionals():
     assert {KINDS[kind] for kind in found.kinds} == {"many_to_many"}
 
 
+@given(
+    st.permutations([1, 2, 3]),
+    st.text("ab", min_size=12, max_size=12),
+    st.floats(0.01, 0.99),
+    st.floats(0.01, 0.99),
+)
+@settings(max_examples=100, deadline=None)
+def test_the_pivot_under_another_tokenisation_gives_the_exact_chain_rule(sizes, text, a, b):
+    """Letters follow a Markov chain; pivot and source cut them into blocks of other lengths."""
+    chain = {"a": {"a": a, "b": 1 - a}, "b": {"a": b, "b": 1 - b}}
+
+    def probability(block, before):
+        return np.prod([chain[x][y] for x, y in itertools.pairwise(before + block)])
+
+    def cut(size):
+        info = words(*map("".join, itertools.product("ab", repeat=size)))
+        parts = [text[i : i + size] for i in range(0, len(text), size)]
+        ids = [info.pieces.index(part) for part in parts]
+        return info, ids, ["a", *(part[-1] for part in parts[:-1])]
+
+    (pivot, p_ids, p_before), (source, s_ids, s_before) = map(cut, sizes[:2])
+    rows = [[probability(piece, before) for piece in source.pieces] for before in s_before]
+    found = transfer(pivot, source, p_ids, s_ids, np.array(rows))
+    exact = [
+        probability(pivot.pieces[i], before) for i, before in zip(p_ids, p_before, strict=True)
+    ]
+    gold = [probabilities(found, row)[i] for row, i in enumerate(p_ids)]
+    assert gold == pytest.approx(exact)
+    assert np.exp(-found.token_ce) == pytest.approx(exact)
+
+
 def test_a_whole_token_of_the_pivot_is_not_cut():
     """`love` is a pivot token: it keeps its probability although it begins with `lo`."""
     pivot, source = words("l", "o", "love"), words("lo", "love")

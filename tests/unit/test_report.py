@@ -3,6 +3,7 @@
 import html
 import json
 import math
+import os
 import re
 from pathlib import Path
 
@@ -182,8 +183,8 @@ def test_every_figure_and_table_has_a_caption():
 
 @pytest.fixture(scope="module", params=["desktop", "phone"])
 def window(request, tmp_path_factory):
-    if browser.missing():
-        pytest.skip(browser.missing())
+    if why := browser.missing():
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
     size = {"desktop": (1280, 900), "phone": (390, 844)}[request.param]
     profile = tmp_path_factory.mktemp("profile")
     found = browser.Browser(profile, *size, phone=request.param == "phone")

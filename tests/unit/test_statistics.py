@@ -11,6 +11,7 @@ from fusionchat.report.statistics import (
     interval,
     ratio_interval,
     stratified_mean,
+    t_test,
 )
 from fusionchat.report.variance import Parts, questions_needed, repeats_needed, variance_parts
 
@@ -77,22 +78,66 @@ def test_category_cells_cover_truth(world, questions):
         assert coverage >= 0.90
 
 
+def differences(world, rng, questions, answered_otherwise, benchmarks=BENCHMARKS):
+    """Paired differences of two equally good models that answer a share of the questions alike."""
+    one, other = (WORLDS[world](rng, questions, benchmarks) for _ in range(2))
+    return np.where(rng.random(one.shape) < answered_otherwise, one - other, 0.0)
+
+
+SHARES = [0.03, 0.1, 0.3, 1.0]  # of questions that two models answer otherwise
+
+
 @pytest.mark.parametrize("questions", [10, 40])
-def test_familywise_false_positives(questions):
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("world", WORLDS)
+def test_paired_difference_covers_truth(world, share, questions):
+    rng = np.random.default_rng(12)
+    values, strata = flat(differences(world, rng, questions, share))
+    found = t_test(values, strata)
+    given = np.isfinite(found.low)
+    coverage = np.mean((found.low <= 0) & (found.high >= 0), where=given)
+    print(
+        f"{world}, 8x{questions}, {share:.0%} answered otherwise: difference covers {coverage:.1%}"
+    )
+    assert coverage >= 0.93
+
+
+@pytest.mark.parametrize("questions", [10, 40])
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("world", WORLDS)
+def test_familywise_false_positives(world, share, questions):
     rng = np.random.default_rng(99)
     models = 9
+    tests = [t_test(*flat(differences(world, rng, questions, share))).p for _ in range(models)]
+    false = np.mean([(holm(p) < 0.05).any() for p in np.asarray(tests).T])
+    print(f"{world}, 8x{questions}, {share:.0%} answered otherwise: false positives {false:.1%}")
+    assert false <= 0.065
+
+
+def test_familywise_false_positives_against_one_baseline():
+    """As in Table 1: all rows are compared with the same model, so that their errors correlate."""
+    rng = np.random.default_rng(98)
     for name, world in WORLDS.items():
-        false = 0
-        base = world(rng, questions, BENCHMARKS)
-        noise = [world(rng, questions, BENCHMARKS) for _ in range(models)]
-        p = []
-        for other in noise:
-            values, strata = flat(other - base)
-            p.append(interval(values, strata, draws=999).p)
-        for benchmark in np.asarray(p).T:
-            false += bool((holm(benchmark) < 0.05).any())
-        print(f"{name}, 8x{questions}: familywise false positives {false / BENCHMARKS:.1%}")
-        assert false / BENCHMARKS <= 0.065
+        base = world(rng, 40, BENCHMARKS)
+        tests = [t_test(*flat(world(rng, 40, BENCHMARKS) - base)).p for _ in range(9)]
+        false = np.mean([(holm(p) < 0.05).any() for p in np.asarray(tests).T])
+        print(f"{name}, 8x40, one baseline: familywise false positives {false:.1%}")
+        assert false <= 0.065
+
+
+@pytest.mark.parametrize("questions", [10, 40])
+@pytest.mark.parametrize("share", SHARES)
+def test_rare_gains_are_not_overestimated(share, questions):
+    """A model that only gains, on some of the questions: the interval may err towards 0 alone."""
+    rng, sizes = np.random.default_rng(3), [1.5, 3.0, 4.5, 9.0]
+    shape = (CATEGORIES, questions, BENCHMARKS)
+    gains = np.where(rng.random(shape) < share, rng.choice(sizes, shape), 0.0)
+    found, truth = t_test(*flat(gains)), share * np.mean(sizes)
+    given = np.isfinite(found.low)
+    coverage = np.mean((found.low <= truth) & (truth <= found.high), where=given)
+    print(f"8x{questions}, gains on {share:.0%}: difference covers {coverage:.1%}")
+    assert np.mean(found.low > truth) <= 0.03
+    assert coverage >= 0.84
 
 
 def test_detectable_difference_is_found_four_times_in_five():
@@ -101,8 +146,33 @@ def test_detectable_difference_is_found_four_times_in_five():
     values, strata = flat(rng.normal(0, 2, (CATEGORIES, questions, BENCHMARKS)))
     error = 2 / math.sqrt(CATEGORIES * questions)
     shift = detectable_difference(error, CATEGORIES * (questions - 1))
-    found = interval(values + shift, strata, draws=999)
-    assert 0.75 <= np.mean(found.low > 0) <= 0.85
+    found = t_test(values + shift, strata)
+    assert 0.77 <= np.mean(found.low > 0) <= 0.83
+    assert np.array_equal(found.low > 0, (found.p < 0.05) & (found.mean > 0))
+
+
+def test_t_test_of_one_category_is_scipys():
+    from scipy.stats import ttest_1samp
+
+    values = np.random.default_rng(8).normal(0.4, 1, (12, 3))
+    found, known = t_test(values, np.zeros(12, int)), ttest_1samp(values, 0)
+    assert found.p == pytest.approx(known.pvalue)
+    assert found.low == pytest.approx(known.confidence_interval().low)
+    assert found.freedom == pytest.approx(11)
+
+
+def test_t_test_of_two_categories_is_welchs():
+    from scipy.stats import ttest_ind
+
+    rng = np.random.default_rng(9)
+    one, other = rng.normal(0.5, 1, 9), rng.normal(0, 3, 17)
+    values = np.append(one, -other)[:, None]
+    found, known = (
+        t_test(values, np.repeat([0, 1], [9, 17])),
+        ttest_ind(one, other, equal_var=False),
+    )
+    assert found.p[0] == pytest.approx(known.pvalue)
+    assert 2 * found.low[0] == pytest.approx(known.confidence_interval().low)
 
 
 def test_stratified_mean_is_mean_of_category_means():
@@ -122,9 +192,10 @@ def test_equal_scores_have_no_interval():
 
 
 def test_identical_models_differ_by_nothing():
-    found = interval(np.zeros((16, 1)), np.repeat([0, 1], 8))
+    found = t_test(np.column_stack([np.zeros(16), np.ones(16)]), np.repeat([0, 1], 8))
     assert found.mean[0] == 0
     assert found.p[0] == 1
+    assert np.isnan([*found.low, *found.high, found.p[1]]).all()
 
 
 def test_missing_questions_are_left_out():

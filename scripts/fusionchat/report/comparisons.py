@@ -8,11 +8,11 @@ import numpy as np
 from fusionchat.report.benchmark import Benchmark
 from fusionchat.report.statistics import (
     DRAWS,
-    Estimate,
     detectable_difference,
     holm,
     interval,
     stratified_mean,
+    t_test,
 )
 
 SCALE = (1.0, 10.0)
@@ -60,33 +60,20 @@ def score_models(
     return found
 
 
-def compare(
-    benchmark: Benchmark, models: Sequence[str], reference: str, *, draws: int = DRAWS
-) -> dict[str, Comparison]:
+def compare(benchmark: Benchmark, models: Sequence[str], reference: str) -> dict[str, Comparison]:
     """Each model against `reference`; the family of Holm's correction is `models`."""
     if not models:
         return {}
     pairs = benchmark.matrix(models) - benchmark.question_means(reference)[:, None]
-    result = interval(pairs, benchmark.strata, draws=draws)
-    estimate = stratified_mean(pairs, benchmark.strata)
-    corrected = holm(result.p)
+    found = t_test(pairs, benchmark.strata)
+    numbers = (found.mean, found.low, found.high, found.p, holm(found.p), found.error)
     return {
         model: Comparison(
-            float(result.mean[i]),
-            float(result.low[i]),
-            float(result.high[i]),
-            float(result.p[i]),
-            float(corrected[i]),
-            float(result.error[i]),
-            _detectable(estimate, i),
+            *(float(number[i]) for number in numbers),
+            detectable=detectable_difference(float(found.error[i]), float(found.freedom[i])),
         )
         for i, model in enumerate(models)
     }
-
-
-def _detectable(estimate: Estimate, index: int) -> float:
-    error, freedom = float(estimate.error[index]), float(estimate.freedom[index])
-    return detectable_difference(error, freedom) if np.isfinite(freedom) else float("nan")
 
 
 def best(benchmark: Benchmark, models: Sequence[str]) -> str:

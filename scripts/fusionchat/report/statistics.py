@@ -3,6 +3,9 @@
 The Average of MT-Bench is the mean of the category means, a stratified mean. Its uncertainty is
 that of the questions: each question's score already carries the noise of its answer and its
 judgment. All functions take many columns (models, or simulated benchmarks): values are [Q, M].
+
+Scores get a studentised bootstrap, which holds its level beside the ceiling of the scale. Paired
+differences get a t test, which holds it also where two models answer most questions alike.
 """
 
 from dataclasses import dataclass
@@ -24,15 +27,19 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its interval, each [M]; NaN bounds mean that there is no interval.
-
-    `p` is the two-sided p-value of a mean of zero, from the same resampling as the bounds.
-    """
+    """A mean with its interval, each [M]; NaN bounds mean that there is no interval."""
 
     mean: np.ndarray
     low: np.ndarray
     high: np.ndarray
+
+
+@dataclass(frozen=True)
+class TTest(Interval):
+    """The same with standard error, degrees of freedom and the two-sided p-value of a zero mean."""
+
     error: np.ndarray
+    freedom: np.ndarray
     p: np.ndarray
 
 
@@ -80,9 +87,28 @@ def interval(
     if bounds is not None:
         low, high = np.clip(low, *bounds), np.clip(high, *bounds)
     known = estimate.error > _rounding(values)
-    p = np.where(known, _p_values(ratios, estimate), np.where(np.isnan(estimate.mean), np.nan, 1.0))
     low, high = (np.where(known, bound, np.nan) for bound in (low, high))
-    return Interval(estimate.mean, low, high, np.where(known, estimate.error, np.nan), p)
+    return Interval(estimate.mean, low, high)
+
+
+def t_test(values: np.ndarray, strata: np.ndarray, level: float = LEVEL) -> TTest:
+    """Welch's t test of the stratified mean of `values` [Q, M] against zero, with its interval.
+
+    For paired differences. Most of them are 0 where two models answer alike; the few others lie in
+    few categories, which Satterthwaite's degrees of freedom count, while resampling takes them for
+    all that there could be. Without any spread, or with a category of fewer than two values, bounds
+    and p are NaN; p is 1 where all values are 0.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    estimate = stratified_mean(values, strata)
+    known = estimate.error > _rounding(values)
+    error, freedom = (np.where(known, x, np.nan) for x in (estimate.error, estimate.freedom))
+    half = stdtrit(freedom, (1 + level) / 2) * error
+    p = 2 * stdtr(freedom, -np.abs(estimate.mean) / error)
+    bounds = estimate.mean - half, estimate.mean + half
+    nothing = (estimate.error <= _rounding(values)) & (np.abs(estimate.mean) <= _rounding(values))
+    return TTest(estimate.mean, *bounds, error, freedom, np.where(nothing, 1.0, p))
 
 
 def _rounding(values: np.ndarray) -> np.ndarray:
@@ -123,14 +149,6 @@ def stratum_means(values: np.ndarray, strata: np.ndarray) -> np.ndarray:
     for stratum in np.unique(strata):
         result[strata == stratum] = _moments(values[strata == stratum])[1]
     return result
-
-
-def _p_values(ratios: np.ndarray, estimate: Estimate) -> np.ndarray:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        observed = estimate.mean / estimate.error
-    above = (1 + (ratios >= observed).sum(axis=0)) / (1 + len(ratios))
-    below = (1 + (ratios <= observed).sum(axis=0)) / (1 + len(ratios))
-    return np.minimum(1.0, 2 * np.minimum(above, below))
 
 
 def holm(p: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--question",
         type=int,
         default=None,
-        help="question id (the paper's: 93); the first roleplay question when left out",
+        help="question id; when left out the paper's (93), else the first roleplay question",
     )
     parser.add_argument("--paper", type=cli.existing_path, default=None, help="the paper's ratings")
     parser.add_argument(

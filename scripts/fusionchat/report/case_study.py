@@ -14,17 +14,20 @@ from fusionchat.report.rows import Row
 from fusionchat.report.tables import Table, fixed, html_table, latex, markdown, write_csv
 
 Answers = Mapping[str, Sequence[Answered]]
+PAPERS_QUESTION = 93
 CATEGORY = "roleplay"
 
 
 def choose_question(questions: Sequence[Question], number: int | None) -> Question:
-    """The question of this id, or the first roleplay question (the category of the paper's)."""
-    for question in questions:
-        if question.question_id == number or (number is None and question.category == CATEGORY):
-            return question
-    if number is None:
-        return questions[0]
-    raise UserError(f"--question: {number} is not in the questions file")
+    """The question of this id; without one the paper's, else the first of its category."""
+    by_id = {question.question_id: question for question in questions}
+    if number is not None:
+        if number not in by_id:
+            raise UserError(f"--question: {number} is not in the questions file")
+        return by_id[number]
+    alike = [question for question in questions if question.category == CATEGORY]
+    known = [question for question in alike if question.question_id == PAPERS_QUESTION]
+    return (known or alike or questions)[0]
 
 
 def read_ratings(path: Path, question: Question) -> dict[str, list[float]]:
@@ -70,7 +73,8 @@ def ratings_table(
     lines = []
     for row in rows:
         cells = [rating(turn.score) for turn in answered[row.name]]
-        known = [rating(value) for value in paper.get(row.paper, [math.nan] * len(turns))]
+        shown = row.group != "Source" and row.paper in paper  # the paper shows no source LLM
+        known = [rating(value) for value in paper[row.paper]] if shown else ["–"] * len(turns)
         lines.append([row.label, *cells, *(known if paper else ())])
     columns = ["Model", *(f"turn {turn + 1}" for turn in turns)]
     columns += [f"paper, turn {turn + 1}" for turn in turns] if paper else []

@@ -21,6 +21,7 @@ def table_rows(names):
 
 ROWS = table_rows(EVALUATED)
 JUDGE = next(iter(config["mt_bench"]["judges"]))
+JUDGE_MODEL = config["mt_bench"]["judges"][JUDGE].get("model", JUDGE)
 BASELINE = next((name for name, t in config["targets"].items() if not t["sources"]), PIVOT)
 COARSE_TO_FINE = ["model", "layer", "module", "matrix", "parameter"]
 GRANULARITIES = sorted(
@@ -31,11 +32,13 @@ GRANULARITIES = sorted(
 
 MATRIX = next((n for n in GRANULARITIES if config["merges"][n]["granularity"] == "matrix"), None)
 SHOWN = [*config["models"], BASELINE, *([MATRIX] if MATRIX else [])]
+CASE = [BASELINE, *config["merges"][MATRIX]["targets"], MATRIX] if MATRIX else [BASELINE]
 TAUGHT = [name for name in TRAINED if config["targets"][name]["sources"]]
-FIGURE_NAMES = ["scores", "radar", "figure1", "costs"]
+FIGURE_NAMES = ["scores", "radar", "figure1"]
 FIGURE_NAMES += ["weights"] if MATRIX else []
-FIGURE_NAMES += ["losses"] if TRAINED else []
 FIGURE_NAMES += ["winners", "cross_entropy", "alignment"] if TAUGHT else []
+FIGURE_NAMES += ["losses"] if TRAINED else []
+FIGURE_NAMES += ["costs"]
 
 
 def figure(name):
@@ -73,7 +76,7 @@ def null_controls(wildcards):
     averages = {
         name: {t: w / sum(merge["targets"].values()) for t, w in merge["targets"].items()}
         for name, merge in config["merges"].items()
-        if merge["method"] in ("linear", "task_arithmetic")
+        if merge["method"] in ("linear", "task_arithmetic") and name not in RELEASED
     }
     names = list(averages)
     pairs = [

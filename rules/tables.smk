@@ -31,11 +31,13 @@ rule write_table1:
         output=subpath(output.csv, strip_suffix=".csv"),
         rows=ROWS,
         judge=JUDGE,
+        judge_model=JUDGE_MODEL,
         baseline=BASELINE,
         compare=lookup(dpath="report/compare", within=config),
         nulls=null_controls,
     shell:
         "python {input.program:q} --scores {input.scores:q} --judge {params.judge:q}"
+        " --judge-model {params.judge_model:q}"
         " {params.rows:q} --baseline {params.baseline:q} --nll {input.nll:q}"
         " --paper {input.paper:q} --compare {params.compare} {params.nulls:q}"
         " --output {params.output:q} > {log:q} 2>&1"
@@ -67,10 +69,12 @@ rule write_table2:
         output=subpath(output.csv, strip_suffix=".csv"),
         rows=table_rows(GRANULARITIES),
         judge=JUDGE,
+        judge_model=JUDGE_MODEL,
         baseline=MATRIX,
         compare=lookup(dpath="report/compare", within=config),
     shell:
         "python {input.program:q} --scores {input.scores:q} --judge {params.judge:q}"
+        " --judge-model {params.judge_model:q}"
         " {params.rows:q} --baseline {params.baseline:q} --paper {input.paper:q}"
         " --compare {params.compare} --output {params.output:q} > {log:q} 2>&1"
 

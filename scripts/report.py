@@ -7,7 +7,7 @@ from pathlib import Path
 from fusionchat import cli
 from fusionchat.report.figure_program import add_scores_arguments, chosen
 from fusionchat.report.rows import add_rows
-from fusionchat.report.score_program import checked_baseline
+from fusionchat.report.score_program import add_judge_model, checked_baseline
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -15,6 +15,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--name", required=True, help="the run's name, for the title")
     add_scores_arguments(parser)
+    add_judge_model(parser)
     add_rows(parser)
     parser.add_argument("--baseline", required=True, help="the row of the differences (CLM)")
     parser.add_argument("--main", required=True, help="the merge that the page is about (VaRM)")
@@ -25,6 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--questions", type=cli.existing_path, required=True, help="questions file")
     parser.add_argument("--answers", **files, help="answer records of the models")
     parser.add_argument("--judgments", **files, help="judgment records of the models")
+    parser.add_argument("--nll", **files, help="files of measure_nll")
     parser.add_argument("--show", nargs="+", required=True, help="models of the example dialogues")
     parser.add_argument(
         "--examples", type=cli.positive_int, default=3, help="example questions a category"
@@ -49,16 +51,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.report.benchmark import read_benchmark
     from fusionchat.report.dialogue_section import dialogue_section
     from fusionchat.report.examples import Examples
+    from fusionchat.report.likelihood import read_likelihoods
 
     baseline = checked_baseline(args.rows, args.baseline)
     (subject,) = chosen(args.rows, [args.main], "--main")
-    found = views.find(read_benchmark(args.scores, args.judge), args.rows, baseline)
+    benchmark = read_benchmark(args.scores, args.judge)
+    found = views.find(benchmark, args.rows, baseline, args.judge_model)
     examples = Examples(args.answers, args.judgments, found.benchmark.judge)
     shown = chosen(args.rows, args.show, "--show")
     root = args.output.parent
-    sources = [args.scores, args.questions, *args.answers, *args.judgments]
+    numbers = [path.with_suffix(".csv") for path in args.tables]
+    answer = summary.summary(found, subject, read_likelihoods(args.nll))
+    answer += run_facts.numbers_note(numbers[:1], root)
+    files = [args.scores, args.questions, *args.answers, *args.judgments, *args.nll, *numbers]
+    files += [*args.tables, *args.figures, *args.manifests]
+    files += [path for path in (args.alignment, args.costs, args.config) if path]
     sections = [
-        page.Section("question", "What was asked, and the answer", summary.summary(found, subject)),
+        page.Section("question", "What was asked, and the answer", answer),
         page.Section("tables", "Tables", page.tables(args.tables, args.captions, root)),
         page.Section("figures", "Figures", page.figures(args.figures, args.captions, root)),
         page.Section(
@@ -66,13 +75,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             "Example dialogues",
             dialogue_section(read_questions(args.questions), shown, examples, args.examples),
         ),
-        page.Section("alignment", "Alignment", run_facts.alignment_section(args.alignment)),
+        page.Section("alignment", "Alignment", run_facts.alignment_section(args.alignment, root)),
         page.Section("run", "The run", run_facts.run_section(args.config, args.manifests, root)),
-        page.Section("costs", "Time and memory", run_facts.cost_section(args.costs)),
+        page.Section("costs", "Time and memory", run_facts.cost_section(args.costs, root)),
         page.Section(
             "files",
             "The file behind each number",
-            run_facts.file_section([*sources, *args.tables, *args.figures], root),
+            run_facts.file_section(files, root),
         ),
     ]
     with atomic_file(args.output) as partial:

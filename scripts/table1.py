@@ -37,23 +37,33 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.report import precision, views
     from fusionchat.report.benchmark import read_benchmark
     from fusionchat.report.likelihood import read_likelihoods
+    from fusionchat.report.likelihood_view import likelihood_record, likelihood_table
     from fusionchat.report.paper import read_paper
     from fusionchat.report.tables import write_tables
 
     baseline = checked_baseline(args.rows, args.baseline)
     paper = read_paper(args.paper, args.rows) if args.paper else None
     likelihoods = read_likelihoods(args.nll)
-    found = views.find(read_benchmark(args.scores, args.judge), args.rows, baseline)
+    benchmark = read_benchmark(args.scores, args.judge)
+    found = views.find(benchmark, args.rows, baseline, args.judge_model)
+    controls = precision.null_controls(found, args.null)
     tables = present(
         views.score_table(found, "Table 1: MT-Bench scores", likelihoods),
         views.percent_table(found),
         views.comparison_table(found),
+        likelihood_table(found, likelihoods),
         views.paper_table(found, paper, verdict=args.compare == "verdicts") if paper else None,
         precision.precision_table(found),
         precision.noise_table(found),
-        precision.null_table(found, args.null),
+        precision.null_table(found, controls),
     )
-    write_tables(args.output, tables, views.score_records(found, likelihoods, paper))
+    records = [
+        record
+        | likelihood_record(likelihoods, row.name, baseline.name)
+        | precision.precision_record(found, controls, row.name)
+        for row, record in zip(args.rows, views.score_records(found, paper), strict=True)
+    ]
+    write_tables(args.output, tables, records)
 
 
 if __name__ == "__main__":

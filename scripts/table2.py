@@ -25,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     baseline = checked_baseline(args.rows, args.baseline)
     paper = read_paper(args.paper, args.rows) if args.paper else None
-    found = views.find(read_benchmark(args.scores, args.judge), args.rows, baseline)
+    benchmark = read_benchmark(args.scores, args.judge)
+    found = views.find(benchmark, args.rows, baseline, args.judge_model)
     by_turn = turns.turn_scores(found)
     tables = present(
         views.score_table(found, "Table 2: VaRM by merging granularity", {}),
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         views.comparison_table(found),
         views.paper_table(found, paper, verdict=args.compare == "verdicts") if paper else None,
     )
-    records = views.score_records(found, {}, paper)
+    records = views.score_records(found, paper)
     write_tables(args.output, tables, turns.with_turns(records, by_turn))
 
 

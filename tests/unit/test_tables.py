@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import report_run
+from scipy import stats
 
 import case_study
 import memory_efficiency
@@ -24,6 +25,9 @@ from fusionchat.report.paper import read_paper
 from fusionchat.report.rows import row_argument
 from fusionchat.report.tables import Table, escape, fixed, html_table, latex, markdown, span
 
+DIFFERENCE = {
+    f"difference{part}" for part in ("", "_error", "_low", "_high", "_p", "_p_holm", "_detectable")
+} | {"questions_needed"}
 PAPER = Path(__file__).resolve().parents[2] / "resources" / "paper"
 
 
@@ -85,7 +89,7 @@ def test_every_difference_follows_from_the_judgment_files(run, first):
     records = read_csv(first / "table1.csv")
     base = judged(run, "clm")
     for model in (*report_run.TARGETS[1:], *report_run.MERGES):
-        parts, variances = [], []
+        parts, variances, spreads = [], [], []
         for category, questions in judged(run, model).items():
             pairs = [
                 (sum(scores) - sum(base[category][question])) / 2
@@ -94,13 +98,69 @@ def test_every_difference_follows_from_the_judgment_files(run, first):
             ]
             parts.append(np.mean(pairs))
             variances.append(np.var(pairs, ddof=1) / len(pairs))
-        record = records[model]
+            spreads.append(variances[-1] ** 2 / (len(pairs) - 1))
+        record = {
+            name: float(text or "nan")
+            for name, text in records[model].items()
+            if name in DIFFERENCE
+        }
         difference, error = np.mean(parts), math.sqrt(sum(variances)) / len(parts)
-        assert float(record["difference"]) == pytest.approx(difference, abs=1e-12)
-        assert float(record["difference_error"]) == pytest.approx(error, rel=1e-9)
-        low, high = float(record["difference_low"]), float(record["difference_high"])
-        assert low == pytest.approx(difference - 2 * error, abs=0.35 * error)
-        assert high == pytest.approx(difference + 2 * error, abs=0.35 * error)
+        student = stats.t(sum(variances) ** 2 / sum(spreads))
+        assert record["difference"] == pytest.approx(difference, abs=1e-12)
+        assert record["difference_error"] == pytest.approx(error, rel=1e-9)
+        half = student.ppf(0.975) * error
+        assert record["difference_low"] == pytest.approx(difference - half)
+        assert record["difference_high"] == pytest.approx(difference + half)
+        assert record["difference_p"] == pytest.approx(2 * student.sf(abs(difference) / error))
+        detectable = (student.ppf(0.975) + student.ppf(0.8)) * error
+        assert record["difference_detectable"] == pytest.approx(detectable)
+        needed = 40 * (detectable / difference) ** 2
+        assert record["questions_needed"] == pytest.approx(needed)
+
+
+def test_noise_follows_from_the_judgment_files(run, first):
+    """One answer and one judgment each: all noise is in the spread of questions."""
+    records, parts = read_csv(first / "table1.csv"), []
+    for model in report_run.MODELS:
+        within = [
+            np.var([np.mean(s) for s in questions.values() if min(s) > 0], ddof=1)
+            for questions in judged(run, model).values()
+        ]
+        parts.append(np.mean(within))
+        assert float(records[model]["variance_question"]) == pytest.approx(parts[-1])
+        assert records[model]["variance_judge"] == records[model]["repeats_needed"] == ""
+    line = f"| question | {fixed(math.sqrt(np.mean(parts)))} |"
+    assert line in re.sub(" +", " ", (first / "table1.md").read_text())
+
+
+def test_null_controls_follow_from_the_judgment_files(run, first):
+    records = read_csv(first / "table1.csv")
+    difference = recomputed(run, "ta")["average"] - recomputed(run, "linear")["average"]
+    assert float(records["ta"]["minus_linear"]) == pytest.approx(difference)
+    assert float(records["ta"]["minus_linear_low"]) < difference
+    text = re.sub(" +", " ", (first / "table1.md").read_text())
+    assert f"| TA − Linear | same weights | {fixed(difference, signed=True)} |" in text
+
+
+def test_likelihood_differences_follow_from_their_files(run, first):
+    records = read_csv(first / "table1.csv")
+    base, ours = (
+        np.asarray(
+            [row[2:] for row in json.loads((run / f"nll/{m}.json").read_text())["per_dialogue"]]
+        )
+        for m in ("clm", "varm")
+    )
+    gains, sizes = ours[:, 0] - base[:, 0], base[:, 2]
+    difference = gains.sum() / sizes.sum()
+    error = np.sqrt(30 / 29 * ((gains - difference * sizes) ** 2).sum()) / sizes.sum()
+    record = {
+        key: float(records["varm"][f"nll_byte_difference{key}"]) for key in ("", "_low", "_high")
+    }
+    assert record[""] == pytest.approx(difference)
+    assert record["_high"] == pytest.approx(difference + stats.t(29).ppf(0.975) * error)
+    assert records["clm"]["nll_byte_difference"] == ""
+    text = (first / "table1.md").read_text().split("### Held-out likelihood")[1]
+    assert fixed(difference, 4, signed=True) in text
 
 
 def test_holm_is_applied_over_the_declared_family(first):
@@ -158,24 +218,48 @@ def test_null_controls_and_unmeasured_noise_are_said(first):
     assert re.search(r"\| judge +\| not measurable", text)
 
 
-@pytest.mark.parametrize("judge", ["rule", "gpt-4-0613"])
-def test_verdicts_for_the_papers_own_models(run, tmp_path, judge):
+@pytest.mark.parametrize("model", [None, "gpt-4-0613", "gpt-4-0125-preview"])
+def test_verdicts_for_the_papers_own_models(run, tmp_path, model):
+    """The paper's judge is known by its model, whatever name a run gives it."""
+    words = ["--scores", str(run / "mt_bench/scores.parquet"), *report_run.rows(), "--baseline"]
+    words += ["clm", "--paper", str(PAPER / "table1.csv"), "--compare", "verdicts"]
+    words += ["--judge-model", model] if model else []
+    table1.main([*words, "--output", str(tmp_path / "table1")])
+    text = (tmp_path / "table1.md").read_text()
+    section = text.split("### Beside the paper")[1].split("###")[0]
+    found = {cells[0]: cells[-1] for cells in map(table_cells, section.splitlines()) if cells[0]}
+    assert found["CLM"] == "–"
+    assert "8.20" in section
+    if model == "gpt-4-0613":
+        record = read_csv(tmp_path / "table1.csv")["ta"]
+        low, high = (float(record[f"difference_{end}"]) - 0.25 for end in ("low", "high"))
+        away = low > 0.2 or high < -0.2
+        near = low >= -0.2 and high <= 0.2
+        expected = "differs" if away else "agrees" if near else "not resolvable"
+        assert found["TA"] == expected
+        assert "Judge: rule (gpt-4-0613)." in text
+    else:
+        assert found["TA"] == verdicts.OTHER_JUDGE
+
+
+def test_a_source_is_not_compared_with_the_papers_target_of_its_name(run, tmp_path):
+    """The paper's Table 1 has a target `mixtral`, and configs a source LLM of that name."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     table = pq.read_table(run / "mt_bench/scores.parquet")
-    table = table.set_column(1, "judge", pa.array([judge] * len(table)))
-    pq.write_table(table, tmp_path / "scores.parquet")
-    words = ["--scores", str(tmp_path / "scores.parquet"), *report_run.rows(), "--baseline", "clm"]
-    words += ["--paper", str(PAPER / "table1.csv"), "--compare", "verdicts"]
-    table1.main([*words, "--output", str(tmp_path / "table1")])
-    section = (tmp_path / "table1.md").read_text().split("### Beside the paper")[1]
-    section = section.split("###")[0]
-    found = {cells[0]: cells[-1] for cells in map(table_cells, section.splitlines()) if cells[0]}
-    assert found["CLM"] == "–"
-    known = {verdicts.AGREES, verdicts.DIFFERS, verdicts.NOT_RESOLVABLE}
-    assert found["TA"] in ({verdicts.OTHER_JUDGE} if judge == "rule" else known)
-    assert "8.20" in section
+    names = {"tiny_mixtral": "mixtral", "mixtral": "target_mixtral"}
+    models = [names.get(name, name) for name in table["model"].to_pylist()]
+    pq.write_table(table.set_column(0, "model", pa.array(models)), tmp_path / "scores.parquet")
+    words = ["--scores", str(tmp_path / "scores.parquet"), "--baseline", "clm"]
+    words += ["--row", "Source:mixtral:NH2-Mixtral-8x7B", "--row", "Target:clm:CLM"]
+    words += ["--row", "Target:target_mixtral:Target:mixtral", "--paper", str(PAPER / "table1.csv")]
+    table1.main([*words, "--output", str(tmp_path / "t")])
+    records = read_csv(tmp_path / "t.csv")
+    assert records["mixtral"]["paper_average"] == ""
+    assert records["target_mixtral"]["paper_average"] == "8.08"
+    with pytest.raises(UserError, match="no row mixtral of group Source"):
+        table1.main([*words, "--row", "Source:x:X:mixtral", "--output", str(tmp_path / "t")])
 
 
 def test_table2_by_turn(run, tmp_path):
@@ -220,7 +304,8 @@ def test_paper_figure1_agrees_with_its_table2():
         for record in csv.DictReader(stream):
             mean = (float(record["turn1"]) + float(record["turn2"])) / 2
             assert mean == pytest.approx(float(record["average"]), abs=0.0076)
-            assert float(record["average"]) == paper.average(record["row"])
+            row = row_argument(f"Fused:{record['row']}:{record['label']}")
+            assert float(record["average"]) == paper.average(row)
 
 
 @pytest.mark.parametrize(
@@ -243,11 +328,27 @@ def test_verdict_of_a_row_that_the_paper_lacks():
 
 
 def test_signs():
-    assert verdicts.sign(0.1, 0.2) == "+"
-    assert verdicts.sign(-0.2, -0.1) == "−"
-    assert verdicts.sign(-0.2, 0.1) == "?"
-    assert verdicts.sign(math.nan, math.nan) == "?"
+    assert verdicts.sign(0.1, 0.04) == "+"
+    assert verdicts.sign(-0.2, 0.001) == "−"
+    assert verdicts.sign(0.1, 0.05) == "?"
+    assert verdicts.sign(0.0, math.nan) == "?"
     assert [verdicts.plain_sign(v) for v in (0.2, -0.2, 0.0)] == ["+", "−", "0"]
+
+
+def test_a_sign_is_settled_after_correction_only(run, tmp_path):
+    """The best of many merges may seem better on its own; its sign waits for Holm's correction."""
+    words = ["--scores", str(run / "mt_bench/scores.parquet"), *report_run.rows(), "--baseline"]
+    words += ["multi", "--paper", str(PAPER / "table1.csv"), "--output", str(tmp_path / "t")]
+    table1.main(words)
+    text = (tmp_path / "t.md").read_text()
+    section = text.split("### Signs beside the paper")[1].split("###")[0]
+    signs = {cells[0]: cells[-1] for cells in map(table_cells, section.splitlines()) if cells[0]}
+    records = read_csv(tmp_path / "t.csv")
+    alone, corrected = (float(records["mixtral"][f"difference_{p}"]) for p in ("p", "p_holm"))
+    assert alone < 0.05 < corrected
+    assert signs["Mixtral"] == "?"
+    assert float(records["ta"]["difference_p_holm"]) < 0.05
+    assert signs["TA"] == "+"
 
 
 def test_numbers_as_text():
@@ -385,10 +486,32 @@ def test_case_study(run, tmp_path):
     assert [float(r["score"]) for r in records[:2]] == scores[0][90]
 
 
+def test_case_study_takes_the_papers_question_where_it_is():
+    from fusionchat.mt_bench.questions import Question
+    from fusionchat.report.case_study import choose_question
+
+    numbers = {81: "writing", 91: "roleplay", 93: "roleplay"}
+    questions = [Question(n, category, ("a",)) for n, category in numbers.items()]
+    assert choose_question(questions, None).question_id == 93
+    assert choose_question(questions[:2], None).question_id == 91
+    assert choose_question(questions[:1], None).question_id == 81
+    assert choose_question(questions, 81).question_id == 81
+    with pytest.raises(UserError, match="5 is not in the questions file"):
+        choose_question(questions, 5)
+
+
 def test_case_study_shows_the_papers_ratings(run, tmp_path):
     from fusionchat.mt_bench.questions import Question
-    from fusionchat.report.case_study import read_ratings
+    from fusionchat.report.case_study import ratings_table, read_ratings
+    from fusionchat.report.examples import Answered
 
+    question = Question(93, "roleplay", ("a", "b"))
+    rows = [row_argument("Source:mixtral:NH2-Mixtral"), row_argument("Target:t:Target:mixtral")]
+    answered = {row.name: [Answered("x", "y", 7.0)] * 2 for row in rows}
+    paper = read_ratings(PAPER / "case_study.csv", question)
+    (source, target) = ratings_table(question, rows, answered, paper).rows()
+    assert source == ["NH2-Mixtral", "7", "7", "–", "–"]
+    assert target == ["Target", "7", "7", "10", "9"]
     ratings = read_ratings(PAPER / "case_study.csv", Question(93, "roleplay", ("a", "b")))
     assert ratings == {"clm": [9, 8], "mixtral": [10, 9], "solar": [9, 9], "varm": [10, 10]}
     assert read_ratings(PAPER / "case_study.csv", Question(1041, "roleplay", ("a",))) == {}

@@ -1,10 +1,15 @@
 """What the configurations for large runs plan, job by job, from a fresh clone without network."""
 
+import csv
 import re
+import shlex
 
 import pytest
 import yaml
 from micro_project import ROOT, copy_project
+
+from fusionchat.report.paper import read_paper
+from fusionchat.report.rows import row_argument
 
 REPORT = {
     "score": 1,
@@ -126,6 +131,31 @@ def test_a_committed_lock_stands_in_for_locking(clone):
     finally:
         lock.unlink()
     assert planned == PAPER | {"lock_models": 2}
+
+
+@pytest.mark.parametrize(("name", "count"), [("paper", 13), ("released", 14)])
+def test_rows_of_the_papers_own_models_get_verdicts_beside_its_numbers(clone, name, count):
+    run = clone.snakemake("-n", "-p", "table1", "--configfile", f"configs/{name}.yaml")
+    (command,) = re.findall(r"python scripts/table1.py .*", run.stdout + run.stderr)
+    words = shlex.split(command.partition(" > ")[0])
+    assert words[words.index("--compare") + 1] == "verdicts"
+    paper = read_paper(ROOT / "resources" / "paper" / "table1.csv")
+    assert words[words.index("--judge-model") + 1] == paper.judge
+    rows = [row_argument(words[i + 1]) for i, word in enumerate(words) if word == "--row"]
+    with (ROOT / "resources" / "paper" / "table1.csv").open(newline="") as stream:
+        printed = {record["row"]: record["label"] for record in csv.DictReader(stream)}
+    compared = [row for row in rows if paper.has(row)]
+    assert len(compared) == count
+    for row in compared:
+        assert row.label.removeprefix("Released ") == printed[row.paper], row
+    assert all(row.group == "Fused" for row in rows if not paper.has(row))
+
+
+def test_case_study_shows_the_papers_four_models(clone):
+    run = clone.snakemake("-n", "-p", "case_study", "--configfile", "configs/paper.yaml")
+    (command,) = re.findall(r"python scripts/case_study.py .*", run.stdout + run.stderr)
+    shown = re.search(r"--show (.*?) --paper resources/paper/case_study.csv", command)[1]
+    assert shown.split() == ["clm", "target_mixtral", "target_solar", "varm"]
 
 
 def test_needs_of_gpu_jobs_reach_the_profile(clone):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fusionchat.report.page_assets import SCRIPT, STYLE
-from fusionchat.report.run_facts import relative
+from fusionchat.report.run_facts import numbers_note, relative
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 WIDE = 400  # points; figures wider than this scroll on a phone instead of shrinking
@@ -33,11 +33,10 @@ def tables(paths: Sequence[Path], captions: Path, root: Path) -> str:
     """The tables with their captions and the csv file of their numbers."""
     parts = []
     for path in paths:
-        where = relative(path.with_suffix(".csv"), root)
         parts.append(
             f'<section id="{html.escape(path.stem)}"><p>{html.escape(caption(path.stem, captions))}'
             f"</p>{path.read_text(encoding='utf-8')}"
-            f'<p class="note">Numbers: <code>{html.escape(where)}</code></p></section>'
+            f"{numbers_note([path.with_suffix('.csv')], root)}</section>"
         )
     return "".join(parts)
 

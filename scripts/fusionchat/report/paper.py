@@ -12,15 +12,23 @@ from fusionchat.report.rows import Row
 
 @dataclass(frozen=True)
 class PaperTable:
-    """Scores by row key: the category scores and the printed average, with judge and source."""
+    """Scores by row key: the category scores and the printed average, with judge and source.
+
+    `groups` says of each row whether it is a Source, a Target or a Fused model.
+    """
 
     scores: dict[str, dict[str, float]]
+    groups: dict[str, str]
     judge: str
     source: str
 
-    def average(self, row: str) -> float:
+    def has(self, row: Row) -> bool:
+        """Whether the paper has this row, in the same group: a source is no target of its name."""
+        return self.groups.get(row.paper) == row.group
+
+    def average(self, row: Row) -> float:
         """The printed average of a row; NaN where the paper has no such row."""
-        return self.scores.get(row, {}).get("average", float("nan"))
+        return self.scores[row.paper]["average"] if self.has(row) else float("nan")
 
 
 def read_paper(path: Path, rows: Sequence[Row] = ()) -> PaperTable:
@@ -30,10 +38,13 @@ def read_paper(path: Path, rows: Sequence[Row] = ()) -> PaperTable:
             records = list(csv.DictReader(stream))
         names = [*CATEGORIES, "average"]
         scores = {r["row"]: {name: float(r[name]) for name in names} for r in records}
+        groups = {r["row"]: r["group"] for r in records}
         judge, source = records[0]["judge"], records[0]["source"]
     except (OSError, KeyError, ValueError, IndexError) as error:
         raise UserError(f"{path} is not a table of the paper's scores: {error!r}") from error
-    unknown = [row.paper for row in rows if row.paper != row.name and row.paper not in scores]
-    if unknown:
-        raise UserError(f"--row: {path} has no row {', '.join(unknown)} (it has {list(scores)})")
-    return PaperTable(scores, judge, source)
+    paper = PaperTable(scores, groups, judge, source)
+    wrong = [row for row in rows if row.paper != row.name and not paper.has(row)]
+    if wrong:
+        names = ", ".join(f"{row.paper} of group {row.group}" for row in wrong)
+        raise UserError(f"--row: {path} has no row {names} (it has {list(scores)})")
+    return paper

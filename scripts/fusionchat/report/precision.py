@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from fusionchat.report.benchmark import Benchmark
-from fusionchat.report.comparisons import compare
+from fusionchat.report.comparisons import Comparison, compare
 from fusionchat.report.tables import Table, fixed
 from fusionchat.report.variance import (
     Parts,
@@ -19,21 +20,27 @@ MANY = 1_000_000
 NOT_MEASURABLE = "not measurable"
 
 
+@dataclass(frozen=True)
+class Control:
+    """Two names of what must score the same, why, and how they came out."""
+
+    first: str
+    second: str
+    why: str
+    result: Comparison
+
+
 def precision_table(found: Findings) -> Table | None:
     """What it would take to see each row's observed difference from the baseline."""
     if not found.against_baseline:
         return None
     benchmark = found.benchmark
-    base = benchmark.scores[found.baseline.name]
     cells = {}
     for name, result in found.against_baseline.items():
-        parts = variance_parts(benchmark.scores[name] - base, benchmark.strata)
-        questions = questions_needed(result.difference, result.detectable, len(benchmark.strata))
         cells[name] = [
             fixed(result.difference, signed=True),
             fixed(result.detectable),
-            quantity(questions),
-            quantity(repeats_needed(result.difference, parts, result.error)),
+            *(quantity(value) for value in needed(found, name)),
         ]
     title = f"What it takes to see a difference from {found.baseline.label}"
     columns = ["Model", f"− {short_label(found.baseline.label)}", "detectable"]
@@ -45,6 +52,15 @@ def precision_table(found: Findings) -> Table | None:
         "do not vary) of these questions."
     ]
     return Table(title, columns, grouped(found.rows, cells), notes)
+
+
+def needed(found: Findings, name: str) -> tuple[float, float]:
+    """Questions, and repeats of these questions, that would find the observed difference."""
+    benchmark, result = found.benchmark, found.against_baseline[name]
+    pairs = benchmark.scores[name] - benchmark.scores[found.baseline.name]
+    parts = variance_parts(pairs, benchmark.strata)
+    questions = questions_needed(result.difference, result.detectable, len(benchmark.strata))
+    return questions, repeats_needed(result.difference, parts, result.error)
 
 
 def quantity(value: float) -> str:
@@ -83,29 +99,48 @@ def noise_table(found: Findings) -> Table:
     return Table("Where the noise comes from", ["part", "sd", "variance"], {"": lines}, notes)
 
 
-def null_table(found: Findings, pairs: Sequence[tuple[str, str, str]]) -> Table | None:
-    """Pairs that must tie: (name, name, why). Their differences show the noise of the benchmark."""
-    lines = []
-    for first, second, reason in pairs:
-        result = compare(found.benchmark, [first], second)[first]
-        lines.append(
-            [f"{found.label(first)} − {found.label(second)}", reason, *comparison_cells(result)[:2]]
-        )
-    lines += repeat_controls(found)
-    if not lines:
+def null_controls(found: Findings, pairs: Sequence[tuple[str, str, str]]) -> list[Control]:
+    """Pairs that must tie, given as (name, name, why), and the baseline judged twice."""
+    controls = [
+        Control(first, second, why, compare(found.benchmark, [first], second)[first])
+        for first, second, why in pairs
+    ]
+    scores = found.benchmark.scores[found.baseline.name]
+    if scores.shape[3] > 1:
+        halves = {str(i): scores[..., i : i + 1] for i in (0, 1)}
+        benchmark = Benchmark(**{**vars(found.benchmark), "scores": halves})
+        name, result = found.baseline.name, compare(benchmark, ["0"], "1")["0"]
+        controls.append(Control(name, name, "same answers judged twice", result))
+    return controls
+
+
+def null_table(found: Findings, controls: Sequence[Control]) -> Table | None:
+    """The controls: their differences show the noise of the benchmark."""
+    if not controls:
         return None
+    lines = [
+        [
+            f"{found.label(control.first)} − {found.label(control.second)}",
+            control.why,
+            *comparison_cells(control.result)[:2],
+        ]
+        for control in controls
+    ]
     notes = ["Each line compares a model with itself in another guise; the true difference is 0."]
     columns = ["Pair", "why they must tie", "difference", "95% interval"]
     return Table("Null controls", columns, {"": lines}, notes, left=2)
 
 
-def repeat_controls(found: Findings) -> list[list[str]]:
-    """The baseline judged twice: its first repeat against its second, where there are two."""
-    scores = found.benchmark.scores[found.baseline.name]
-    if scores.shape[3] < 2:
-        return []
-    halves = {str(i): scores[..., i : i + 1] for i in (0, 1)}
-    benchmark = Benchmark(**{**vars(found.benchmark), "scores": halves})
-    result = compare(benchmark, ["0"], "1")["0"]
-    name = found.baseline.label
-    return [[f"{name} − {name}", "same answers judged twice", *comparison_cells(result)[:2]]]
+def precision_record(found: Findings, controls: Sequence[Control], name: str) -> dict[str, object]:
+    """A row's columns of the csv file: noise, what is needed, and the controls that it opens."""
+    parts = variance_parts(found.benchmark.scores[name], found.benchmark.strata)
+    noise = {"question": parts.question, "answer": parts.answer, "judge": parts.judge}
+    record: dict[str, object] = {f"variance_{part}": value for part, value in noise.items()}
+    if name in found.against_baseline:
+        questions, repeats = needed(found, name)
+        record |= {"questions_needed": questions, "repeats_needed": repeats}
+    for control in controls:
+        if control.first == name:
+            key, result = f"minus_{control.second}", control.result
+            record |= {key: result.difference, f"{key}_low": result.low, f"{key}_high": result.high}
+    return record

@@ -25,6 +25,14 @@ def relative(path: Path, root: Path) -> str:
     return os.path.relpath(path, root)
 
 
+def numbers_note(paths: Sequence[Path], root: Path) -> str:
+    """The files behind the numbers above; empty where there are none."""
+    if not paths:
+        return ""
+    names = ", ".join(f"<code>{html.escape(relative(path, root))}</code>" for path in paths)
+    return f'<p class="note">Numbers: {names}</p>'
+
+
 def run_section(config: Path | None, manifests: Sequence[Path], root: Path) -> str:
     """Config file, versions of the training packages, hardware, and each model's checksum."""
     parts = [_software_table(manifests), _model_table(manifests, root)]
@@ -79,7 +87,7 @@ def _hardware(facts: dict[str, Any]) -> str:
     return UNKNOWN
 
 
-def alignment_section(quality: Path | None) -> str:
+def alignment_section(quality: Path | None, root: Path) -> str:
     """Shares of the kinds of alignment and the mass kept, from the csv of the alignment figure."""
     if quality is None:
         return ""
@@ -98,10 +106,11 @@ def alignment_section(quality: Path | None) -> str:
         "Kinds: the pivot's response tokens. Mass: mean probability that the listed entries hold."
     ]
     columns = ["source", *KINDS, "mean mass", "dialogues"]
-    return html_table(Table("Alignment with the pivot", columns, {"": lines}, notes))
+    table = html_table(Table("Alignment with the pivot", columns, {"": lines}, notes))
+    return table + numbers_note([quality], root)
 
 
-def cost_section(costs: Path | None) -> str:
+def cost_section(costs: Path | None, root: Path) -> str:
     """Time and memory of each rule, from the csv of the costs figure."""
     if costs is None:
         return ""
@@ -118,9 +127,14 @@ def cost_section(costs: Path | None) -> str:
         for record in records
     ]
     total = sum(float(record["seconds"]) for record in records)
-    notes = [f"All jobs one after another: {duration(total)}. CPU time as the system counted it."]
+    notes = [
+        f"All jobs one after another: {duration(total)}. CPU time and memory are sampled, twice a "
+        "second at first and every 30 s later: a job's last seconds are not in its CPU time, and "
+        "both are too low for jobs of about a second."
+    ]
     columns = ["rule", "jobs", "wall time", "CPU time", "largest memory"]
-    return html_table(Table("Cost of each rule", columns, {"": lines}, notes))
+    table = html_table(Table("Cost of each rule", columns, {"": lines}, notes))
+    return table + numbers_note([costs], root)
 
 
 def file_section(paths: Sequence[Path], root: Path) -> str:

@@ -22,8 +22,18 @@ def add_score_arguments(parser: argparse.ArgumentParser, baseline: str) -> None:
         default="signs",
         help="beside the paper: verdicts for runs of its own models, only signs for others",
     )
+    add_judge_model(parser)
     parser.add_argument(
         "--output", type=Path, required=True, help="prefix of the .csv, .md, .tex and .html files"
+    )
+
+
+def add_judge_model(parser: argparse.ArgumentParser) -> None:
+    """`--judge-model`, by which the paper's judge is recognised whatever a run calls it."""
+    parser.add_argument(
+        "--judge-model",
+        default=None,
+        help="the model behind the judge (its name when left out); verdicts need the paper's",
     )
 
 

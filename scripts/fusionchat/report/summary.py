@@ -4,15 +4,18 @@ import html
 import math
 
 from fusionchat.report.comparisons import Comparison
+from fusionchat.report.likelihood_view import Likelihoods, likelihood_sentence
 from fusionchat.report.rows import Row
 from fusionchat.report.tables import fixed, span
-from fusionchat.report.views import AVERAGE, Findings, p_value
+from fusionchat.report.verdicts import SIGNIFICANT
+from fusionchat.report.views import AVERAGE, Findings, judge_name, p_value
 
 
-def summary(found: Findings, subject: Row) -> str:
-    """The question, then one sentence each on CLM, the best target, and the other merges."""
+def summary(found: Findings, subject: Row, likelihoods: Likelihoods) -> str:
+    """The question, then a sentence each on CLM, the best target, other merges, and likelihood."""
     lines = [_against_baseline(found, subject), _against_target(found, subject)]
-    lines += [_among_merges(found, subject), _caution(found)]
+    lines += [_among_merges(found, subject)]
+    lines += [likelihood_sentence(likelihoods, subject, found.baseline), _caution(found)]
     items = "".join(f"<li>{html.escape(line)}</li>" for line in lines if line)
     question = (
         "Does it help to fuse several chat LLMs pairwise into one pivot and to merge the resulting "
@@ -30,7 +33,7 @@ def settled(result: Comparison) -> str:
     if not math.isfinite(result.low) or result.low <= 0 <= result.high:
         return f"{numbers}, not resolvable with these questions"
     word = "higher" if result.low > 0 else "lower"
-    if result.p_holm < 0.05:
+    if result.p_holm < SIGNIFICANT:
         return f"{numbers}, {word}"
     return f"{numbers}, {word} on its own but not after correction for the other comparisons"
 
@@ -75,6 +78,6 @@ def _among_merges(found: Findings, subject: Row) -> str:
 
 def _caution(found: Findings) -> str:
     return (
-        f"Judge: {found.benchmark.judge}. All intervals are over questions and hold for these "
-        "checkpoints; training again would give others."
+        f"Judge: {judge_name(found)}. All intervals are over questions or dialogues and hold for "
+        "these checkpoints; training again would give others."
     )

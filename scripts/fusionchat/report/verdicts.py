@@ -3,6 +3,7 @@
 import math
 
 TOLERANCE = 0.2
+SIGNIFICANT = 0.05
 AGREES = "agrees"
 DIFFERS = "differs"
 NOT_RESOLVABLE = "not resolvable"
@@ -32,11 +33,11 @@ def against_paper(
     return NOT_RESOLVABLE
 
 
-def sign(low: float, high: float) -> str:
-    """The sign of a difference that its interval settles: `+`, `−`, or `?` when it holds 0."""
-    if not (math.isfinite(low) and math.isfinite(high)) or low <= 0 <= high:
+def sign(difference: float, p: float) -> str:
+    """The sign of a difference that a corrected p-value settles: `+`, `−`, or `?` for none."""
+    if not p < SIGNIFICANT:
         return "?"
-    return "+" if low > 0 else "−"
+    return "+" if difference > 0 else "−"
 
 
 def plain_sign(value: float) -> str:

@@ -16,9 +16,13 @@ AVERAGE = "average"
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that a table of scores shows, computed once."""
+    """Everything that a table of scores shows, computed once.
+
+    `judge_model` is the model behind the judge, by which the paper's judge is recognised.
+    """
 
     benchmark: Benchmark
+    judge_model: str
     rows: Sequence[Row]
     baseline: Row
     scores: dict[str, dict[str, Score]]
@@ -31,7 +35,9 @@ class Findings:
         return find_row(self.rows, name, "--null").label
 
 
-def find(benchmark: Benchmark, rows: Sequence[Row], baseline: Row) -> Findings:
+def find(
+    benchmark: Benchmark, rows: Sequence[Row], baseline: Row, judge_model: str | None = None
+) -> Findings:
     """Scores of all rows, each trained or merged row against the baseline, merges against the best.
 
     The families of Holm's correction: all Target and Fused rows against the baseline; all Fused
@@ -42,6 +48,7 @@ def find(benchmark: Benchmark, rows: Sequence[Row], baseline: Row) -> Findings:
     merged = [row.name for row in rows if row.group == "Fused"]
     found = Findings(
         benchmark,
+        judge_model or benchmark.judge,
         rows,
         baseline,
         score_models(benchmark, [row.name for row in rows]),
@@ -119,12 +126,18 @@ def score_notes(found: Findings) -> list[str]:
     missing = {row.label: benchmark.missing(row.name) for row in found.rows}
     lacking = [f"{label} {count}" for label, count in missing.items() if count]
     return [
-        f"Judge: {benchmark.judge}. {shape[0]} questions of {shape[1]} turns; answers to each: "
+        f"Judge: {judge_name(found)}. {shape[0]} questions of {shape[1]} turns; answers to each: "
         f"{shape[2]}; judgments of each: {shape[3]}. "
         f"Missing scores: {', '.join(lacking) or 'none'}.",
         "Intervals: 95%, studentised bootstrap over questions within their category. They hold for "
         "these checkpoints only; the variation of training is not in them.",
     ]
+
+
+def judge_name(found: Findings) -> str:
+    """The judge's name in the run, and the model behind it where that is called otherwise."""
+    name, model = found.benchmark.judge, found.judge_model
+    return name if name == model else f"{name} ({model})"
 
 
 def percent_table(found: Findings) -> Table | None:
@@ -161,7 +174,7 @@ def comparison_table(found: Findings) -> Table | None:
         f"{len(found.against_baseline)} rows compared with {found.baseline.label}"
     ]
     if found.best_target is not None:
-        columns += [f"− {short_label(found.best_target.label)}", "95% interval", "p"]
+        columns += ["− best target", "95% interval", "p"]
         notes[0] += (
             f", and over the {len(found.against_best)} merges compared with "
             f"{found.best_target.label}, the best target on these very questions (which favours it)"
@@ -180,8 +193,8 @@ def comparison_cells(comparison: Comparison) -> list[str]:
 
 
 def p_value(p: float) -> str:
-    """Three decimals, but never finer than what the resampling can tell apart."""
-    return "<0.01" if p < 0.01 else fixed(p, 3)
+    """Three decimals."""
+    return "<0.001" if p < 0.001 else fixed(p, 3)
 
 
 def paper_table(found: Findings, paper: PaperTable, *, verdict: bool) -> Table | None:
@@ -190,14 +203,14 @@ def paper_table(found: Findings, paper: PaperTable, *, verdict: bool) -> Table |
     Verdicts are for runs of the paper's own models. The scale model is another experiment with
     another judge, so only the sign of each difference is put beside the paper's.
     """
-    make = _verdict_cells if verdict else _sign_cells
-    reference = paper.average(found.baseline.paper)
-    known = [row for row in found.rows if row.paper in paper.scores]
-    cells = {
-        row.name: make(found, paper, row, paper.average(row.paper) - reference)
-        for row in known
-        if verdict or row.name in found.against_baseline
-    }
+    reference = paper.average(found.baseline)
+    cells = {}
+    for row in found.rows:
+        expected = paper.average(row) - reference
+        if paper.has(row) and verdict:
+            cells[row.name] = _verdict_cells(found, paper, row, expected)
+        elif paper.has(row) and row.name in found.against_baseline:
+            cells[row.name] = _sign_cells(found, row, expected)
     if not cells:
         return None
     base = short_label(found.baseline.label)
@@ -206,13 +219,14 @@ def paper_table(found: Findings, paper: PaperTable, *, verdict: bool) -> Table |
         columns += [f"paper − {base}", f"ours − {base}", "95% interval", "verdict"]
         note = (
             f"agrees: our interval of the difference lies within ±{verdicts.TOLERANCE} of the "
-            "paper's; differs: it lies outside; not resolvable: neither."
+            "paper's; differs: it lies outside; not resolvable: neither; other judge: ours is "
+            f"{found.judge_model}."
         )
     else:
         columns = ["Model", f"paper − {base}", "sign", f"ours − {base}", "95% interval", "sign"]
         note = (
-            "Only signs are compared: other models, questions and judge. ? means that the interval "
-            "holds 0."
+            "Only signs are compared: other models, questions and judge. ? means not settled: the "
+            f"Holm-corrected p is not below {verdicts.SIGNIFICANT}."
         )
     title = "Beside the paper" if verdict else "Signs beside the paper"
     notes = [f"{note} Paper: {paper.source}, judge {paper.judge}."]
@@ -221,28 +235,26 @@ def paper_table(found: Findings, paper: PaperTable, *, verdict: bool) -> Table |
 
 def _verdict_cells(found: Findings, paper: PaperTable, row: Row, expected: float) -> list[str]:
     score = found.scores[row.name][AVERAGE]
-    start = [fixed(paper.average(row.paper)), fixed(score.mean), span(score.low, score.high)]
+    start = [fixed(paper.average(row)), fixed(score.mean), span(score.low, score.high)]
     ours = found.against_baseline.get(row.name)
     if ours is None:
         return [*start, "–", "–", "–", "–"]
-    same = found.benchmark.judge == paper.judge
+    same = found.judge_model == paper.judge
     word = verdicts.against_paper(ours.low, ours.high, expected, same_judge=same)
     return [*start, fixed(expected, signed=True), *comparison_cells(ours)[:2], word]
 
 
-def _sign_cells(found: Findings, _: PaperTable, row: Row, expected: float) -> list[str]:
+def _sign_cells(found: Findings, row: Row, expected: float) -> list[str]:
     ours = found.against_baseline[row.name]
     return [
         fixed(expected, signed=True),
         verdicts.plain_sign(expected),
         *comparison_cells(ours)[:2],
-        verdicts.sign(ours.low, ours.high),
+        verdicts.sign(ours.difference, ours.p_holm),
     ]
 
 
-def score_records(
-    found: Findings, likelihoods: dict[str, Likelihood], paper: PaperTable | None
-) -> list[dict[str, object]]:
+def score_records(found: Findings, paper: PaperTable | None) -> list[dict[str, object]]:
     """One record a row with every number at full precision, for the csv file."""
     records = []
     for row in found.rows:
@@ -254,10 +266,8 @@ def score_records(
         record["missing_scores"] = found.benchmark.missing(row.name)
         record |= _comparison_record("difference", found.against_baseline.get(row.name))
         record |= _comparison_record("from_best_target", found.against_best.get(row.name))
-        if row.name in likelihoods:
-            record |= _likelihood_record(likelihoods[row.name])
         if paper is not None:
-            record["paper_average"] = paper.average(row.paper)
+            record["paper_average"] = paper.average(row)
         record["judge"] = found.benchmark.judge
         records.append(record)
     return records
@@ -268,10 +278,3 @@ def _comparison_record(prefix: str, comparison: Comparison | None) -> dict[str, 
         return {}
     values = vars(comparison)
     return {prefix if k == "difference" else f"{prefix}_{k}": v for k, v in values.items()}
-
-
-def _likelihood_record(likelihood: Likelihood) -> dict[str, object]:
-    record: dict[str, object] = {}
-    for name, (value, low, high) in (("nll", likelihood.token), ("nll_byte", likelihood.byte)):
-        record |= {name: value, f"{name}_low": low, f"{name}_high": high}
-    return record

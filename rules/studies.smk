@@ -1,0 +1,76 @@
+"""Further results of the paper: its case study, and what one fused model saves.
+
+In: answers, judgments, checkpoints. Out: tables/case_study and tables/memory_efficiency.
+"""
+
+
+rule case_study:
+    """The paper's Tables 3 to 6: one question, CLM, the merged targets, VaRM, their judgments."""
+    input:
+        code=code("case_study"),
+        program=program("case_study"),
+        paper=paper("case_study"),
+        questions=questions,
+        answers=collect("<results>/mt_bench/answers/{model}.jsonl", model=CASE),
+        judgments=collect(f"{RESULTS}/mt_bench/judgments/{JUDGE}/{{model}}.jsonl", model=CASE),
+    output:
+        csv="<results>/tables/case_study.csv",
+        md="<results>/tables/case_study.md",
+        tex="<results>/tables/case_study.tex",
+        html=table("case_study"),
+    log:
+        "<logs>/case_study.log",
+    benchmark:
+        "<benchmarks>/case_study.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=10,
+    params:
+        output=subpath(output.csv, strip_suffix=".csv"),
+        rows=ROWS,
+        show=CASE,
+        judge=JUDGE,
+    shell:
+        "python {input.program:q} --questions {input.questions:q} --answers {input.answers:q}"
+        " --judgments {input.judgments:q} --judge {params.judge:q} {params.rows:q}"
+        " --show {params.show:q} --paper {input.paper:q} --output {params.output:q} > {log:q} 2>&1"
+
+
+rule memory_efficiency:
+    """Parameters, memory and speed of the fused model against the sources together."""
+    input:
+        code=code("memory_efficiency"),
+        program=program("memory_efficiency"),
+        sources=collect("<results>/models/{model}/manifest.json", model=config["models"]),
+        fused=checkpoint(MATRIX) if MATRIX else [],
+    output:
+        csv="<results>/tables/memory_efficiency.csv",
+        md="<results>/tables/memory_efficiency.md",
+        tex="<results>/tables/memory_efficiency.tex",
+        html=table("memory_efficiency"),
+    log:
+        "<logs>/memory_efficiency.log",
+    benchmark:
+        "<benchmarks>/memory_efficiency.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: gpu_threads
+    resources:
+        gpu=max(model["gpu"] for model in config["models"].values()),
+        nodes=1,
+        mem_mb=grows(128_000, 480_000),
+        runtime=grows(120, 480),
+    params:
+        output=subpath(output.csv, strip_suffix=".csv"),
+        rows=ROWS,
+        fused=f"{MATRIX}={RESULTS}/merged/{MATRIX}",
+        sources=[f"{name}={RESULTS}/models/{name}" for name in config["models"]],
+        dtype=lookup(dpath="logits/dtype", within=config),
+        device=lookup(dpath="device", within=config),
+    shell:
+        "python {input.program:q} {params.rows:q} --fused {params.fused:q}"
+        " --source {params.sources:q} --dtype {params.dtype} --device {params.device}"
+        " --threads {threads} --output {params.output:q} > {log:q} 2>&1"

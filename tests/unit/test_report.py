@@ -93,6 +93,7 @@ def page(tmp_path_factory):
     words += ["--captions", str(ROOT / "resources/captions"), "--show", *SHOWN]
     words += ["--questions", str(run / "questions.jsonl"), "--answers", *answers]
     words += ["--judgments", *judgments, "--examples", "2"]
+    words += ["--nll", *(str(path) for path in sorted((run / "nll").glob("*.json")))]
     words += ["--manifests", str(run / "merged/varm/manifest.json")]
     quality = "source,one to one,one source to several pivot,several source to one pivot,none"
     quality += ",mean mass,dialogues\ntiny_solar,0.5,0.25,0.125,0.125,0.9231,24\n"
@@ -121,8 +122,17 @@ def test_page_escapes_what_models_said(page):
 
 def test_page_names_the_file_of_each_table_and_figure(page):
     text = page.read_text()
-    for name in ("tables/table1.csv", "figures/scores.svg", "mt_bench/scores.parquet"):
-        assert name in text
+    numbers = re.findall(r'<p class="note">Numbers: <code>([^<]*)</code></p>', text)
+    assert numbers == ["tables/table1.csv", "tables/table1.csv", "alignment.csv", "costs.csv"]
+    listed = text.split('id="files"')[1]
+    used = {*page.parent.glob("nll/*.json"), *page.parent.glob("*.csv")}
+    for name in ("tables/table1.csv", "figures/scores.svg", "config.yaml", "questions.jsonl"):
+        used.add(page.parent / name)
+    used.add(page.parent / "merged/varm/manifest.json")
+    used |= {page.parent / f"mt_bench/answers/{model}.jsonl" for model in SHOWN}
+    for path in used:
+        assert f">{path.relative_to(page.parent)}<" in listed, path
+    assert ">mt_bench/scores.parquet<" in listed
     assert "ab" * 6 in text, "checksum of the checkpoint"
     assert "2.5 min" in text, "cost of training"
     assert "<td>12.5%</td>" in text
@@ -173,6 +183,14 @@ def test_numbers_on_the_page_follow_from_the_judgment_files(page):
     ours, base = (recomputed(page, model)[-1] for model in ("varm", "clm"))
     difference = f"difference {'+' if ours > base else '−'}{printed(abs(ours - base))} (95% "
     assert f"scores {printed(ours)} and CLM {printed(base)}: {difference}" in text
+
+
+def test_the_likelihoods_on_the_page_follow_from_their_files(page):
+    ours, base = (json.loads((page.parent / f"nll/{m}.json").read_text()) for m in ("varm", "clm"))
+    difference = ours["nll_byte"] - base["nll_byte"]
+    sign = "+" if difference > 0 else "−"
+    listed = re.search(r'<ul class="findings">(.*?)</ul>', page.read_text()).group(1)
+    assert f"paired difference {sign}{abs(difference):.4f} (95% " in listed
 
 
 def test_every_figure_and_table_has_a_caption():

@@ -99,7 +99,7 @@ def alignment_figure(
     found: Mapping[str, Quality], sources: Sequence[Row], looks: Mapping[str, Look]
 ) -> "Figure":
     """Left: kinds of token alignment. Right: share of dialogues that keep at least so much mass."""
-    figure = new_figure(PAGE, 2.4)
+    figure = new_figure(PAGE, 2.0 + 0.2 * len(sources))
     left, right = figure.subplots(1, 2)
     handles = {}
     for place, row in enumerate(sources):
@@ -118,10 +118,10 @@ def alignment_figure(
     left.set_xticks([0, 0.5, 1], ["0", "50%", "100%"])
     left.set_xlabel("pivot's response tokens, by alignment")
     left.tick_params(axis="y", length=0)
-    right.set_xlabel("mean probability mass that arrives")
-    right.set_ylabel("dialogues with at least that")
+    right.set_xlabel("mean probability mass that arrives, at least")
+    right.set_ylabel("share of dialogues")
     right.set_ylim(0, 1.02)
-    right.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(len(sources), 3))
+    right.legend(loc="lower left")
     light_grid(right, "both")
-    legend_below(figure, list(handles.values()), 4)
+    legend_below(figure, list(handles.values()))
     return figure

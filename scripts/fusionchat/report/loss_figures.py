@@ -63,7 +63,7 @@ def loss_curves(
         axes.set_xlabel("step")
         light_grid(axes, "y")
     panels[0].set_ylabel("loss, nats a token")
-    legend_below(figure, [handles[row.name] for row in rows if row.name in handles], 4)
+    legend_below(figure, [handles[row.name] for row in rows if row.name in handles])
     return figure
 
 

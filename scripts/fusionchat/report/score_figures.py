@@ -24,7 +24,7 @@ def radar(benchmark: Benchmark, rows: Sequence[Row], looks: Mapping[str, Look]) 
     """
     scores = score_models(benchmark, [row.name for row in rows], draws=1)
     angles = radar_angles(len(benchmark.categories))
-    figure = new_figure(COLUMN, COLUMN + 0.2 + 0.16 * ((len(rows) + 1) // 2))
+    figure = new_figure(COLUMN, COLUMN - 0.1 + 0.16 * ((len(rows) + 1) // 2))
     axes = figure.add_subplot(projection="polar")
     axes.set_theta_offset(np.pi / 2)
     axes.set_theta_direction(-1)
@@ -43,13 +43,15 @@ def radar(benchmark: Benchmark, rows: Sequence[Row], looks: Mapping[str, Look]) 
             label=row.label,
         )
     axes.set_xticks(angles, [full_name(category) for category in benchmark.categories])
-    axes.tick_params(axis="x", pad=4)
+    axes.tick_params(axis="x", pad=-4)
+    for label, angle in zip(axes.get_xticklabels(), angles, strict=True):
+        label.set(**label_side(angle))
     axes.set_ylim(0, SCALE[1])
     axes.set_yticks([2, 4, 6, 8, 10], ["2", "4", "6", "8", "10"], color=GREY, fontsize=6.5)
     axes.set_rlabel_position(180 / len(angles))
     axes.grid(color="#d0d0d0", linewidth=0.6)
     axes.spines["polar"].set_color("#b0b0b0")
-    legend_below(figure, handles, 2)
+    legend_below(figure, handles)
     return figure
 
 
@@ -58,25 +60,37 @@ def radar_angles(count: int) -> np.ndarray:
     return np.linspace(0, 2 * np.pi, count, endpoint=False)
 
 
+def label_side(angle: float) -> dict[str, str]:
+    """How a label is aligned to stand outside the circle; the angle runs clockwise from the top."""
+    across, up = np.sin(angle), np.cos(angle)
+    horizontal = "left" if across > 0.01 else "right" if across < -0.01 else "center"
+    vertical = "bottom" if up > 0.01 else "top" if up < -0.01 else "center"
+    return {"horizontalalignment": horizontal, "verticalalignment": vertical}
+
+
 def score_bars(
     benchmark: Benchmark, rows: Sequence[Row], baseline: Row, looks: Mapping[str, Look]
 ) -> "Figure":
-    """Left: each model's Average with 95% interval. Right: paired difference from the baseline."""
+    """Left: each model's Average with 95% interval. Right: paired difference from the baseline.
+
+    The right panel leaves the sources out, as the tables do: they are so far away that the models
+    made from the pivot could not be told apart beside them.
+    """
     names = [row.name for row in rows]
     scores = {name: found["average"] for name, found in score_models(benchmark, names).items()}
-    others = [name for name in names if name != baseline.name]
+    others = [row.name for row in rows if row.group != "Source" and row.name != baseline.name]
     differences = compare(benchmark, others, baseline.name)
     figure = new_figure(PAGE, 0.9 + 0.2 * len(rows))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     places = _places(rows)
     _draw_bars(left, rows, places, scores, looks)
     left.set_xlabel("average score (1 to 10), 95% interval")
+    right.axvline(0, color=GREY, linewidth=0.8, zorder=1)
     for row in rows:
         if row.name in differences:
             _draw_difference(right, places[row.name], differences[row.name], looks[row.name])
-    right.axvline(0, color=GREY, linewidth=0.8)
     right.locator_params(axis="x", nbins=4)
-    right.set_xlabel(f"difference from {baseline.label}, paired")
+    right.set_xlabel(f"difference from {baseline.label},\npaired, 95% interval")
     light_grid(right)
     return figure
 
@@ -141,7 +155,9 @@ def turn_bars(benchmark: Benchmark, rows: Sequence[Row], looks: Mapping[str, Loo
         centres = np.arange(len(panels)) - 0.43 + width * (index + 0.5)
         found = [scores[row.name]["average"] for scores in panels.values()]
         heights = [score.mean - SCALE[0] for score in found]
-        style = {"color": looks[row.name].colour, "label": row.label, "bottom": SCALE[0]}
+        look = looks[row.name]
+        style = {"color": look.colour, "hatch": look.hatch, "edgecolor": "white", "linewidth": 0.3}
+        style |= {"label": row.label, "bottom": SCALE[0]}
         handles.append(axes.bar(centres, heights, width * 0.94, **style))
         for centre, score in zip(centres, found, strict=True):
             _mark_interval(axes, centre, score)
@@ -151,7 +167,7 @@ def turn_bars(benchmark: Benchmark, rows: Sequence[Row], looks: Mapping[str, Loo
     axes.set_ylim(*SCALE)
     axes.set_yticks([1, 2, 4, 6, 8, 10])
     light_grid(axes, "y")
-    legend_below(figure, handles, 2)
+    legend_below(figure, handles)
     return figure
 
 
@@ -164,8 +180,10 @@ def _mark_interval(axes: "Axes", centre: float, score: Score) -> None:
     axes.annotate(
         fixed(score.mean),
         (centre, top),
-        xytext=(0, 2),
+        xytext=(0, 3),
         textcoords="offset points",
         ha="center",
-        fontsize=6,
+        va="bottom",
+        rotation=90,
+        fontsize=7,
     )

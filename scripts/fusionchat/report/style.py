@@ -4,15 +4,19 @@ Colours differ in hue and in lightness, so that they stay apart for colour-blind
 grey print; marks, lines and hatches repeat the difference.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from fusionchat.files import atomic_file
 from fusionchat.report.rows import Row
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -20,7 +24,16 @@ COLUMN = 3.4  # inches, one column of a two-column page
 PAGE = 7.0
 PALETTES = {
     "Source": ("#0b3c6f", "#2f7fbf", "#8cc4ea", "#1c5791", "#5fa2d8", "#06223f"),
-    "Target": ("#595959", "#f2b134", "#c8540a", "#7a2e00", "#e98a5b", "#a8842c"),
+    "Target": (
+        "#595959",
+        "#f2b134",
+        "#c8540a",
+        "#7a2e00",
+        "#e98a5b",
+        "#a8842c",
+        "#e0c088",
+        "#4a3b12",
+    ),
     "Fused": (
         "#117733",
         "#88b84a",
@@ -34,16 +47,18 @@ PALETTES = {
         "#b0a030",
     ),
 }
-MARKERS = {
-    "Source": ("o", "s", "^", "p", "h", "8"),
-    "Target": ("D", "v", "P", "d", "<", "H"),
-    "Fused": ("X", "*", ">", "P", "d", "H", "v", "<", "^", "s"),
+MARKERS = {  # no multiple of the colours in number, so that a look comes again very late
+    "Source": ("o", "s", "^", "p", "h", "8", "D"),
+    "Target": ("D", "v", "P", "d", "<", "H", "s"),
+    "Fused": ("X", "*", ">", "P", "d", "H", "v", "<", "^", "s", "o"),
 }
-LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 1.5)))
 HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++")
 SHIFTS = {"Source": 0, "Target": 3, "Fused": 4}  # of lines, so that groups differ in grey too
 GREY = "#6b6b6b"
 DPI = 200
+PER_ROW = 3
+LETTER, SYMBOL = 0.058, 0.5  # inches of a letter and of a line's symbol in a legend
 
 
 @dataclass(frozen=True)
@@ -107,9 +122,34 @@ def light_grid(axes: "Axes", axis: str = "x") -> None:
     axes.set_axisbelow(True)
 
 
-def legend_below(figure: "Figure", handles: Sequence[object], columns: int) -> None:
-    """A legend under the axes, where it can cover no data."""
+def panel_grid(figure: "Figure", count: int, **options: object) -> list["Axes"]:
+    """So many axes, at most `PER_ROW` beside each other; `options` are those of `subplots`."""
+    columns = min(count, PER_ROW)
+    grid = figure.subplots(panel_rows(count), columns, squeeze=False, **options).ravel()
+    for spare in grid[count:]:
+        spare.remove()
+    return list(grid[:count])
+
+
+def panel_rows(count: int) -> int:
+    """Rows of a grid of so many panels."""
+    return math.ceil(count / PER_ROW)
+
+
+def legend_below(figure: "Figure", handles: Sequence["Artist"]) -> None:
+    """A legend under the axes, where it can cover no data, as wide as the figure allows."""
+    columns = legend_columns([str(h.get_label()) for h in handles], figure.get_figwidth())
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+
+
+def legend_columns(labels: Sequence[str], width: float) -> int:
+    """The most columns in which the labels, dealt out as matplotlib does, fit `width` inches."""
+    for columns in range(len(labels), 1, -1):
+        dealt = np.array_split(np.asarray([len(label) for label in labels]), columns)
+        longest = [letters.max() for letters in dealt]
+        if sum(SYMBOL + LETTER * letters for letters in longest) <= width:
+            return columns
+    return 1
 
 
 def save(figure: "Figure", prefix: Path) -> None:

@@ -7,7 +7,17 @@ import numpy as np
 
 from fusionchat.report.benchmark import full_name
 from fusionchat.report.rows import Row
-from fusionchat.report.style import COLUMN, GREY, PAGE, Look, legend_below, new_figure
+from fusionchat.report.style import (
+    COLUMN,
+    GREY,
+    PAGE,
+    PER_ROW,
+    Look,
+    legend_below,
+    new_figure,
+    panel_grid,
+    panel_rows,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,8 +35,8 @@ def winners(
 ) -> "Figure":
     """A panel a target: for each category a bar of the shares that each teacher won."""
     most = max(len(found) for found in shares.values())
-    figure = new_figure(PAGE, 1.0 + 0.2 * most)
-    panels = figure.subplots(1, len(targets), sharey=True, squeeze=False)[0]
+    figure = new_figure(PAGE, 0.4 + (0.8 + 0.2 * most) * panel_rows(len(targets)))
+    panels = panel_grid(figure, len(targets), sharey=True)
     handles: dict[str, object] = {}
     for axes, target in zip(panels, targets, strict=True):
         found = shares[target.name]
@@ -36,11 +46,11 @@ def winners(
         axes.set_title(target.label)
         axes.set_xlim(0, 1)
         axes.set_xticks([0, 0.5, 1], ["0", "50%", "100%"])
+        axes.set_xlabel("share of dialogues")
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
     _name_categories(panels[0], shares[targets[0].name])
-    ordered = [handles[row.name] for row in rows if row.name in handles]
-    legend_below(figure, ordered, len(ordered))
+    legend_below(figure, [handles[row.name] for row in rows if row.name in handles])
     return figure
 
 
@@ -76,8 +86,9 @@ def cross_entropies(
     looks: Mapping[str, Look],
 ) -> "Figure":
     """A panel a source: pivot across, source up, in nats a byte; below the line the source wins."""
-    figure = new_figure(min(PAGE, COLUMN * len(sources)), COLUMN * 0.95)
-    panels = figure.subplots(1, len(sources), squeeze=False)[0]
+    height = COLUMN * 0.95 if len(sources) < PER_ROW else COLUMN * 0.8 * panel_rows(len(sources))
+    figure = new_figure(min(PAGE, COLUMN * len(sources)), height)
+    panels = panel_grid(figure, len(sources))
     for axes, source in zip(panels, sources, strict=True):
         points = paired_entropies(entropies[pivot.name], entropies[source.name])
         wins = points[:, 1] < points[:, 0]
@@ -97,7 +108,8 @@ def cross_entropies(
         _square_axes(axes, points)
         axes.set_xlabel(f"{pivot.label}, nats a byte")
         axes.set_ylabel(f"{source.label}, nats a byte")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), handletextpad=0.3)
+        place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "handletextpad": 0.3}
+        axes.legend(**place, markerscale=1 if len(points) < MANY_POINTS else 4)
     return figure
 
 
@@ -115,5 +127,8 @@ def _square_axes(axes: "Axes", points: np.ndarray) -> None:
     limits = (low - margin, high + margin)
     axes.plot(limits, limits, color=GREY, linewidth=0.8)
     axes.set_xlim(limits)
+    axes.set_ylim(limits)
+    axes.locator_params(nbins=6)
+    axes.set_yticks(axes.get_xticks())
     axes.set_ylim(limits)
     axes.set_aspect("equal")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusionchat.errors import UserError
-from fusionchat.report.style import PAGE, new_figure
+from fusionchat.report.style import PAGE, PER_ROW, new_figure, panel_grid, panel_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 LAYER = re.compile(r"^(?:.*\.)?(?:layers|layer|h|blocks|block)\.(\d+)(?:\.(.+))?$")
 OUTSIDE = "none"
 MOST_ANNOTATED = 8
+NARROWEST = 0.05
+BLACK_FROM = 0.45  # of the colours: from here on black has more contrast than white
 
 
 def read_weights(path: Path) -> dict[str, dict[str, float]]:
@@ -61,21 +63,22 @@ def weight_grid(weights: Mapping[str, float]) -> tuple[list[str], list[str], np.
 
 
 def heatmap(weights: Mapping[str, Mapping[str, float]], labels: Mapping[str, str]) -> "Figure":
-    """One map a target: rows are matrices, columns layers, colour the weight from 0 to 1."""
+    """One map a target: rows are matrices, columns layers, colour the weight."""
     grids = {target: weight_grid(found) for target, found in weights.items()}
     names, columns, _ = next(iter(grids.values()))
-    figure = new_figure(PAGE, 1.1 + 0.2 * len(names))
-    panels = figure.subplots(1, len(grids), sharey=True, squeeze=False)[0]
+    figure = new_figure(PAGE, 0.2 + (0.9 + 0.2 * len(names)) * panel_rows(len(grids)))
+    panels = panel_grid(figure, len(grids), sharey=True)
+    low, high = colour_limits(weights)
     for axes, (target, (_, _, grid)) in zip(panels, grids.items(), strict=True):
-        image = axes.imshow(grid, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+        image = axes.imshow(grid, cmap="cividis", vmin=low, vmax=high, aspect="auto")
         axes.set_title(labels.get(target, target))
         axes.set_xlabel("layer")
-        every = max(1, len(columns) // 10)
+        every = max(1, len(columns) // (10 if len(grids) < PER_ROW else 5))
         axes.set_xticks(range(0, len(columns), every), columns[::every])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         if len(columns) <= MOST_ANNOTATED:
-            _write_values(axes, grid)
+            _write_values(axes, grid, low + BLACK_FROM * (high - low))
     panels[0].set_yticks(range(len(names)), [_short(name) for name in names])
     bar = figure.colorbar(image, ax=panels, fraction=0.04, pad=0.02)
     bar.set_label(f"weight (equal: {1 / len(grids):.2g})")
@@ -83,12 +86,23 @@ def heatmap(weights: Mapping[str, Mapping[str, float]], labels: Mapping[str, str
     return figure
 
 
+def colour_limits(weights: Mapping[str, Mapping[str, float]]) -> tuple[float, float]:
+    """The range of colours: equal weights in its middle, and as wide as the weights need.
+
+    Never narrower than `NARROWEST` to a side, so that rounding does not look like an effect.
+    """
+    equal = 1 / len(weights)
+    values = [value for found in weights.values() for value in found.values()]
+    half = max(NARROWEST, *(abs(value - equal) for value in values))
+    return equal - half, equal + half
+
+
 def _short(name: str) -> str:
     return name.replace("self_attn.", "attention ").replace("mlp.", "MLP ").replace("_", " ")
 
 
-def _write_values(axes: "Axes", grid: np.ndarray) -> None:
+def _write_values(axes: "Axes", grid: np.ndarray, bright: float) -> None:
     for (row, column), value in np.ndenumerate(grid):
         if np.isfinite(value):
-            colour = "black" if value > 0.5 else "white"
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, size=6.5)
+            colour = "black" if value > bright else "white"
+            axes.text(column, row, f"{value:.3f}", ha="center", va="center", color=colour, size=6.5)

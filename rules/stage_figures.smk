@@ -1,6 +1,6 @@
 """Figures of the stages before the benchmark, one rule and program each.
 
-In: logits, spans, aligned and fused shards, losses, benchmark files.
+In: logits, aligned and fused shards, losses.
 Out: figures/{name}.svg and .png.
 """
 
@@ -10,7 +10,6 @@ rule figure_alignment:
     input:
         code=code("figure_alignment"),
         program=program("figure_alignment"),
-        spans=collect("<results>/spans/{source}/{shard}.parquet", source=SOURCES, shard=SHARDS),
         aligned=collect("<results>/aligned/{source}/{shard}.parquet", source=SOURCES, shard=SHARDS),
     output:
         svg=figure("alignment"),
@@ -29,11 +28,10 @@ rule figure_alignment:
     params:
         output=subpath(output.svg, strip_suffix=".svg"),
         rows=ROWS,
-        spans=shards_of("spans", SOURCES),
         aligned=shards_of("aligned", SOURCES),
     shell:
         "python {input.program:q} {params.rows:q} --output {params.output:q}"
-        " --spans {params.spans:q} --aligned {params.aligned:q}"
+        " --aligned {params.aligned:q}"
         " > {log:q} 2>&1"
 
 

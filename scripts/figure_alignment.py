@@ -12,7 +12,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     add_figure_arguments(parser)
     kind = {"type": named_files, "nargs": "+", "required": True, "metavar": "NAME=FILE[,FILE...]"}
-    parser.add_argument("--spans", **kind, help="shards of align_tokens, by source")
     parser.add_argument("--aligned", **kind, help="shards of transfer_logits, by source")
     return parser
 
@@ -23,14 +22,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.limit_threads(args.threads)
     from pathlib import Path
 
+    from fusionchat.alignment.quality import read_quality
     from fusionchat.report import style
-    from fusionchat.report.alignment_quality import alignment_figure, quality, records
+    from fusionchat.report.alignment_quality import alignment_figure, records
     from fusionchat.report.tables import write_csv
 
-    aligned = dict(args.aligned)
-    sources = chosen(args.rows, [name for name, _ in args.spans], "--spans")
-    chosen(sources, list(aligned), "--aligned")
-    found = {name: quality(paths, aligned[name]) for name, paths in args.spans}
+    sources = chosen(args.rows, [name for name, _ in args.aligned], "--aligned")
+    found = {name: read_quality(paths) for name, paths in args.aligned}
     style.save(alignment_figure(found, sources, style.looks(args.rows)), args.output)
     write_csv(Path(f"{args.output}.csv"), records(found))
 

@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fusionchat.alignment.aligned_store import EXTRA
+from fusionchat.alignment.transfer_kernel import KINDS
 from fusionchat.files import write_json, write_jsonl
 from fusionchat.logits.store import DialogueLogits, LogitWriter
 from fusionchat.report.benchmark import CATEGORIES
@@ -126,7 +128,7 @@ def _write_training(folder, rng):
 
 def _write_fusion(folder, rng, count=24):
     ids = [f"d{i}" for i in range(count)]
-    for name in ("dialogues", "fused/multi", "fused/mixtral", *(f"spans/{s}" for s in SOURCES)):
+    for name in ("dialogues", "fused/multi", "fused/mixtral"):
         (folder / name).mkdir(parents=True)
     categories = pa.array([CATEGORIES[i % 8] if i else None for i in range(count)])
     pq.write_table(
@@ -143,20 +145,16 @@ def _write_fusion(folder, rng, count=24):
     for model in MODELS[:3]:
         _write_logits(folder / f"logits/{model}/0000.parquet", ids, rng)
     for source in SOURCES:
-        _write_logits(folder / f"aligned/{source}/0000.parquet", ids, rng)
-        same = source == "tiny_mixtral"
-        spans = {
-            "dialogue_id": [*ids, None],
-            "identity": [*[same] * count, None],
-            "start": [*[[] if same else [0, 1, 1, 2, 4]] * count, None],
-            "count": [*[[] if same else [1, 1, 1, 2, 0]] * count, None],
-        }
-        pq.write_table(pa.table(spans), folder / f"spans/{source}/0000.parquet")
+        kinds = (5, 0, 0, 0, 0) if source == "tiny_mixtral" else (1, 2, 1, 0, 1)
+        kept = 1.0 if source == "tiny_mixtral" else 0.75
+        extra = {**dict(zip(KINDS, kinds, strict=True)), "mass_in": 4.0, "mass_out": 4.0 * kept}
+        _write_logits(folder / f"aligned/{source}/0000.parquet", ids, rng, extra)
 
 
-def _write_logits(path, ids, rng):
+def _write_logits(path, ids, rng, extra=None):
     path.parent.mkdir(parents=True)
-    with LogitWriter(path, {}) as writer:
+    columns = {name: EXTRA[name] for name in extra or {}}
+    with LogitWriter(path, {"excluded": 2}, columns) as writer:
         for name in ids:
             mass = rng.dirichlet([8, 2, 1, 1], 5)[:, :3]
             writer.write(
@@ -169,7 +167,8 @@ def _write_logits(path, ids, rng):
                     np.ones(5, np.float16),
                     1.0,
                     float(rng.gamma(5, 0.02)),
-                )
+                ),
+                **(extra or {}),
             )
 
 

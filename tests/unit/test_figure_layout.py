@@ -7,6 +7,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
+from fusionchat.alignment.quality import Quality
 from fusionchat.report import alignment_quality, loss_figures, score_figures, teacher_figures
 from fusionchat.report.benchmark import CATEGORIES, Benchmark
 from fusionchat.report.costs import Cost, cost_figure
@@ -105,7 +106,14 @@ def cross_entropy(world):
 def alignment(world):
     groups, _, look, _, _, rng = world
     found = {
-        row.name: alignment_quality.Quality(rng.dirichlet([9, 2, 2, 1]), rng.beta(20, 2, 300))
+        row.name: Quality(
+            [str(i) for i in range(300)],
+            np.zeros(300, int),
+            rng.integers(1, 50, (300, 5)),
+            np.ones(300),
+            rng.beta(20, 2, 300),
+            0,
+        )
         for row in groups["Source"][1:]
     }
     return alignment_quality.alignment_figure(found, groups["Source"][1:], look)

@@ -1,5 +1,6 @@
 """Figures are drawn by their programs, say what the data say, and look alike for each model."""
 
+import csv
 import re
 import xml.etree.ElementTree as ElementTree
 
@@ -17,7 +18,7 @@ import figure_scores
 import figure_weights
 import figure_winners
 from fusionchat.errors import UserError
-from fusionchat.report import alignment_quality, score_figures, teacher_figures
+from fusionchat.report import score_figures, teacher_figures
 from fusionchat.report.benchmark import CATEGORIES, read_benchmark
 from fusionchat.report.costs import duration, read_costs
 from fusionchat.report.loss_figures import read_losses, smooth
@@ -42,7 +43,6 @@ def commands(run):
         for kind, names in {
             "fused": ("multi", "mixtral"),
             "logits": report_run.SOURCES,
-            "spans": report_run.SOURCES,
             "aligned": report_run.SOURCES,
         }.items()
     }
@@ -62,7 +62,7 @@ def commands(run):
         ),
         "alignment": (
             figure_alignment,
-            ["--spans", *shards["spans"], "--aligned", *shards["aligned"]],
+            ["--aligned", *shards["aligned"]],
         ),
     }
 
@@ -185,23 +185,18 @@ def test_unscored_dialogues_are_not_drawn():
     assert points.tolist() == [[1.0, 0.5]]
 
 
-def test_kinds_of_alignment():
-    start, count = np.array([0, 1, 1, 2, 4]), np.array([1, 1, 1, 2, 0])
-    assert alignment_quality.kinds(start, count).tolist() == [1, 2, 1, 1]
-    assert alignment_quality.kinds(np.empty(0, int), np.empty(0, int)).tolist() == [0, 0, 0, 0]
-
-
-def test_alignment_quality_of_a_shard(run):
-    same, other = (
-        alignment_quality.quality(
-            [run / f"spans/{source}/0000.parquet"], [run / f"aligned/{source}/0000.parquet"]
-        )
-        for source in report_run.SOURCES
-    )
-    assert same.kinds.tolist() == [1, 0, 0, 0]
-    assert other.kinds == pytest.approx([0.2, 0.4, 0.2, 0.2])
-    assert len(same.mass) == 24
-    assert ((same.mass > 0.5) & (same.mass < 1)).all()
+def test_alignment_numbers_beside_the_figure(run, tmp_path):
+    """Equal tokenizers lose nothing, whatever mass lies outside of the source's top k."""
+    program, words = commands(run)["alignment"]
+    program.main([*report_run.rows(), *words, "--output", str(tmp_path / "alignment")])
+    with (tmp_path / "alignment.csv").open(newline="") as stream:
+        same, other = csv.DictReader(stream)
+    kinds = ("one_to_one", "many_to_one", "one_to_many", "many_to_many", "fallback")
+    assert [float(same[kind]) for kind in kinds] == [1, 0, 0, 0, 0]
+    assert [float(other[kind]) for kind in kinds] == pytest.approx([0.2, 0.4, 0.2, 0, 0.2])
+    assert (float(same["listed_mass"]), float(same["kept"])) == pytest.approx((0.8, 1.0))
+    assert float(other["kept"]) == pytest.approx(0.75)
+    assert (other["dialogues"], other["excluded"]) == ("24", "2")
 
 
 @pytest.mark.parametrize(

@@ -95,8 +95,8 @@ def page(tmp_path_factory):
     words += ["--judgments", *judgments, "--examples", "2"]
     words += ["--nll", *(str(path) for path in sorted((run / "nll").glob("*.json")))]
     words += ["--manifests", str(run / "merged/varm/manifest.json")]
-    quality = "source,one to one,one source to several pivot,several source to one pivot,none"
-    quality += ",mean mass,dialogues\ntiny_solar,0.5,0.25,0.125,0.125,0.9231,24\n"
+    quality = "source,one_to_one,many_to_one,fallback,listed_mass,kept,dialogues,excluded\n"
+    quality += "tiny_solar,0.75,0.125,0.125,0.9231,0.998,24,2\n"
     (run / "alignment.csv").write_text(quality)
     words += ["--alignment", str(run / "alignment.csv")]
     words += ["--config", str(run / "config.yaml"), "--costs", str(run / "costs.csv")]
@@ -136,7 +136,7 @@ def test_page_names_the_file_of_each_table_and_figure(page):
     assert "ab" * 6 in text, "checksum of the checkpoint"
     assert "2.5 min" in text, "cost of training"
     assert "<td>12.5%</td>" in text
-    assert "<td>0.923</td>" in text
+    assert "<td>0.923</td><td>99.8%</td><td>24</td><td>2</td>" in text
 
 
 def test_page_says_what_can_be_concluded(page):

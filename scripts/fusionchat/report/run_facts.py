@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from fusionchat.files import read_json, sha256
-from fusionchat.report.alignment_quality import KINDS
+from fusionchat.report.alignment_quality import kind_label
 from fusionchat.report.costs import duration
 from fusionchat.report.tables import Table, fixed, html_table
 
 DIGITS = 12
 UNKNOWN = "–"
+ALIGNMENT_FACTS = ("source", "listed_mass", "kept", "dialogues", "excluded")
 PACKAGES = ("numpy", "scipy", "matplotlib", "pyarrow")
 
 
@@ -93,19 +94,24 @@ def alignment_section(quality: Path | None, root: Path) -> str:
         return ""
     with quality.open(newline="", encoding="utf-8") as stream:
         records = list(csv.DictReader(stream))
+    kinds = [name for name in records[0] if name not in ALIGNMENT_FACTS]
     lines = [
         [
             record["source"],
-            *(fixed(100 * float(record[kind]), 1) + "%" for kind in KINDS),
-            fixed(float(record["mean mass"] or "nan"), 3),
+            *(fixed(100 * float(record[kind]), 1) + "%" for kind in kinds),
+            fixed(float(record["listed_mass"]), 3),
+            fixed(100 * float(record["kept"]), 1) + "%",
             record["dialogues"],
+            record["excluded"],
         ]
         for record in records
     ]
     notes = [
-        "Kinds: the pivot's response tokens. Mass: mean probability that the listed entries hold."
+        "Kinds: the pivot's response tokens, source tokens to pivot tokens. Top-k mass: mean "
+        "probability that the source's stored entries hold. Kept: the share of it that reached the "
+        "pivot's vocabulary. Excluded: dialogues that the source could not score."
     ]
-    columns = ["source", *KINDS, "mean mass", "dialogues"]
+    columns = ["source", *map(kind_label, kinds), "top-k mass", "kept", "dialogues", "excluded"]
     table = html_table(Table("Alignment with the pivot", columns, {"": lines}, notes))
     return table + numbers_note([quality], root)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionchat.errors import UserError
+from fusionchat.hardware import hardware
 
 MANIFEST = "manifest.json"
 
@@ -116,10 +117,11 @@ def write_jsonl(path: str | os.PathLike[str], records: list[dict[str, Any]]) -> 
 
 
 def write_manifest(folder: str | os.PathLike[str], **facts: Any) -> None:
-    """Write `manifest.json`: checksums of the folder's files, package versions and `facts`.
+    """Write `manifest.json`: checksums of the folder's files, versions, hardware and `facts`.
 
     It is the last file of a step, so its presence means that the step is complete. It holds no time
     of day: the same work on the same machine gives the same manifest.
     """
     packages = {name: version(name) for name in ("torch", "transformers", "tokenizers", "numpy")}
-    write_json(Path(folder) / MANIFEST, {"files": checksums(folder), "versions": packages, **facts})
+    made = {"files": checksums(folder), "versions": packages, "hardware": hardware()}
+    write_json(Path(folder) / MANIFEST, {**made, **facts})

@@ -123,6 +123,7 @@ def _write_training(folder, rng):
     path.parent.mkdir(parents=True)
     path.write_text("\n".join(lines) + "\n")
     manifest = {"files": {"model.safetensors": "ab" * 32}, "versions": {"torch": "2.13.0"}}
+    manifest["hardware"] = "8 x NVIDIA A100"
     (path.parent / "manifest.json").write_text(json.dumps(manifest))
 
 

@@ -134,6 +134,7 @@ def test_page_names_the_file_of_each_table_and_figure(page):
         assert f">{path.relative_to(page.parent)}<" in listed, path
     assert ">mt_bench/scores.parquet<" in listed
     assert "ab" * 6 in text, "checksum of the checkpoint"
+    assert '<td class="text">8 x NVIDIA A100</td>' in text
     assert "2.5 min" in text, "cost of training"
     assert "<td>12.5%</td>" in text
     assert "<td>0.923</td><td>99.8%</td><td>24</td><td>2</td>" in text

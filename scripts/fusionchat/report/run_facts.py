@@ -2,7 +2,6 @@
 
 import csv
 import html
-import json
 import os
 import platform
 from collections.abc import Sequence
@@ -65,11 +64,11 @@ def _model_table(manifests: Sequence[Path], root: Path) -> str:
     for path in manifests:
         facts = read_json(path)
         weights = _weights(facts)
-        lines.append([path.parent.name, relative(path, root), weights, _hardware(facts)])
-    if all(line[-1] == UNKNOWN for line in lines):
-        lines = [line[:-1] for line in lines]
+        lines.append(
+            [path.parent.name, relative(path, root), weights, facts.get("hardware", UNKNOWN)]
+        )
     notes = [f"Checksums: first {DIGITS} digits of the sha256 of the weights file(s)."]
-    columns = ["model", "manifest", "weights", "made on"][: len(lines[0])]
+    columns = ["model", "manifest", "weights", "made on"]
     return html_table(Table("Checkpoints", columns, {"": lines}, notes, left=4))
 
 
@@ -77,15 +76,6 @@ def _weights(facts: dict[str, Any]) -> str:
     files = facts.get("files") or {}
     sums = [value for name, value in sorted(files.items()) if name.endswith(".safetensors")]
     return ", ".join(str(value)[:DIGITS] for value in sums) or UNKNOWN
-
-
-def _hardware(facts: dict[str, Any]) -> str:
-    """The manifest's word on hardware, wherever a step put it."""
-    for place in (facts, facts.get("run") or {}):
-        if isinstance(place, dict) and place.get("hardware"):
-            value = place["hardware"]
-            return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-    return UNKNOWN
 
 
 def alignment_section(quality: Path | None, root: Path) -> str:

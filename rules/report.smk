@@ -53,7 +53,9 @@ rule report:
         nll=collect("<results>/nll/{model}.json", model=EVALUATED if HELD_OUT else []),
         manifests=[checkpoint(name) for name in EVALUATED],
     output:
-        page="<results>/report.html",
+        page=report(
+            f"{RESULTS}/report.html", caption="../resources/captions/report.rst", category="Report"
+        ),
     log:
         "<logs>/report.log",
     benchmark:

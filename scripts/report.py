@@ -73,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         page.Section(
             "dialogues",
             "Example dialogues",
-            dialogue_section(read_questions(args.questions), shown, examples, args.examples),
+            dialogue_section(read_questions(args.questions), shown, examples, args.examples)
+            + run_facts.numbers_note([*args.answers, *args.judgments], root),
         ),
         page.Section("alignment", "Alignment", run_facts.alignment_section(args.alignment, root)),
         page.Section("run", "The run", run_facts.run_section(args.config, args.manifests, root)),

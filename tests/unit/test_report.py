@@ -122,8 +122,11 @@ def test_page_escapes_what_models_said(page):
 
 def test_page_names_the_file_of_each_table_and_figure(page):
     text = page.read_text()
-    numbers = re.findall(r'<p class="note">Numbers: <code>([^<]*)</code></p>', text)
-    assert numbers == ["tables/table1.csv", "tables/table1.csv", "alignment.csv", "costs.csv"]
+    notes = re.findall(r'<p class="note">Numbers: (.*?)</p>', text)
+    numbers = [re.findall("<code>([^<]*)</code>", note) for note in notes]
+    assert numbers[:2] == [["tables/table1.csv"]] * 2
+    assert [f"mt_bench/judgments/rule/{model}.jsonl" for model in SHOWN] == numbers[2][3:]
+    assert numbers[3:] == [["alignment.csv"], ["costs.csv"]]
     listed = text.split('id="files"')[1]
     used = {*page.parent.glob("nll/*.json"), *page.parent.glob("*.csv")}
     for name in ("tables/table1.csv", "figures/scores.svg", "config.yaml", "questions.jsonl"):

@@ -9,6 +9,11 @@ from fusionchat.report.case_study import answer_block
 from fusionchat.report.examples import Examples
 from fusionchat.report.rows import Row
 
+INTRODUCTION = (
+    "<p>The first questions of each category, both turns: every model's first answer with the "
+    "judge's rating from 1 to 10. The judgment unfolds.</p>"
+)
+
 
 def dialogue_section(
     questions: Sequence[Question], rows: Sequence[Row], examples: Examples, count: int
@@ -21,7 +26,7 @@ def dialogue_section(
         _example(question, rows, examples, opened=index == 0)
         for index, question in enumerate(chosen)
     )
-    return _filter([q.category for q in chosen], rows) + blocks
+    return INTRODUCTION + _filter([q.category for q in chosen], rows) + blocks
 
 
 def _filter(categories: Sequence[str], rows: Sequence[Row]) -> str:

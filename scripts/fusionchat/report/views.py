@@ -170,8 +170,9 @@ def comparison_table(found: Findings) -> Table | None:
             cells[name] += comparison_cells(other) if other else ["–"] * 3
     columns = ["Model", f"− {short_label(found.baseline.label)}", "95% interval", "p"]
     notes = [
-        f"Paired by question, Average column. p: Holm-corrected over the "
-        f"{len(found.against_baseline)} rows compared with {found.baseline.label}"
+        "Paired by question, Average column; intervals: 95%, t over questions within their "
+        f"category. p: Holm-corrected over the {len(found.against_baseline)} rows compared with "
+        f"{found.baseline.label}"
     ]
     if found.best_target is not None:
         columns += ["− best target", "95% interval", "p"]

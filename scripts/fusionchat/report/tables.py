@@ -124,7 +124,7 @@ def latex(table: Table, label: str) -> str:
 
 def _size(columns: int) -> str:
     """A type size at which so many columns fit a page."""
-    return "small" if columns <= 8 else "footnotesize" if columns <= 12 else "scriptsize"
+    return "small" if columns <= 7 else "footnotesize" if columns <= 12 else "scriptsize"
 
 
 def _latex_line(row: Sequence[str]) -> str:

@@ -220,9 +220,10 @@ def paper_table(found: Findings, paper: PaperTable, *, verdict: bool) -> Table |
         columns += [f"paper − {base}", f"ours − {base}", "95% interval", "verdict"]
         note = (
             f"agrees: our interval of the difference lies within ±{verdicts.TOLERANCE} of the "
-            "paper's; differs: it lies outside; not resolvable: neither; other judge: ours is "
-            f"{found.judge_model}."
+            "paper's; differs: it lies outside; not resolvable: neither."
         )
+        if found.judge_model != paper.judge:
+            note += f" Our judge is {found.judge_model}."
     else:
         columns = ["Model", f"paper − {base}", "sign", f"ours − {base}", "95% interval", "sign"]
         note = (

@@ -244,3 +244,46 @@ def test_losses(tmp_path):
     (tmp_path / "loss.csv").write_text("a\n1\n")
     with pytest.raises(UserError, match="no column step"):
         read_losses(tmp_path / "loss.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "maker"),
+    [
+        ("scores", "--scores", "score"),
+        ("winners", "--fused", "fuse_distributions"),
+        ("winners", "--dialogues", "shard_dialogues"),
+        ("cross_entropy", "--pivot", "dump_logits"),
+        ("alignment", "--aligned", "transfer_logits"),
+    ],
+)
+@pytest.mark.parametrize("content", ["text", "other columns"])
+def test_a_foreign_file_is_named_with_its_maker(run, tmp_path, name, option, maker, content):
+    program, words = commands(run)[name]
+    foreign = (
+        run / "mt_bench/scores.parquet" if option != "--scores" else run / "dialogues/0000.parquet"
+    )
+    if content == "text":
+        foreign = tmp_path / "foreign"
+        foreign.write_text("not Parquet")
+    place = words.index(option) + 1
+    words[place] = (
+        f"{words[place].partition('=')[0]}={foreign}" if "=" in words[place] else str(foreign)
+    )
+    with pytest.raises(UserError) as error:
+        program.main([*report_run.rows(), *words, "--output", str(tmp_path / "x")])
+    assert str(foreign) in str(error.value)
+    if option != "--aligned":
+        assert f"make it with {maker}" in str(error.value)
+
+
+def test_an_untransferred_store_is_no_aligned_one(run, tmp_path):
+    store = run / "logits/tiny_solar/0000.parquet"
+    words = [
+        *report_run.rows(),
+        "--aligned",
+        f"tiny_solar={store}",
+        "--output",
+        str(tmp_path / "x"),
+    ]
+    with pytest.raises(UserError, match="another step; make it with transfer_logits"):
+        figure_alignment.main(words)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusionchat.errors import UserError
+from fusionchat.report.parquet import read_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,8 +75,10 @@ def nan_mean(values: np.ndarray) -> np.ndarray:
 
 def read_benchmark(path: str | Path, judge: str | None = None) -> Benchmark:
     """Read scores.parquet; `judge` may be left out where the file holds only one."""
-    table = _read_columns(Path(path))
-    judges = sorted(set(table["judge"].to_pylist())) if "judge" in table.column_names else ["?"]
+    table = read_columns(Path(path), ["judge", *COLUMNS], "score")
+    if table.num_rows == 0:
+        raise UserError(f"{path} holds no scores; make it with score")
+    judges = sorted(set(table["judge"].to_pylist()))
     if judge is None and len(judges) > 1:
         raise UserError(f"{path} holds several judges ({', '.join(judges)}); choose with --judge")
     judge = judge or judges[0]
@@ -84,19 +87,6 @@ def read_benchmark(path: str | Path, judge: str | None = None) -> Benchmark:
     if len(judges) > 1:
         table = table.filter([name == judge for name in table["judge"].to_pylist()])
     return _benchmark(table, judge)
-
-
-def _read_columns(path: Path) -> "pa.Table":
-    import pyarrow.parquet as pq
-
-    if not path.exists():
-        raise UserError(f"{path} does not exist; make it with the score step")
-    table = pq.read_table(path)
-    lacking = [name for name in COLUMNS if name not in table.column_names]
-    if lacking or table.num_rows == 0:
-        what = f"lacks the columns {', '.join(lacking)}" if lacking else "holds no scores"
-        raise UserError(f"{path} {what}; make it again with the score step")
-    return table
 
 
 def _benchmark(table: "pa.Table", judge: str) -> Benchmark:

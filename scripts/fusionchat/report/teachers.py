@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fusionchat.errors import UserError
 from fusionchat.report.benchmark import category_order
+from fusionchat.report.parquet import read_columns
 
 ALL = "all"
 NO_CATEGORY = "other"
@@ -24,18 +24,11 @@ class Teachers:
 
 def read_teachers(paths: Sequence[Path]) -> Teachers:
     """Read the shards of a target; only three columns of the logit store are touched."""
-    import pyarrow.parquet as pq
-
     ids: list[str] = []
     winners: list[str] = []
     entropies: list[list[float]] = []
     for path in paths:
-        names = pq.read_schema(path).names
-        if "winner" not in names or "ces" not in names:
-            raise UserError(
-                f"{path} has no column winner or ces; it is not from fuse_distributions"
-            )
-        table = pq.read_table(path, columns=["dialogue_id", "winner", "ces"])
+        table = read_columns(path, ["dialogue_id", "winner", "ces"], "fuse_distributions")
         ids += [str(value) for value in table["dialogue_id"].to_pylist()]
         winners += table["winner"].to_pylist()
         entropies += table["ces"].to_pylist()
@@ -44,11 +37,9 @@ def read_teachers(paths: Sequence[Path]) -> Teachers:
 
 def read_categories(paths: Sequence[Path]) -> dict[str, str]:
     """The category of each dialogue; dialogues without one are in `other`."""
-    import pyarrow.parquet as pq
-
     found = {}
     for path in paths:
-        table = pq.read_table(path, columns=["dialogue_id", "category"])
+        table = read_columns(path, ["dialogue_id", "category"], "shard_dialogues")
         pairs = zip(table["dialogue_id"].to_pylist(), table["category"].to_pylist(), strict=True)
         found |= {str(name): category or NO_CATEGORY for name, category in pairs}
     return found
@@ -81,13 +72,9 @@ def winner_shares(
 
 def read_entropies(paths: Sequence[Path]) -> dict[str, float]:
     """Each dialogue's cross-entropy in nats a response byte; NaN where it could not be scored."""
-    import pyarrow.parquet as pq
-
     found = {}
     for path in paths:
-        if "ce_byte" not in pq.read_schema(path).names:
-            raise UserError(f"{path} has no column ce_byte; it is not from dump_logits")
-        table = pq.read_table(path, columns=["dialogue_id", "ce_byte"])
+        table = read_columns(path, ["dialogue_id", "ce_byte"], "dump_logits")
         pairs = zip(table["dialogue_id"].to_pylist(), table["ce_byte"].to_pylist(), strict=True)
         found |= {str(name): float(value) for name, value in pairs}
     return found

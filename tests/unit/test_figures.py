@@ -274,16 +274,3 @@ def test_a_foreign_file_is_named_with_its_maker(run, tmp_path, name, option, mak
     assert str(foreign) in str(error.value)
     if option != "--aligned":
         assert f"make it with {maker}" in str(error.value)
-
-
-def test_an_untransferred_store_is_no_aligned_one(run, tmp_path):
-    store = run / "logits/tiny_solar/0000.parquet"
-    words = [
-        *report_run.rows(),
-        "--aligned",
-        f"tiny_solar={store}",
-        "--output",
-        str(tmp_path / "x"),
-    ]
-    with pytest.raises(UserError, match="another step; make it with transfer_logits"):
-        figure_alignment.main(words)

@@ -32,6 +32,7 @@ GRANULARITIES = sorted(
 
 MATRIX = next((n for n in GRANULARITIES if config["merges"][n]["granularity"] == "matrix"), None)
 SHOWN = [*config["models"], BASELINE, *([MATRIX] if MATRIX else [])]
+TWICE = list(config["merges"][MATRIX]["targets"])[:1] if MATRIX else []
 CASE = [BASELINE, *config["merges"][MATRIX]["targets"], MATRIX] if MATRIX else [BASELINE]
 TAUGHT = [name for name in TRAINED if config["targets"][name]["sources"]]
 FIGURE_NAMES = ["scores", "radar", "figure1"]
@@ -83,6 +84,12 @@ def null_controls(wildcards):
         (a, b) for i, a in enumerate(names) for b in names[i + 1 :] if averages[a] == averages[b]
     ]
     return flags("--null", [f"{a}:{b}:the same weighted average" for a, b in pairs])
+
+
+def equal_changes(wildcards, input):
+    """--equal-changes NAME=FILE: a target of VaRM, whose changes are then taken twice."""
+    pairs = zip(TWICE, input.changes, strict=True)
+    return flags("--equal-changes", [f"{name}={file}" for name, file in pairs])
 
 
 def sweep_rows(wildcards):

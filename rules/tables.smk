@@ -12,6 +12,7 @@ rule write_table1:
         paper=paper("table1"),
         scores="<results>/mt_bench/scores.parquet",
         nll=collect("<results>/nll/{model}.json", model=EVALUATED if HELD_OUT else []),
+        changes=collect("<results>/variation/{target}.parquet", target=TWICE),
     output:
         csv="<results>/tables/table1.csv",
         md="<results>/tables/table1.md",
@@ -35,11 +36,12 @@ rule write_table1:
         baseline=BASELINE,
         compare=lookup(dpath="report/compare", within=config),
         nulls=null_controls,
+        twice=equal_changes,
     shell:
         "python {input.program:q} --scores {input.scores:q} --judge {params.judge:q}"
         " --judge-model {params.judge_model:q}"
         " {params.rows:q} --baseline {params.baseline:q} --nll {input.nll:q}"
-        " --paper {input.paper:q} --compare {params.compare} {params.nulls:q}"
+        " --paper {input.paper:q} --compare {params.compare} {params.nulls:q} {params.twice:q}"
         " --output {params.output:q} > {log:q} 2>&1"
 
 

@@ -27,6 +27,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME:NAME:WHY",
         help="two models that must tie, for the null controls; repeat",
     )
+    parser.add_argument(
+        "--equal-changes",
+        type=cli.named_path,
+        metavar="NAME=FILE",
+        help="a target's table of measure_variation, for VaRM's null control",
+    )
     return parser
 
 
@@ -36,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.limit_threads(args.threads)
     from fusionchat.report import precision, views
     from fusionchat.report.benchmark import read_benchmark
+    from fusionchat.report.equal_changes import equal_changes
     from fusionchat.report.likelihood import read_likelihoods
     from fusionchat.report.likelihood_view import likelihood_record, likelihood_table
     from fusionchat.report.paper import read_paper
@@ -47,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     benchmark = read_benchmark(args.scores, args.judge)
     found = views.find(benchmark, args.rows, baseline, args.judge_model)
     controls = precision.null_controls(found, args.null)
+    equal = equal_changes(*args.equal_changes) if args.equal_changes else None
     tables = present(
         views.score_table(found, "Table 1: MT-Bench scores", likelihoods),
         views.percent_table(found),
@@ -55,12 +63,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         views.paper_table(found, paper, verdict=args.compare == "verdicts") if paper else None,
         precision.precision_table(found),
         precision.noise_table(found),
-        precision.null_table(found, controls),
+        precision.null_table(found, controls, equal),
     )
     records = [
         record
         | likelihood_record(likelihoods, row.name, baseline.name)
-        | precision.precision_record(found, controls, row.name)
+        | precision.precision_record(found, controls, equal, row.name)
         for row, record in zip(args.rows, views.score_records(found, paper), strict=True)
     ]
     write_tables(args.output, tables, records)

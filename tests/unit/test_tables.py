@@ -1,6 +1,7 @@
 """Tables 1 and 2, the verdicts, and their files."""
 
 import csv
+import dataclasses
 import json
 import math
 import os
@@ -20,8 +21,10 @@ import memory_efficiency
 import table1
 import table2
 from fusionchat.errors import UserError
+from fusionchat.merging import variation, varm
 from fusionchat.report import verdicts
 from fusionchat.report.benchmark import CATEGORIES, read_benchmark
+from fusionchat.report.equal_changes import equal_changes
 from fusionchat.report.paper import read_paper
 from fusionchat.report.rows import row_argument
 from fusionchat.report.tables import Table, escape, fixed, html_table, latex, markdown, span
@@ -49,6 +52,11 @@ def first(run):
     words = ["--scores", str(run / "mt_bench/scores.parquet"), *report_run.rows(), "--baseline"]
     words += ["clm", "--nll", *nll, "--paper", str(PAPER / "table1.csv")]
     words += ["--null", "ta:linear:same weights", "--output", str(run / "tables/table1")]
+    changes = {"a": variation.Variation("a", "-", "-", 6, 3.0, 0.5, 2.0, 1.0, 1.0)}
+    changes["b"] = dataclasses.replace(changes["a"], tensor="b", sum_square=7e-9)
+    file = run / "variation.parquet"
+    variation.write_variation(file, variation.VariationTable(changes, "p", "t"))
+    words += ["--equal-changes", f"clm={file}"]
     table1.main(words)
     return run / "tables"
 
@@ -214,9 +222,17 @@ def test_scale_model_shows_only_signs(first):
 
 
 def test_null_controls_and_unmeasured_noise_are_said(first):
-    text = (first / "table1.md").read_text()
-    assert "| TA − Linear | same weights" in text
-    assert re.search(r"\| judge +\| not measurable", text)
+    text = re.sub(" +", " ", (first / "table1.md").read_text())
+    assert "| TA − Linear | same weights |" in text
+    assert "| judge | not measurable |" in text
+    assert "| VaRM of CLM, twice | equal changes: uniform weights | 0 |" in text
+    assert "largest distance of 2 matrices' weights from 1/2" in text
+    assert float(read_csv(first / "table1.csv")["clm"]["varm_twice_deviation"]) == 0
+
+
+def test_unequal_weights_for_equal_changes_are_seen(run, first, monkeypatch):
+    monkeypatch.setattr(varm, "weights", lambda sums, elements: np.array([0.75, 0.25]))
+    assert equal_changes("clm", run / "variation.parquet").deviation == 0.25
 
 
 @pytest.mark.parametrize("model", [None, "gpt-4-0613", "gpt-4-0125-preview"])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fusionchat.report.benchmark import Benchmark
 from fusionchat.report.comparisons import Comparison, compare
+from fusionchat.report.equal_changes import EqualChanges
 from fusionchat.report.tables import Table, fixed
 from fusionchat.report.variance import (
     Parts,
@@ -114,10 +115,10 @@ def null_controls(found: Findings, pairs: Sequence[tuple[str, str, str]]) -> lis
     return controls
 
 
-def null_table(found: Findings, controls: Sequence[Control]) -> Table | None:
-    """The controls: their differences show the noise of the benchmark."""
-    if not controls:
-        return None
+def null_table(
+    found: Findings, controls: Sequence[Control], equal: EqualChanges | None = None
+) -> Table | None:
+    """The controls: their differences show the noise of the benchmark, or a fault."""
     lines = [
         [
             f"{found.label(control.first)} − {found.label(control.second)}",
@@ -127,11 +128,20 @@ def null_table(found: Findings, controls: Sequence[Control]) -> Table | None:
         for control in controls
     ]
     notes = ["Each line compares a model with itself in another guise; the true difference is 0."]
+    if equal is not None:
+        why = "equal changes: uniform weights"
+        name = f"VaRM of {found.label(equal.target)}, twice"
+        lines.append([name, why, f"{equal.deviation:.2g}", "–"])
+        notes.append(f"VaRM's is the largest distance of {equal.units} matrices' weights from 1/2.")
+    if not lines:
+        return None
     columns = ["Pair", "why they must tie", "difference", "95% interval"]
     return Table("Null controls", columns, {"": lines}, notes, left=2)
 
 
-def precision_record(found: Findings, controls: Sequence[Control], name: str) -> dict[str, object]:
+def precision_record(
+    found: Findings, controls: Sequence[Control], equal: EqualChanges | None, name: str
+) -> dict[str, object]:
     """A row's columns of the csv file: noise, what is needed, and the controls that it opens."""
     parts = variance_parts(found.benchmark.scores[name], found.benchmark.strata)
     noise = {"question": parts.question, "answer": parts.answer, "judge": parts.judge}
@@ -139,6 +149,8 @@ def precision_record(found: Findings, controls: Sequence[Control], name: str) ->
     if name in found.against_baseline:
         questions, repeats = needed(found, name)
         record |= {"questions_needed": questions, "repeats_needed": repeats}
+    if equal is not None and equal.target == name:
+        record["varm_twice_deviation"] = equal.deviation
     for control in controls:
         if control.first == name:
             key, result = f"minus_{control.second}", control.result

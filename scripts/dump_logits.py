@@ -92,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             rows = dump.dump(model, tokenizer, chunk, settings, bar.update)
             if first:
                 store.write(index, rows)
+    models.part_from_others()
     if not first:
         return
     store.finish(len(starts))

@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     dump.check_vocabulary(model, tokenizer)
     settings = dump.Settings(args.template, args.token_budget, max_length=model.max_length)
     facts = dump.measure_nll(model, tokenizer, dialogues, settings)
+    models.part_from_others()
     if facts["unusable"]:
         logging.warning("%d dialogues could not be scored", len(facts["unusable"]))
     if models.is_first_process():

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,22 +128,32 @@ def assert_close(first: Path, second: Path) -> None:
         assert ours.ce == pytest.approx(theirs.ce, abs=1e-4)
 
 
+AND_NO_GROUP_IS_LEFT = """
+import dump_logits, torch
+dump_logits.main()
+assert not torch.distributed.is_initialized()
+"""
+
+
 def test_two_processes_share_a_mixture_of_experts(folder, tmp_path):
     one, two = tmp_path / "one.parquet", tmp_path / "two.parquet"
     dump_logits.main(arguments(folder, one, "mixtral"))
+    program = tmp_path / "program.py"
+    program.write_text(AND_NO_GROUP_IS_LEFT)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     torchrun += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
     argv = arguments(folder, two, "mixtral", devices=2)
+    own = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(SCRIPTS)}
     done = subprocess.run(
-        [*torchrun, str(SCRIPTS / "dump_logits.py"), *argv],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        [*torchrun, str(program), *argv],
+        env={**os.environ, **own},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     assert_close(one, two)
-    assert sorted(os.listdir(tmp_path)) == ["one.parquet", "two.parquet"]
+    assert sorted(os.listdir(tmp_path)) == ["one.parquet", "program.py", "two.parquet"]
 
 
 def test_the_report_counts_what_was_not_scored(folder, tmp_path):
@@ -187,6 +198,38 @@ def test_mistakes_are_named(folder, tmp_path):
     with pytest.raises(UserError, match="tokenizer"):
         dump_logits.main(["--model", str(tmp_path / "empty"), *arguments(folder, output)[2:]])
     assert not output.exists()
+
+
+def test_weights_that_are_not_there_are_not_made_up(folder, tmp_path):
+    """Transformers would put random numbers in their place and go on."""
+    broken, output = tmp_path / "broken", tmp_path / "s.parquet"
+    shutil.copytree(folder / "llama", broken)
+    argv = ["--model", str(broken), *arguments(folder, output)[2:]]
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
+    with pytest.raises(UserError, match=r"broken lacks 9 weights .*model\.layers\.2\."):
+        dump_logits.main(argv)
+    (broken / "config.json").write_text(json.dumps({**config, "hidden_size": 16}))
+    with pytest.raises(UserError, match="cannot be loaded"):
+        dump_logits.main(argv)
+    (broken / "config.json").write_text(json.dumps(config))
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(UserError, match="cannot be loaded"):
+        dump_logits.main(argv)
+    assert not output.exists()
+
+
+def test_processes_that_cannot_share_a_model_are_refused(folder, tmp_path, monkeypatch):
+    output = tmp_path / "s.parquet"
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(UserError, match="4 processes were started for --devices 3"):
+        dump_logits.main(arguments(folder, output, devices=3))
+    with pytest.raises(UserError, match="4 devices cannot share 2 key-value heads"):
+        dump_logits.main(arguments(folder, output, devices=4))
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    with pytest.raises(UserError, match="CUDA_VISIBLE_DEVICES"):
+        dump_logits.main(arguments(folder, output, devices=4))
 
 
 def test_code_in_a_model_folder_is_not_run(folder, tmp_path):

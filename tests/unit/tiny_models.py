@@ -13,6 +13,7 @@ from transformers import (
     LlamaConfig,
     MistralConfig,
     MixtralConfig,
+    OPTConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
 )
@@ -41,6 +42,17 @@ CONFIGS = {
         query_pre_attn_scalar=8,
         **SIZES,
         **HEADS,
+    ),
+    "opt": lambda v: OPTConfig(  # its head asks the decoder inside the backbone
+        vocab_size=v,
+        hidden_size=32,
+        word_embed_proj_dim=32,
+        ffn_dim=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=512,
+        bos_token_id=0,
+        eos_token_id=1,
     ),
 }
 

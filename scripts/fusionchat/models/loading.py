@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from fusionchat.errors import UserError
@@ -24,21 +25,19 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 class CausalLM:
     """A causal language model whose backbone and head run apart.
 
-    The head is the model's own `forward` on top of a stand-in that hands it chosen hidden states,
-    so soft-capping, scaling and whatever else an architecture does to its logits happens as it
+    The head is the model's own `forward` with a backbone that hands it chosen hidden states, so
+    soft-capping, scaling and whatever else an architecture does to its logits happens as it
     should. It computes in float32 also where the backbone does not: bfloat16 logits of 16 or more
     are rounded to multiples of 0.125.
     """
 
     def __init__(self, model: "PreTrainedModel"):
         self._model = model.eval().requires_grad_(False)
-        self.backbone = model.base_model
+        self.backbone = model.get_decoder()
         self._head = model.get_output_embeddings()
         if self._head is None or self.backbone is model:
             raise UserError(f"{model.name_or_path}: no backbone with a language modelling head")
         _to_float32(self._head)
-        self._stand_in = _StandIn()
-        setattr(model, model.base_model_prefix, self._stand_in)
 
     @property
     def vocab_size(self) -> int:
@@ -61,16 +60,32 @@ class CausalLM:
         No attention mask: with causal attention no token sees what stands to its right, and
         without a mask the fastest attention kernels apply.
         """
-        self._stand_in.output = self.backbone(input_ids=input_ids.to(self.device), use_cache=False)
-        return self._stand_in.output.last_hidden_state
+        self._output = self.backbone(input_ids=input_ids.to(self.device), use_cache=False)
+        return self._output.last_hidden_state
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Logits float32 [n, V] of hidden states [n, H]."""
+        """Logits float32 [n, V] of hidden states [n, H]; `hidden` must have been called before."""
         weight = getattr(self._head, "weight", None)
         chosen = hidden if weight is None else hidden.to(weight.dtype)
-        self._stand_in.output.last_hidden_state = chosen[None]
-        with _tensor_float32(hidden.dtype == torch.bfloat16):
+        self._output.last_hidden_state = chosen[None]
+        with (
+            _returning(self.backbone, self._output),
+            _tensor_float32(hidden.dtype == torch.bfloat16),
+        ):
             return self._model(inputs_embeds=chosen[None], use_cache=False).logits[0].float()
+
+
+@contextmanager
+def _returning(module: nn.Module, output: Any) -> Iterator[None]:
+    """Let a module return `output`, whatever it is given."""
+    hooked = vars(module).get("forward")  # where accelerate or tensor parallelism put theirs
+    module.forward = lambda *_args, **_kwargs: output
+    try:
+        yield
+    finally:
+        del module.forward
+        if hooked is not None:
+            module.forward = hooked
 
 
 @contextmanager
@@ -86,15 +101,6 @@ def _tensor_float32(enabled: bool) -> Iterator[None]:
         yield
     finally:
         settings.fp32_precision = before
-
-
-class _StandIn(nn.Module):
-    """Takes the backbone's place: returns what the backbone returned, with other hidden states."""
-
-    output: Any = None
-
-    def forward(self, *_args: Any, **_kwargs: Any) -> Any:
-        return self.output
 
 
 def _to_float32(head: nn.Module) -> None:
@@ -138,32 +144,40 @@ def load_causal_lm(
     """A model from safetensors; code from its folder is run only if the config allowed that.
 
     `devices` > 1 divides it: by tensor parallelism under torchrun with as many processes, else by
-    layers over the GPUs that are visible.
+    layers over the GPUs that are visible. A checkpoint that lacks weights is a `UserError`.
     """
     from transformers import AutoModelForCausalLM
 
     folder = Path(folder)
     if not any(folder.glob("*.safetensors")):
         raise UserError(f"{folder} has no safetensors; make them with convert_checkpoint.py")
-    placement = _placement(device, devices)
+    placement = _placement(folder, device, devices)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, found = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=DTYPES[dtype],
             use_safetensors=True,
             trust_remote_code=runs_code(folder),
             local_files_only=True,
+            output_loading_info=True,
             **placement,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         hint = (
             "; without torchrun its layers are spread" if "distributed_config" in placement else ""
         )
-        raise UserError(f"{folder} cannot be loaded as a causal LM{hint}: {error}") from error
-    return CausalLM(model if placement else model.to(device))
+        reason = " ".join(str(error).split())
+        raise UserError(f"{folder} cannot be loaded as a causal LM{hint}: {reason}") from error
+    lacking = sorted(found["missing_keys"])
+    if lacking:  # transformers would score with random numbers in their place
+        raise UserError(
+            f"{folder} lacks {len(lacking)} weights of its config.json: {lacking[0]} ...; "
+            "copy or fetch the model again"
+        )
+    return CausalLM(model)
 
 
-def _placement(device: str, devices: int) -> dict[str, Any]:
+def _placement(folder: Path, device: str, devices: int) -> dict[str, Any]:
     """The arguments of `from_pretrained` that put a model on its devices."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if device == "cuda" and torch.cuda.device_count() < devices:
@@ -171,12 +185,30 @@ def _placement(device: str, devices: int) -> dict[str, Any]:
     if world > 1:
         if world != devices:
             raise UserError(f"{world} processes were started for --devices {devices}")
+        if device == "cpu" and torch.accelerator.is_available():
+            raise UserError("several CPU processes would use the GPU; set CUDA_VISIBLE_DEVICES=''")
+        _check_heads(folder, devices)
         from transformers.distributed import DistributedConfig
 
         return {"distributed_config": DistributedConfig(tp_size=devices)}
-    if devices > 1 and device == "cpu":
+    if device == "cuda":  # weights go from the file to the GPU, not through the host's memory
+        return {"device_map": "auto" if devices > 1 else "cuda"}
+    if devices > 1:
         raise UserError("several CPU processes need torchrun")
-    return {"device_map": "auto"} if devices > 1 else {}
+    return {}
+
+
+def _check_heads(folder: Path, devices: int) -> None:
+    """Stop before the weights are read if tensor parallelism would cut an attention head."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=runs_code(folder))
+    heads = getattr(config.get_text_config(), "num_key_value_heads", None)
+    if heads and heads % devices:
+        raise UserError(
+            f"{folder}: {devices} devices cannot share {heads} key-value heads evenly; "
+            "start as many processes as divide them"
+        )
 
 
 def fingerprint(folder: str | os.PathLike[str]) -> str:
@@ -200,3 +232,13 @@ def from_first_process(value: Any) -> Any:
     box = [value]
     torch.distributed.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def part_from_others() -> None:
+    """End the work that torchrun's processes share; what follows is each one's own.
+
+    A process group that is left to the interpreter's end may hang there, or be cut off while
+    another process still uses it.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

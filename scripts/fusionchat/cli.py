@@ -57,12 +57,16 @@ def limit_threads(threads: int) -> None:
 
 
 def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> None:
-    """Run a program's `main`; a `UserError` becomes one line on stderr and exit code 1."""
+    """Run a program's `main`; a `UserError`, or a file that cannot be read or written, becomes one
+    line on stderr and exit code 1.
+    """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
+    for client in ("httpx", "httpx2"):  # they log whole addresses, with keys and signatures
+        logging.getLogger(client).setLevel(logging.WARNING)
     try:
         main(argv)
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -2,11 +2,15 @@
 
 import sys
 from collections.abc import Iterable
+from threading import RLock
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 Item = TypeVar("Item")
+
+# tqdm's own lock is shared with forked processes, and one that is killed may keep it for ever.
+tqdm.set_lock(RLock())
 
 
 def progress(

@@ -42,15 +42,23 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_partials(path)
-    partial, old = _temporary_name(path), _temporary_name(path)
+    partial = _temporary_name(path)
     partial.mkdir()
     try:
         yield partial
-        if path.exists():
-            path.replace(old)  # renamed, not emptied: a kill must not leave half of it
-        partial.replace(path)
+        replace_folder(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def replace_folder(new: Path, path: Path) -> None:
+    """Rename a folder to `path`; what is there makes room."""
+    old = _temporary_name(path)
+    try:
+        if path.exists():
+            path.replace(old)  # renamed, not emptied: a kill must not leave half of it
+        new.replace(path)
+    finally:
         shutil.rmtree(old, ignore_errors=True)
 
 

@@ -17,7 +17,10 @@ class Hub:
 
     repos: dict[str, dict[str, bytes]] = field(default_factory=dict)
     cut: dict[str, int] = field(default_factory=dict)  # file: how often it breaks off half-way
+    busy: dict[str, int] = field(default_factory=dict)  # file: how often it is answered 503
     lies: dict[str, bytes] = field(default_factory=dict)  # file: what is sent instead
+    expired: set[str] = field(default_factory=set)  # files sent on to a signed address: 403
+    token: str | None = None  # what private repositories ask for
     commit: str = COMMIT
     pause: float = 0.0  # seconds between pieces
     requests: list[tuple[str, str | None]] = field(default_factory=list)  # file, Range
@@ -44,21 +47,34 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self):
             parts = self.path.partition("?")[0].strip("/").split("/")
+            if hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
+                return self.refuse(401)
+            if parts[0] == "signed":
+                return self.refuse(403)
             if parts[0] == "api":
                 repo = "/".join(parts[2:4])
                 return self.reply(hub.info(repo) if repo in hub.repos else None)
             parts = parts[1:] if parts[0] == "datasets" else parts
             repo, name = "/".join(parts[:2]), "/".join(parts[4:])
             hub.requests.append((name, self.headers.get("Range")))
+            if hub.busy.get(name, 0) > 0:
+                hub.busy[name] -= 1
+                return self.refuse(503)
+            if name in hub.expired:
+                return self.refuse(302, f"{hub.url}/signed/{name}?X-Signature=s3cret")
             content = hub.lies.get(name, hub.repos.get(repo, {}).get(name))
             self.reply(content, name)
 
+        def refuse(self, status: int, location: str | None = None):
+            self.send_response(status)
+            if location:
+                self.send_header("Location", location)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
         def reply(self, content: bytes | None, name: str = ""):
             if content is None:
-                self.send_response(404)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
+                return self.refuse(404)
             start = int((self.headers.get("Range") or "bytes=0-").split("=")[1].split("-")[0])
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(content) - start))

@@ -41,10 +41,11 @@ def server():
         yield server
 
 
-def start(server, program: str, *argv: str) -> subprocess.Popen:
+def start(server, program: str, *argv: str, **variables: str) -> subprocess.Popen:
     names = {"HF_HUB_OFFLINE", "HF_TOKEN", "TRANSFORMERS_OFFLINE"}
     environment = {key: value for key, value in os.environ.items() if key not in names}
     environment |= {"HF_ENDPOINT": server.url, "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "*"}
+    environment |= variables
     command = [sys.executable, str(SCRIPTS / f"{program}.py"), *map(str, argv)]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -53,10 +54,16 @@ def start(server, program: str, *argv: str) -> subprocess.Popen:
 
 def run(server, program: str, *argv: str) -> str:
     """Run a program; returns what it says if it fails, else nothing."""
-    process = start(server, program, *argv)
-    _, errors = process.communicate()
+    code, said = everything(server, program, *argv)
+    return said.splitlines()[-1] if code else ""
+
+
+def everything(server, program: str, *argv: str, **variables: str) -> tuple[int, str]:
+    """Run a program; returns its exit code and all that it says."""
+    process = start(server, program, *argv, **variables)
+    out, errors = process.communicate()
     assert "Traceback" not in errors, errors
-    return errors.splitlines()[-1] if process.returncode else ""
+    return process.returncode, out + errors
 
 
 @pytest.fixture
@@ -124,6 +131,44 @@ def test_other_bytes_than_the_locked_ones_are_refused(server, lock, tmp_path):
     assert (tmp_path / "m" / KEPT[1]).read_bytes() == WEIGHTS
 
 
+def test_a_busy_hub_is_asked_again(server, lock, tmp_path):
+    server.busy["config.json"] = 2
+    assert fetch(server, lock, tmp_path / "m") == ""
+    assert server.requests[:3] == [("config.json", None)] * 3
+
+
+def test_files_of_an_earlier_lock_are_not_taken_for_those_of_this_one(server, lock, tmp_path):
+    folder = tmp_path / ".m.download"
+    folder.mkdir()
+    (folder / "config.json").write_bytes(b"of another commit")
+    (folder / "vocab.json").write_bytes(b"of another commit")
+    assert fetch(server, lock, tmp_path / "m") == ""
+    assert sorted(os.listdir(tmp_path / "m")) == sorted([*KEPT, "manifest.json"])
+    assert (tmp_path / "m" / "config.json").read_bytes() == FILES["config.json"]
+
+
+def test_secrets_are_used_and_not_told(server, tmp_path):
+    server.token = "hf_s3cret"
+    output = tmp_path / "lock.json"
+    argv = ["--model", "m=lab/model", "--output", output]
+    address = server.url.replace("://", "://user:s3cret@")
+    told = [
+        everything(server, "lock_models", *argv),
+        everything(server, "lock_models", *argv, HF_ENDPOINT=address),
+        everything(server, "lock_models", *argv, HF_TOKEN=server.token),
+    ]
+    assert [code for code, _ in told] == [1, 1, 0]
+    assert all("401" in said for _, said in told[:2])
+    server.expired = {KEPT[1]}
+    argv = ["--lock", output, "--name", "m", "--output", tmp_path / "m"]
+    told += [
+        everything(server, "fetch_model", *argv, HF_TOKEN=server.token),
+        everything(server, "fetch_model", *argv, HF_ENDPOINT=address),
+    ]
+    assert "403" in told[3][1]
+    assert "s3cret" not in "".join(said for _, said in told)
+
+
 def test_a_damaged_partial_file_begins_again(server, lock, tmp_path):
     folder = tmp_path / ".m.download"
     folder.mkdir()
@@ -165,14 +210,21 @@ def test_locks_that_pin_too_little_are_refused(tmp_path):
     good = {"sha256": "0" * 64, "size": 1}
     for entry, reason in [
         ({"revision": "main", "files": {"a": good}}, "not a commit"),
-        ({"revision": hub_server.COMMIT, "files": {"a": {"size": 1}}}, "no sha256"),
-        ({"revision": hub_server.COMMIT, "files": {"../a": good}}, "not a name below"),
+        ({"files": {"a": {"size": 1}}}, "no sha256"),
+        ({"files": {"a": {"sha256": "0" * 64}}}, "no size"),
+        ({"files": {"../a": good}}, "not a name below"),
+        ({"repo": "lab/model", "kind": "model"}, "'files' is missing"),
     ]:
-        path.write_text(json.dumps({"m": entry}))
+        pinned = {"repo": "lab/model", "kind": "model", "revision": hub_server.COMMIT}
+        whole = entry if "repo" in entry else pinned | entry
+        path.write_text(json.dumps({"m": whole}))
         with pytest.raises(UserError, match=reason):
             library.read_lock(path, "m")
     with pytest.raises(UserError, match="no entry 'x'"):
         library.read_lock(path, "x")
+    path.write_text("[]")
+    with pytest.raises(UserError, match="no entry 'm'"):
+        library.read_lock(path, "m")
 
 
 def test_pickles_are_taken_only_where_there_is_nothing_else():

@@ -95,6 +95,20 @@ def test_nothing_is_read_without_its_checksum(pickled, tmp_path):
     assert not (tmp_path / "model").exists()
 
 
+def test_the_pickles_are_not_replaced_by_what_is_made_of_them(pickled, tmp_path):
+    with pytest.raises(UserError, match="would be replaced"):
+        convert(pickled, pickled)
+    assert len(list(pickled.glob("*.bin"))) == 2
+
+
+def test_a_manifest_of_another_kind_is_refused(pickled, tmp_path):
+    checksums = tmp_path / "sums.json"
+    for content in ("[]", '{"files": []}', '{"files": {"pytorch_model.bin": 3}}'):
+        checksums.write_text(content)
+        with pytest.raises(UserError, match=r"no checksum is known|is no manifest"):
+            convert(pickled, tmp_path / "model", checksums)
+
+
 class Evil:
     def __init__(self, path: Path):
         self.path = path
@@ -125,6 +139,9 @@ def test_a_folder_of_ones_own_is_linked(tmp_path):
     assert (tmp_path / "m" / "model.safetensors").is_symlink()
     assert not (tmp_path / "m" / "code.py").exists()
     assert load_causal_lm(tmp_path / "m", "float32").vocab_size > 0
+    for output in (folder, tmp_path):  # what is there would be lost
+        with pytest.raises(UserError, match="would be replaced"):
+            fetch_model.main(["--path", str(folder), "--output", str(output)])
     (folder / "model.safetensors").unlink()
     with pytest.raises(UserError, match="convert_checkpoint"):
         fetch_model.main(["--path", str(folder), "--output", str(tmp_path / "n")])

@@ -9,19 +9,23 @@ import hashlib
 import logging
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import httpx2
 from huggingface_hub import HfApi, hf_hub_url
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.file_download import http_get
-from huggingface_hub.utils import build_hf_headers
+from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
+from huggingface_hub.utils import logging as hub_logging
 
 from fusionchat.errors import UserError
 from fusionchat.files import read_json, sha256
 
+hub_logging.set_verbosity_error()  # its warnings quote whole addresses, which may hold secrets
 COMMIT = re.compile(r"[0-9a-f]{40}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 ATTEMPTS = 5
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 PICKLES = ("pytorch_model*.bin", "pytorch_model*.bin.index.json")
@@ -49,7 +53,7 @@ def lock(
     """
     try:
         info = HfApi().repo_info(repo, revision=revision, repo_type=kind, files_metadata=True)
-    except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, httpx2.HTTPError, OSError) as error:
         raise UserError(
             f"{repo} at {revision or 'its newest revision'}: {_reason(error)}"
         ) from error
@@ -94,10 +98,9 @@ def _locked_file(repo: str, commit: str, kind: str, entry: Any) -> dict[str, Any
 
 
 def _read(repo: str, commit: str, kind: str, name: str) -> bytes:
-    from huggingface_hub.utils import get_session, hf_raise_for_status
-
     try:
-        response = get_session().get(_url(repo, commit, kind, name), headers=build_hf_headers())
+        url = _url(repo, commit, kind, name)
+        response = http_backoff("GET", url, headers=build_hf_headers())
         hf_raise_for_status(response)
     except (httpx2.HTTPError, OSError) as error:
         raise UserError(f"{repo}/{name}: {_reason(error)}") from error
@@ -111,32 +114,40 @@ def _url(repo: str, commit: str, kind: str, name: str) -> str:
 def read_lock(path: str | os.PathLike[str], name: str) -> dict[str, Any]:
     """One entry of a lock file; an entry that does not pin everything is a `UserError`."""
     entries = read_json(path)
-    if name not in entries:
+    entry = entries.get(name) if isinstance(entries, dict) else None
+    if not isinstance(entry, dict):
         raise UserError(f"{path} has no entry {name!r}; make it again with lock_models.py")
-    entry = entries[name]
+    lacking = sorted({"repo", "kind", "files"} - entry.keys())
+    if lacking:
+        raise UserError(f"{path}, {name}: {lacking[0]!r} is missing; make it with lock_models.py")
     if not COMMIT.fullmatch(str(entry.get("revision"))):
         raise UserError(f"{path}, {name}: the revision is not a commit of 40 hexadecimal digits")
     for file, facts in entry["files"].items():
-        if not re.fullmatch("[0-9a-f]{64}", str(facts.get("sha256"))):
+        if not SHA256.fullmatch(str(facts.get("sha256"))):
             raise UserError(f"{path}, {name}: {file} has no sha256")
+        if not isinstance(facts.get("size"), int):
+            raise UserError(f"{path}, {name}: {file} has no size in bytes")
         if Path(file).is_absolute() or ".." in Path(file).parts:
             raise UserError(f"{path}, {name}: {file} is not a name below the folder")
     return entry
 
 
 def download(entry: dict[str, Any], folder: str | os.PathLike[str]) -> list[Path]:
-    """The files of a lock entry, below `folder`; what an earlier run has got is kept."""
-    paths = []
+    """The files of a lock entry, and no others, below `folder`; what is there of them is kept."""
+    folder = Path(folder)
+    wanted = {folder / name for name in entry["files"]}
+    for path in folder.rglob("*"):
+        if path.is_file() and path not in wanted and path.with_suffix("") not in wanted:
+            path.unlink()  # of an earlier lock
     for name, facts in entry["files"].items():
         url = _url(entry["repo"], entry["revision"], entry["kind"], name)
-        paths.append(Path(folder) / name)
-        _download_file(url, paths[-1], facts["size"], facts["sha256"])
-    return paths
+        _download_file(url, folder / name, facts["size"], facts["sha256"])
+    return [folder / name for name in entry["files"]]
 
 
 def _download_file(url: str, path: Path, size: int, checksum: str) -> None:
     """Continue or begin one file; it gets its name only after its checksum was compared."""
-    if path.exists():
+    if path.exists() and sha256(path) == checksum:  # another lock may have brought it
         return
     partial = path.with_name(f"{path.name}.partial")
     partial.parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +162,7 @@ def _download_file(url: str, path: Path, size: int, checksum: str) -> None:
     if found != checksum:
         partial.unlink()
         raise UserError(
-            f"{url}: the sha256 is {found}, but {checksum} is locked; the file was changed or "
+            f"{_plain(url)}: the sha256 is {found}, but {checksum} is locked; it was changed or "
             "damaged on its way"
         )
     partial.replace(path)
@@ -177,12 +188,27 @@ def _transfer(url: str, partial: Path, size: int) -> None:
                 )
             return
         except (httpx2.HTTPError, OSError) as error:
-            refused = isinstance(error, HfHubHTTPError)
             failures = failures + 1 if partial.stat().st_size <= have else 0
-            if refused or failures == ATTEMPTS:
-                raise UserError(f"{url}: {_reason(error)}; run again to continue") from error
+            if _is_final(error) or failures == ATTEMPTS:
+                raise UserError(
+                    f"{_plain(url)}: {_reason(error)}; run again to continue"
+                ) from error
             logging.warning("%s was cut off (%s); continuing", partial.stem, _reason(error))
+            time.sleep(failures)
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether asking again cannot help: the hub refuses, or HF_HUB_OFFLINE is set."""
+    if isinstance(error, HfHubHTTPError):
+        return error.response.status_code < 500
+    return isinstance(error, OfflineModeIsEnabled)
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return _plain(" ".join(str(error).split()))[:300] or type(error).__name__
+
+
+def _plain(text: str) -> str:
+    """Addresses without user, password and query, which signs the addresses of large files."""
+    text = re.sub(r"(https?://)[^/\s'\"]*@", r"\1", text)
+    return re.sub(r"(https?://[^\s'\"?]*)\?[^\s'\"]*", r"\1", text)

@@ -19,8 +19,11 @@ INDEX = "pytorch_model.bin.index.json"
 def read_checksums(path: Path) -> dict[str, str]:
     """The sha256 of files by name, from a manifest (JSON) or the output of sha256sum."""
     if path.suffix == ".json":
-        files = read_json(path).get("files", {})
-        return {n: v["sha256"] if isinstance(v, dict) else v for n, v in files.items()}
+        content = read_json(path)
+        files = content.get("files") if isinstance(content, dict) else None
+        if not isinstance(files, dict):
+            raise UserError(f"{path} is no manifest: it has no `files` with their checksums")
+        return {n: v.get("sha256") if isinstance(v, dict) else v for n, v in files.items()}
     pairs = re.findall(r"^([0-9a-f]{64})[ *]+(\S.*)$", path.read_text(encoding="utf-8"), re.M)
     return {Path(name).name: checksum for checksum, name in pairs}
 

@@ -25,7 +25,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max-length", type=cli.positive_int, default=2048, help="tokens of a dialogue"
     )
-    parser.add_argument("--heldout", type=int, default=0, help="dialogues to keep from training")
+    parser.add_argument(
+        "--heldout", type=cli.count, default=0, help="dialogues to keep from training"
+    )
     parser.add_argument(
         "--on-error", choices=["stop", "skip"], default="stop", help="what malformed records do"
     )
@@ -43,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat import mixture
     from fusionchat.chat import encode_dialogue
     from fusionchat.dialogues import Dialogue, write_dialogues
+    from fusionchat.errors import UserError
     from fusionchat.files import write_json
     from fusionchat.models.loading import load_tokenizer
     from fusionchat.progress import progress
@@ -62,6 +65,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         for part, name in ((train, "training"), (heldout, "held out"))
     ]
     rows[0] = mixture.exclude(rows[0], names, report)
+    if not rows[0]:
+        raise UserError(
+            f"{args.mixture}: none of {report.records} records is left for training; check "
+            "--max-length, --heldout and --exclude"
+        )
     report.training_rows = write_dialogues(args.output, rows[0])
     report.heldout_rows = write_dialogues(args.heldout_output, rows[1])
     for position, reason in report.malformed.items():

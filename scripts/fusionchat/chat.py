@@ -43,7 +43,7 @@ def render(
 
     `template` names a FastChat conversation template such as `openchat_3.5`. A response begins
     right after the assistant's header, so a space that follows the header is part of it, and
-    ends with the end-of-turn token.
+    ends with the end-of-turn token; an empty answer has neither.
     """
     from fastchat.conversation import get_conv_template
 
@@ -51,14 +51,19 @@ def render(
         conversation = get_conv_template(template)
     except KeyError as error:
         raise UserError(f"chat template {template!r} is not known to FastChat") from error
-    conversation.sep = end_of_turn
+    if conversation.sep2 is None:
+        conversation.sep = end_of_turn
+    else:  # the separator after answers, where there are two
+        conversation.sep2 = end_of_turn
     responses = []
     for user, assistant in turns:
         conversation.append_message(conversation.roles[0], user)
         conversation.append_message(conversation.roles[1], None)
         start = len(conversation.get_prompt())
         conversation.update_last_message(assistant)
-        responses.append((start, len(conversation.get_prompt())))
+        text = conversation.get_prompt()
+        end = text.rfind(end_of_turn, start)  # ChatML goes on with a line break
+        responses.append((start, len(text) if end < 0 else end + len(end_of_turn)))
     return conversation.get_prompt(), responses
 
 
@@ -89,9 +94,11 @@ def encode_dialogue(
 def response_bytes(dialogue: Dialogue) -> int:
     """Bytes of UTF-8 in a dialogue's responses, each end of turn counted as one.
 
-    Depends on the text alone, so nats a byte can be compared between tokenizers.
+    Depends on the text alone, so nats a byte can be compared between tokenizers. FastChat renders
+    an empty answer without an end of turn.
     """
-    return sum(len(assistant.encode("utf-8")) + 1 for _, assistant in dialogue.turns)
+    answers = [assistant for _, assistant in dialogue.turns if assistant]
+    return sum(len(answer.encode("utf-8")) + 1 for answer in answers)
 
 
 def truncate(encoded: Encoded, max_length: int) -> Encoded:

@@ -33,6 +33,14 @@ def positive_int(text: str) -> int:
     return value
 
 
+def count(text: str) -> int:
+    """An argparse type: an integer of at least 0."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
+
+
 def existing_path(text: str) -> Path:
     """An argparse type: a file or folder that is there."""
     path = Path(text)

@@ -51,7 +51,8 @@ def parse_conversations(messages: Any) -> tuple[tuple[str, str], ...]:
     """Turn released messages (`from`, `value`) into (user, assistant) pairs.
 
     A leading assistant message and a trailing user message are dropped, as in the authors' code.
-    Anything else that does not alternate raises `ValueError` with the reason.
+    Anything else that does not alternate, and a conversation without any text of the assistant,
+    raises `ValueError` with the reason.
     """
     if not isinstance(messages, list) or not messages:
         raise ValueError("`conversations` is not a list of messages")
@@ -72,6 +73,8 @@ def parse_conversations(messages: Any) -> tuple[tuple[str, str], ...]:
         raise ValueError("there is no user message followed by an assistant message")
     if speakers != [USER, ASSISTANT] * (len(speakers) // 2):
         raise ValueError("user and assistant messages do not alternate")
+    if not any(texts[1::2]):
+        raise ValueError("all assistant messages are empty")
     return tuple(zip(texts[::2], texts[1::2], strict=True))
 
 
@@ -91,18 +94,19 @@ def write_dialogues(path: str | os.PathLike[str], dialogues: Iterable[Dialogue])
     ]
     with atomic_file(path) as partial:
         table = pa.Table.from_pylist(rows, schema=SCHEMA)
-        pq.write_table(table, partial, compression="zstd")
+        pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
     return len(rows)
 
 
 def read_dialogues(path: str | os.PathLike[str]) -> list[Dialogue]:
     """Read a Parquet file of dialogues; a foreign or broken file is a `UserError`."""
     try:
-        table = pq.read_table(Path(path), schema=SCHEMA)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path} is not a file of dialogues: {error}") from error
+        table = pq.read_table(Path(path), schema=SCHEMA, page_checksum_verification=True)
+        rows = table.to_pylist()
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
+        raise UserError(f"{path} is not a file of dialogues, or damaged: {error}") from error
     dialogues = []
-    for row in table.to_pylist():
+    for row in rows:
         try:
             turns = parse_conversations(row["conversations"])
         except ValueError as error:

@@ -110,7 +110,8 @@ def hold_out(dialogues: list[Dialogue], count: int) -> tuple[list[Dialogue], lis
 def split_turns(turns: Turns, fits: Callable[[Turns], bool]) -> tuple[list[Turns], int]:
     """Blocks of consecutive turns, each as long as `fits` allows, and the turns in none.
 
-    A turn that does not fit alone cannot be split and is left out; the next begins a new block.
+    A turn that does not fit alone cannot be split and is left out; the next begins a new block. A
+    block in which the assistant says nothing teaches nothing and is left out as well.
     """
     if fits(turns):
         return [turns], 0
@@ -125,7 +126,8 @@ def split_turns(turns: Turns, fits: Callable[[Turns], bool]) -> tuple[list[Turns
             blocks.append(current)
         current = (turn,) if fits((turn,)) else ()
         dropped += not current
-    return ([*blocks, current] if current else blocks), dropped
+    blocks = [block for block in (*blocks, current) if any(answer for _, answer in block)]
+    return blocks, dropped
 
 
 def split_dialogues(

@@ -36,6 +36,7 @@ def test_a_leading_answer_and_a_trailing_question_are_dropped():
         ([{"value": "a"}], "lacks"),
         ([message("human", "a"), {"from": "gpt", "value": 3}], "not text"),
         ([message("human", "a")], "no user message"),
+        ([message("human", "a"), message("gpt", "")], "are empty"),
     ],
 )
 def test_malformed_conversations_name_their_fault(messages, reason):
@@ -61,6 +62,18 @@ def test_a_foreign_file_is_refused(tmp_path: Path):
     (tmp_path / "d.parquet").write_text("no parquet")
     with pytest.raises(UserError, match=r"d\.parquet"):
         read_dialogues(tmp_path / "d.parquet")
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path):
+    path = tmp_path / "d.parquet"
+    write_dialogues(path, [Dialogue(f"{i:016x}", (("q" * i, f"a{i}"),)) for i in range(500)])
+    whole = path.read_bytes()
+    for place in range(4, len(whole) // 2, 97):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="damaged"):
+            read_dialogues(path)
 
 
 def test_a_dialogue_that_does_not_alternate_is_named(tmp_path: Path):

@@ -124,6 +124,25 @@ def test_turns_are_packed_into_blocks_and_impossible_ones_left_out():
     assert mixture.split_turns(turns[2:3], fits) == ([], 1)
 
 
+def test_blocks_without_an_answer_are_left_out():
+    turns = (("p", "a" * 7), ("q", ""), ("r", "a" * 7), ("s", ""))
+
+    def fits(some: mixture.Turns) -> bool:
+        return len(some) == 1
+
+    blocks, dropped = mixture.split_turns(turns, fits)
+    assert (blocks, dropped) == ([turns[:1], turns[2:3]], 0)
+
+
+def test_a_mixture_of_which_nothing_is_left_is_a_mistake(folder):
+    tiny_models.mixture(folder / "mixture.json", tiny_models.dialogues(3))
+    with pytest.raises(UserError, match=r"none of 3 records is left .*--max-length"):
+        prepare(folder, "--max-length", "5")
+    assert not (folder / "train.parquet").exists()
+    with pytest.raises(SystemExit):
+        prepare(folder, "--heldout", "-1")
+
+
 def test_shards_are_consecutive_and_even(tmp_path):
     items = tiny_models.dialogues(11)
     write_dialogues(tmp_path / "d.parquet", items)

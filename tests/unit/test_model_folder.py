@@ -15,6 +15,8 @@ import convert_checkpoint
 import fetch_model
 from fusionchat.errors import UserError
 from fusionchat.models.loading import load_causal_lm
+from fusionchat.models.model_folder import from_pickles
+from fusionchat.models.pickled import read_checksums
 
 
 def sums(folder: Path) -> Path:
@@ -99,6 +101,11 @@ def test_the_pickles_are_not_replaced_by_what_is_made_of_them(pickled, tmp_path)
     with pytest.raises(UserError, match="would be replaced"):
         convert(pickled, pickled)
     assert len(list(pickled.glob("*.bin"))) == 2
+
+
+def test_code_that_the_config_allows_is_kept(pickled, tmp_path):
+    from_pickles(pickled, read_checksums(sums(pickled)), tmp_path / "model", remote_code=True)
+    assert (tmp_path / "model" / "modeling.py").exists()
 
 
 def test_a_manifest_of_another_kind_is_refused(pickled, tmp_path):

@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.alignment import tokenizer, vocabulary
     from fusionchat.errors import UserError
     from fusionchat.files import atomic_file, write_json
-    from fusionchat.logits.store import read_provenance
+    from fusionchat.logits.store import check_shards
 
     files = [args.aligned, args.spans, args.pivot_logits, args.source_logits]
     if len({len(paths) for paths in files}) != 1:
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     shards = [report.Shard(*paths) for paths in zip(*files, strict=True)]
     pivot, source = tokenizer.load(args.pivot_model), tokenizer.load(args.source_model)
     quality = report.read_quality(args.aligned)
-    provenance = read_provenance(args.aligned[0])
+    provenance = check_shards(args.aligned, ("method", "rules", "vocabulary"))
     settings = {
         "pivot": args.pivot_model.name,
         "source": args.source_model.name,

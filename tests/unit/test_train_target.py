@@ -331,6 +331,10 @@ def test_a_loss_that_is_not_finite_stops_the_run(data, tmp_path):
         ("--pivot-model {data}", "no Hugging Face model|tokenizer does not load"),
         ("--fused {data}/dialogues.parquet", "not a logit store"),
         ("--fused {data}/foreign.parquet", "beyond the pivot's vocabulary"),
+        (
+            "--fused {data}/fused.parquet {data}/mixed.parquet",
+            "mixed.parquet is a shard of another",
+        ),
         (f"--deepspeed {ROOT}/configs/deepspeed/zero2.json", "with torchrun"),
     ],
 )
@@ -338,6 +342,8 @@ def test_settings_that_cannot_work_are_refused_in_one_line(data, tmp_path, optio
     row = next(read_logits(data / "fused.parquet"))
     with LogitWriter(data / "foreign.parquet", {"model": "foreign"}) as writer:
         writer.write(dataclasses.replace(row, top_ids=row.top_ids + 90_000))
+    with LogitWriter(data / "mixed.parquet", {"function": "avg_ce"}) as writer:
+        writer.write(row)
     run = Run(data, tmp_path, *options.format(data=data).split())
     assert run.run() == 1
     assert re.search(f"error: .*({message})", run.log()), run.log()

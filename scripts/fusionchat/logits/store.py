@@ -5,7 +5,6 @@ groups the first bytes of all values, then the second bytes and so on: the empty
 token ids then cost nothing after zstd, whatever the size of the vocabulary.
 """
 
-import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -181,21 +180,26 @@ def _check_shapes(row: DialogueLogits) -> None:
 def _open(path: str | os.PathLike[str]) -> pq.ParquetFile:
     try:
         file = pq.ParquetFile(Path(path), page_checksum_verification=True)
+        metadata, names = file.schema_arrow.metadata or {}, file.schema_arrow.names
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist") from error
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise UserError(f"{path} is truncated or not Parquet: {error}") from error
-    metadata = file.schema_arrow.metadata or {}
     if PROVENANCE_KEY not in metadata:
         raise UserError(f"{path} is not a logit store: it carries no provenance")
     if metadata.get(FORMAT_KEY) != FORMAT:
         raise UserError(f"{path} is a store of another format; this program reads {FORMAT!r}")
+    if not set(SCHEMA.names) <= set(names):
+        raise UserError(f"{path} is damaged: columns are missing")
     return file
 
 
 def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The facts that the writer stored: model, tokenizer, dialogues, top_k and so on."""
-    return json.loads(_open(path).schema_arrow.metadata[PROVENANCE_KEY])
+    try:
+        return json.loads(_open(path).schema_arrow.metadata[PROVENANCE_KEY])
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged: its provenance cannot be read: {error}") from error
 
 
 def read_columns(path: str | os.PathLike[str], names: Iterable[str]) -> pa.Table:
@@ -269,15 +273,3 @@ def check_shards(paths: Iterable[str | os.PathLike[str]], keys: Iterable[str]) -
                     f"that of the others {shared[key]!r}"
                 )
     return shared or {}
-
-
-def read_together(*paths: str | os.PathLike[str]) -> Iterator[tuple[DialogueLogits, ...]]:
-    """Stream stores of the same dialogues side by side; anything else is a `UserError`."""
-    names = " and ".join(str(path) for path in paths)
-    origins = {read_provenance(path).get("dialogues") for path in paths}
-    if len(origins) > 1:
-        raise UserError(f"{names} were made of different dialogues; make the older one again")
-    for rows in itertools.zip_longest(*(read_logits(path) for path in paths)):
-        if None in rows or len({row.dialogue_id for row in rows}) > 1:
-            raise UserError(f"{names} do not hold the same dialogues in the same order")
-        yield rows

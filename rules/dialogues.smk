@@ -1,7 +1,8 @@
 """The fine-tuning set: checked, split to the maximum length, divided into shards.
 
 In: a file in the released format of FuseChat-Mixture; the pivot's tokenizer measures length.
-Out: dialogues/{shard}.parquet, and dialogues/heldout.parquet which no model is trained on.
+Out: dialogues/{shard}.parquet, and dialogues/heldout.parquet which no model is trained on;
+dialogues/report.json says what was malformed, split or left out.
 """
 
 
@@ -37,9 +38,11 @@ rule prepare_dialogues:
         program=program("prepare_dialogues"),
         mixture=mixture,
         pivot=checkpoint(PIVOT),
+        exclude=exclusions,
     output:
         dialogues="<results>/dialogues/dialogues.parquet",
         heldout="<results>/dialogues/heldout.parquet",
+        report="<results>/dialogues/report.json",
     log:
         "<logs>/prepare_dialogues.log",
     benchmark:
@@ -56,11 +59,13 @@ rule prepare_dialogues:
         max_length=lookup(dpath="data/max_length", within=config),
         heldout=lookup(dpath="data/heldout", within=config),
         on_error=lookup(dpath="data/on_error", within=config),
+        exclude=exclusion_flags,
     shell:
         "python {input.program:q} --mixture {input.mixture:q} --pivot-model {params.pivot:q}"
         " --template {params.template:q} --max-length {params.max_length}"
-        " --heldout {params.heldout} --on-error {params.on_error}"
-        " --output {output.dialogues:q} --heldout-output {output.heldout:q} > {log:q} 2>&1"
+        " --heldout {params.heldout} --on-error {params.on_error} {params.exclude:q}"
+        " --output {output.dialogues:q} --heldout-output {output.heldout:q}"
+        " --report {output.report:q} > {log:q} 2>&1"
 
 
 rule shard_dialogues:

@@ -1,6 +1,7 @@
 """Distribution matrices of every source LLM (section 3.2): top-k logits of response positions.
 
-In: models/{model}/, dialogues/{shard}.parquet. Out: logits/{model}/{shard}.parquet.
+In: models/{model}/, dialogues/{shard}.parquet. Out: logits/{model}/{shard}.parquet, and beside it
+a report of the dialogues that the model could not score.
 """
 
 
@@ -13,6 +14,7 @@ rule dump_logits:
         dialogues="<results>/dialogues/{shard}.parquet",
     output:
         store="<results>/logits/{model}/{shard}.parquet",
+        report="<results>/logits/{model}/{shard}.json",
     log:
         "<logs>/dump_logits/{model}/{shard}.log",
     benchmark:
@@ -38,4 +40,5 @@ rule dump_logits:
         "{params.launch} {input.program:q} --model {params.model:q} --dialogues {input.dialogues:q}"
         " --template {params.template:q} --top-k {params.top_k}"
         " --token-budget {params.token_budget} --dtype {params.dtype} --device {params.device}"
-        " --devices {params.devices} --threads {threads} --output {output.store:q} > {log:q} 2>&1"
+        " --devices {params.devices} --threads {threads} --output {output.store:q}"
+        " --report {output.report:q} > {log:q} 2>&1"

@@ -27,10 +27,15 @@ def devices(wildcards):
 
 
 def forward_launcher(wildcards):
-    """How a forward pass starts: a model that needs several devices gets a process for each."""
+    """How a forward pass starts: a model that needs several devices gets a process for each.
+
+    Code from a model's repository has no plan for that: one process spreads its layers.
+    """
     count = devices(wildcards)
-    run = "python -m torch.distributed.run --standalone --nproc_per_node"
-    return f"{run} {count}" if count > 1 else "python"
+    if count < 2 or "remote_code" in config["models"].get(wildcards.model, {}):
+        return "python"
+    hidden = "CUDA_VISIBLE_DEVICES= " if config["device"] == "cpu" else ""
+    return f"{hidden}python -m torch.distributed.run --standalone --nproc_per_node {count}"
 
 
 def launcher(wildcards):

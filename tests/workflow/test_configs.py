@@ -217,6 +217,34 @@ def test_several_nodes_start_through_srun(clone):
     assert "--nproc_per_node 8 --nnodes 2" in text
 
 
+def planned_command(clone, name: str, config: dict, output: str) -> str:
+    """The shell command of the job that makes a file, in a dry run of an edited configuration."""
+    (clone.folder / f"{name}.yaml").write_text(yaml.safe_dump(config))
+    run = clone.snakemake("--configfile", f"{name}.yaml", "-n", "-p", output)
+    assert run.returncode == 0, run.stderr
+    return (run.stdout + run.stderr).rpartition("--output")[0].rpartition("\n")[2]
+
+
+def test_models_with_code_of_their_own_are_spread_over_gpus_by_one_process(clone):
+    config = yaml.safe_load((clone.folder / "configs" / "six_sources.yaml").read_text())
+    output = "results/six_sources/logits/internlm/0000.parquet"
+    shared = planned_command(clone, "shared", config, output)
+    assert "torch.distributed.run --standalone --nproc_per_node 2" in shared
+    config["models"]["internlm"]["remote_code"] = "0" * 40
+    spread = planned_command(clone, "spread", config, output)
+    assert "torch.distributed" not in spread
+    assert "--devices 2" in spread
+
+
+def test_a_frozen_list_of_exclusions_reaches_the_dialogues(clone):
+    config = yaml.safe_load((clone.folder / "configs" / "paper.yaml").read_text())
+    config["data"]["exclude"] = "not_finite.txt"
+    (clone.folder / "not_finite.txt").write_text("# identifiers\n")
+    command = planned_command(clone, "exclude", config, "results/paper/dialogues/report.json")
+    assert "prepare_dialogues.py" in command
+    assert "--exclude not_finite.txt" in command
+
+
 def test_the_default_profile_leaves_executor_and_resources_to_the_others():
     profile = yaml.safe_load((ROOT / "profiles" / "default" / "profile.yaml").read_text())
     keys = {key for key in profile if not key.startswith(("__", "?"))}

@@ -7,6 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from fusionchat.files import read_json
+
 ROOT = Path(__file__).resolve().parents[2]
 RULES = sorted((ROOT / "rules").glob("*.smk"))
 
@@ -61,6 +63,18 @@ def test_every_job_left_a_log_and_a_benchmark(finished):
     }
     assert logs == benchmarks
     assert len(logs) > 40
+
+
+def test_what_was_left_out_or_not_scored_is_counted(finished):
+    dialogues = read_json(finished.results / "dialogues" / "report.json")
+    assert (dialogues["malformed"], dialogues["heldout_rows"]) == ({}, 8)
+    for model in ("pivot", "moe", "deep"):
+        shards = [
+            read_json(finished.results / "logits" / model / f"{shard:04d}.json")
+            for shard in range(2)
+        ]
+        assert sum(facts["dialogues"] for facts in shards) == dialogues["training_rows"]
+        assert all(facts["not_finite"] == facts["too_long"] == [] for facts in shards)
 
 
 def test_no_partial_files_are_left(finished):

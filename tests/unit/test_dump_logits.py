@@ -232,6 +232,13 @@ def test_processes_that_cannot_share_a_model_are_refused(folder, tmp_path, monke
         dump_logits.main(arguments(folder, output, devices=4))
 
 
+def test_a_model_that_would_lie_partly_outside_the_gpus_is_refused(folder, tmp_path, monkeypatch):
+    """Such a dump would take weeks; here nothing at all fits, because there are no GPUs."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UserError, match="does not fit 2 GPUs"):
+        dump_logits.main(arguments(folder, tmp_path / "s.parquet", devices=2, device="cuda"))
+
+
 def test_code_in_a_model_folder_is_not_run(folder, tmp_path):
     evil = tmp_path / "evil"
     tiny_models.tokenizer().save_pretrained(evil)

@@ -174,6 +174,8 @@ def load_causal_lm(
             f"{folder} lacks {len(lacking)} weights of its config.json: {lacking[0]} ...; "
             "copy or fetch the model again"
         )
+    if device == "cuda" and any(p.device.type != "cuda" for p in model.parameters()):
+        raise UserError(f"{folder} does not fit {devices} GPUs; ask for more or for larger ones")
     return CausalLM(model)
 
 
@@ -202,7 +204,9 @@ def _check_heads(folder: Path, devices: int) -> None:
     """Stop before the weights are read if tensor parallelism would cut an attention head."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=runs_code(folder))
+    config = AutoConfig.from_pretrained(
+        folder, trust_remote_code=runs_code(folder), local_files_only=True
+    )
     heads = getattr(config.get_text_config(), "num_key_value_heads", None)
     if heads and heads % devices:
         raise UserError(

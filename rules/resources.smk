@@ -29,13 +29,13 @@ def devices(wildcards):
 def forward_launcher(wildcards):
     """How a forward pass starts: a model that needs several devices gets a process for each.
 
-    Code from a model's repository has no plan for that: one process spreads its layers.
+    Code of a model's own has no plan for that; its layers are spread by one process.
     """
-    count = devices(wildcards)
-    if count < 2 or "remote_code" in config["models"].get(wildcards.model, {}):
-        return "python"
+    foreign = "remote_code" in config["models"].get(wildcards.model, {})
+    count = 1 if foreign else devices(wildcards)
     hidden = "CUDA_VISIBLE_DEVICES= " if config["device"] == "cpu" else ""
-    return f"{hidden}python -m torch.distributed.run --standalone --nproc_per_node {count}"
+    run = f"{hidden}python -m torch.distributed.run --standalone --nproc_per_node"
+    return f"{run} {count}" if count > 1 else "python"
 
 
 def launcher(wildcards):

@@ -15,7 +15,7 @@ from fusionchat.progress import progress
 @pytest.mark.parametrize(
     ("fault", "line"),
     [
-        (UserError("x.json has no key a"), "error: x.json has no key a"),
+        (UserError("x.json has\nno key a"), "error: x.json has no key a"),
         (PermissionError(13, "Permission denied", "x"), "error: [Errno 13] Permission denied: 'x'"),
     ],
 )

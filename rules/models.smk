@@ -20,6 +20,7 @@ rule lock_models:
         "<benchmarks>/lock_models/{locked}.tsv"
     wildcard_constraints:
         locked=any_of(REFERENCES),
+    retries: 2
     localrule: True
     conda:
         "../envs/models.yaml"

@@ -21,6 +21,7 @@ class Hub:
     lies: dict[str, bytes] = field(default_factory=dict)  # file: what is sent instead
     expired: set[str] = field(default_factory=set)  # files sent on to a signed address: 403
     token: str | None = None  # what private repositories ask for
+    ranges: bool = True  # whether a file can be continued
     commit: str = COMMIT
     pause: float = 0.0  # seconds between pieces
     requests: list[tuple[str, str | None]] = field(default_factory=list)  # file, Range
@@ -75,7 +76,8 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
         def reply(self, content: bytes | None, name: str = ""):
             if content is None:
                 return self.refuse(404)
-            start = int((self.headers.get("Range") or "bytes=0-").split("=")[1].split("-")[0])
+            asked = self.headers.get("Range") if hub.ranges else None
+            start = int((asked or "bytes=0-").split("=")[1].split("-")[0])
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(content) - start))
             total = f"bytes {start}-{len(content) - 1}/{len(content)}"

@@ -131,6 +131,16 @@ def test_other_bytes_than_the_locked_ones_are_refused(server, lock, tmp_path):
     assert (tmp_path / "m" / KEPT[1]).read_bytes() == WEIGHTS
 
 
+def test_a_hub_that_cannot_continue_sends_the_whole_file(server, lock, tmp_path):
+    server.ranges = False
+    folder = tmp_path / ".m.download"
+    folder.mkdir()
+    (folder / f"{KEPT[1]}.partial").write_bytes(WEIGHTS[:1000])
+    assert fetch(server, lock, tmp_path / "m") == ""
+    assert (KEPT[1], "bytes=1000-") in server.requests
+    assert (tmp_path / "m" / KEPT[1]).read_bytes() == WEIGHTS
+
+
 def test_a_busy_hub_is_asked_again(server, lock, tmp_path):
     server.busy["config.json"] = 2
     assert fetch(server, lock, tmp_path / "m") == ""

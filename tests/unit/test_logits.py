@@ -61,6 +61,16 @@ def test_an_error_leaves_no_file(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_leaves_no_file(tmp_path: Path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    with pytest.raises(OSError, match="No space"), LogitWriter(tmp_path / "s", {}) as writer:
+        writer.write(random_row(np.random.default_rng(0), "d"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def write(path: Path, rows: list[DialogueLogits], **provenance) -> Path:
     with LogitWriter(path, provenance) as writer:
         for row in rows:

@@ -122,24 +122,27 @@ class LogitWriter:
         self._rows: list[tuple[DialogueLogits, dict[str, Any]]] = []
 
     def __enter__(self) -> Self:
-        self._stack = ExitStack()
-        partial = self._stack.enter_context(atomic_file(self._path))
-        self._writer = pq.ParquetWriter(
-            partial,
-            self._schema,
-            compression="zstd",
-            use_dictionary=False,
-            write_statistics=False,
-            write_page_checksum=True,
-            column_encoding={f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in LISTS},
-        )
+        with ExitStack() as stack:
+            partial = stack.enter_context(atomic_file(self._path))
+            self._writer = stack.enter_context(
+                pq.ParquetWriter(
+                    partial,
+                    self._schema,
+                    compression="zstd",
+                    use_dictionary=False,
+                    write_statistics=False,
+                    write_page_checksum=True,
+                    column_encoding={f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in LISTS},
+                )
+            )
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        if error[0] is None:
+        with self._stack:  # closes the file and, after any error, this block's too, removes it
+            if error[1] is not None:
+                raise error[1]
             self._flush()
-        self._writer.close()
-        self._stack.__exit__(*error)
 
     def write(self, row: DialogueLogits, **extra: Any) -> None:
         """Append one dialogue; arrays that do not fit together raise `ValueError`."""

@@ -6,6 +6,9 @@ dialogues/report.json says what was malformed, split or left out.
 """
 
 
+EXCLUSIONS = [config["data"]["exclude"]] if "exclude" in config["data"] else []
+
+
 rule fetch_data:
     """Download the data set's file at its locked commit."""
     input:
@@ -38,7 +41,7 @@ rule prepare_dialogues:
         program=program("prepare_dialogues"),
         mixture=mixture,
         pivot=checkpoint(PIVOT),
-        exclude=exclusions,
+        exclude=EXCLUSIONS,
     output:
         dialogues="<results>/dialogues/dialogues.parquet",
         heldout="<results>/dialogues/heldout.parquet",
@@ -59,7 +62,7 @@ rule prepare_dialogues:
         max_length=lookup(dpath="data/max_length", within=config),
         heldout=lookup(dpath="data/heldout", within=config),
         on_error=lookup(dpath="data/on_error", within=config),
-        exclude=exclusion_flags,
+        exclude=flags("--exclude", EXCLUSIONS),
     shell:
         "python {input.program:q} --mixture {input.mixture:q} --pivot-model {params.pivot:q}"
         " --template {params.template:q} --max-length {params.max_length}"

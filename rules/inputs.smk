@@ -31,11 +31,6 @@ def mixture(wildcards):
     return config["data"].get("path", f"{RESULTS}/data/mixture.json")
 
 
-def exclusions(wildcards):
-    """The list of dialogues that the config leaves out, if it names one."""
-    return [config["data"]["exclude"]] if "exclude" in config["data"] else []
-
-
 def aligned_sources(wildcards):
     """The aligned stores of a target's sources, in the config's order."""
     return collect(

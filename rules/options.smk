@@ -19,11 +19,6 @@ def origin_flags(wildcards, input):
     return ["--path", folder(input.origin)]
 
 
-def exclusion_flags(wildcards, input):
-    """--exclude with the list of dialogues to leave out."""
-    return flags("--exclude", input.exclude)
-
-
 def named_sources(wildcards, input):
     """--source NAME=FILE for each source of the target."""
     names = config["targets"][wildcards.target]["sources"]

@@ -39,17 +39,25 @@ def forward_launcher(wildcards):
 
 
 def launcher(wildcards):
-    """How a training starts: alone, as a process a GPU, or as a process a GPU on many nodes."""
+    """How a training starts: alone, as a process a GPU, or as a process a GPU on many nodes.
+
+    DeepSpeed wants torchrun for one process too.
+    """
     gpus, nodes = config["training"]["gpu"], config["training"]["nodes"]
-    if gpus < 2:
+    if gpus < 2 and "deepspeed" not in config["training"]:
         return "python"
-    run = f"python -m torch.distributed.run --shutdown-timeout 270 --nproc_per_node {gpus // nodes}"
+    processes = max(1, gpus // nodes)
+    run = f"python -m torch.distributed.run --shutdown-timeout 270 --nproc_per_node {processes}"
     if nodes == 1:
         return f"{run} --standalone"
-    first = '$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)'
+    # The job's shell runs on its first node. Of SLURM's variables the plugin leaves it the job's
+    # number alone, so everything that srun needs stands here. The port differs between jobs, as
+    # several may share a node.
     return (
-        f"srun --nodes {nodes} --ntasks {nodes} --ntasks-per-node 1 {run} --nnodes {nodes}"
-        f' --rdzv_backend c10d --rdzv_endpoint "{first}:29500" --rdzv_id "$SLURM_JOB_ID"'
+        f"srun --nodes {nodes} --ntasks {nodes} --ntasks-per-node 1"
+        f" --cpus-per-task {gpu_threads(wildcards)} --kill-on-bad-exit=1 --wait 0"
+        f' {run} --nnodes {nodes} --rdzv_backend c10d --rdzv_id "$SLURM_JOB_ID"'
+        ' --rdzv_endpoint "$(hostname):$((20000 + SLURM_JOB_ID % 10000))"'
     )
 
 

@@ -3,6 +3,8 @@
 import csv
 import re
 import shlex
+import socket
+import subprocess
 
 import pytest
 import yaml
@@ -201,20 +203,62 @@ def test_settings_of_a_merge_reach_its_program(clone):
     assert not any("--base" in c or "--allow-equal" in c for c in by_output.values())
 
 
-def test_several_nodes_start_through_srun(clone):
+def training_job(clone, **training) -> tuple[str, str]:
+    """Resources and shell command of a target's training in the paper's run, otherwise set."""
     config = yaml.safe_load((clone.folder / "configs" / "paper.yaml").read_text())
-    config["training"] |= {"gpu": 16, "nodes": 2}
-    (clone.folder / "two_nodes.yaml").write_text(yaml.safe_dump(config))
+    config["training"] |= training
+    (clone.folder / "other.yaml").write_text(yaml.safe_dump(config))
     run = clone.snakemake(
-        *("--profile", "slurm", "--configfile", "two_nodes.yaml", "-n", "-p"),
+        *("--profile", "slurm", "--configfile", "other.yaml", "-n", "-p"),
         "results/paper/targets/clm/manifest.json",
     )
     assert run.returncode == 0, run.stderr
-    text = run.stdout + run.stderr
-    needs = re.search(r"^rule train_target:.*?resources: (.*?)$", text, re.MULTILINE | re.DOTALL)[1]
-    assert {"gpu=16", "nodes=2", "mpi=srun", "tasks=2", "tasks_per_gpu=0"} <= set(needs.split(", "))
-    assert "exec srun --nodes 2 --ntasks 2 --ntasks-per-node 1 python" in text
-    assert "--nproc_per_node 8 --nnodes 2" in text
+    job = re.search(r"^rule train_target:.*", run.stdout + run.stderr, re.MULTILINE | re.DOTALL)[0]
+    return re.search(r"resources: (.*)", job)[1], re.search(r"exec (.*)", job)[0]
+
+
+def words(clone, command: str, program: str) -> list[str]:
+    """What `program` is called with where the plugin left the job only its number of SLURM."""
+    stub = clone.folder / "bin" / program
+    stub.parent.mkdir(exist_ok=True)
+    stub.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    stub.chmod(0o755)
+    shell = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command.partition(" > ")[0]],
+        env={"PATH": f"{stub.parent}:/usr/bin:/bin", "SLURM_JOB_ID": "12345"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not shell.stderr
+    return shell.stdout.splitlines()
+
+
+def test_several_nodes_start_through_srun(clone):
+    resources, command = training_job(clone, gpu=16, nodes=2)
+    needs = set(resources.split(", "))
+    assert {"gpu=16", "nodes=2", "mpi=srun", "tasks=2", "tasks_per_gpu=0"} <= needs
+    given = words(clone, command, "srun")
+    program = given.index("python")
+    for option, value in (
+        *(("--nodes", "2"), ("--ntasks", "2"), ("--ntasks-per-node", "1")),
+        ("--cpus-per-task", "8"),
+    ):
+        assert given[given.index(option, 0, program) + 1] == value
+    assert "--kill-on-bad-exit=1" in given[:program]
+    for option, value in (
+        *(("--nnodes", "2"), ("--nproc_per_node", "8"), ("--devices", "16")),
+        ("--rdzv_id", "12345"),
+        ("--rdzv_endpoint", f"{socket.gethostname()}:22345"),
+    ):
+        assert given[given.index(option, program) + 1] == value
+
+
+def test_deepspeed_starts_through_torchrun_on_one_gpu_too(clone):
+    given = words(clone, training_job(clone, gpu=1)[1], "python")
+    assert given[:2] == ["-m", "torch.distributed.run"]
+    assert given[given.index("--nproc_per_node") + 1] == "1"
+    assert "--deepspeed" in given
 
 
 def planned_command(clone, name: str, config: dict, output: str) -> str:

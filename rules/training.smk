@@ -13,6 +13,7 @@ rule train_target:
         program=program("train_target"),
         pivot=PIVOT_MANIFEST,
         data=training_data,
+        deepspeed=config["training"].get("deepspeed", []),
     output:
         manifest="<results>/targets/{target}/manifest.json",
         losses="<results>/targets/{target}/loss.csv",

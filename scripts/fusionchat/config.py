@@ -157,6 +157,12 @@ def _training(training: Config) -> Iterator[str]:
     nodes, gpus = training["nodes"], training["gpu"]
     if nodes > 1 and (gpus < nodes or gpus % nodes):
         yield f"training.gpu: {gpus} GPUs cannot be divided evenly among {nodes} nodes"
+    together = training["micro_batch_size"] * max(1, gpus)
+    if training["global_batch_size"] % together:
+        yield (
+            f"training.global_batch_size: {training['global_batch_size']} is not a multiple of "
+            f"micro_batch_size x GPUs = {together}"
+        )
 
 
 def _sweeps(config: Config) -> Iterator[str]:

@@ -135,6 +135,8 @@ FAULTS = [
     ("training/learning_rate", 0, "learning_rate"),
     ("training/epochs", 0, "epochs"),
     ("training/epochs", "three", "epochs"),
+    ("training/gpu", 3, "global_batch_size: 8 is not a multiple of micro_batch_size x GPUs = 24"),
+    ("training/nodes", 2, "0 GPUs cannot be divided evenly among 2 nodes"),
     ("targets/solar/sources", ["tiny_solarr"], "'tiny_solarr' is not one of tiny_mixtral"),
     ("targets/solar/sources", ["tiny_openchat"], "'tiny_openchat' is not one of"),
     ("targets/solar/sources", ["tiny_solar", "tiny_solar"], "targets.solar.sources"),

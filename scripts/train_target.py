@@ -25,26 +25,26 @@ def build_parser() -> argparse.ArgumentParser:
     add("--checkpoints", type=Path, required=True, help="folder for checkpoints, not an output")
     add("--save-steps", type=cli.positive_int, default=200, help="steps between checkpoints")
     loss = parser.add_argument_group("loss")
-    loss.add_argument("--clm-weight", type=float, default=0.9)
+    loss.add_argument("--clm-weight", type=cli.number_from(0, 1), default=0.9)
     loss.add_argument("--loss", choices=("ce", "kl"), default="ce", help="fusion loss")
-    loss.add_argument("--temperature", type=float, default=1.0, help="of the teacher")
+    loss.add_argument("--temperature", type=cli.positive_number, default=1.0, help="of the teacher")
     loss.add_argument(
         "--tail", action="store_true", help="keep the mass outside top-k as one more bucket"
     )
     train = parser.add_argument_group("training")
     train.add_argument("--epochs", type=cli.positive_int, default=3)
-    train.add_argument("--learning-rate", type=float, default=5e-6)
+    train.add_argument("--learning-rate", type=cli.positive_number, default=5e-6)
     train.add_argument("--global-batch-size", type=cli.positive_int, default=128, help="dialogues")
     train.add_argument(
         "--micro-batch-size", type=cli.positive_int, default=4, help="dialogues a process at a time"
     )
     train.add_argument("--max-length", type=cli.positive_int, default=2048, help="tokens")
     train.add_argument("--batching", choices=("padded", "packed"), default="padded")
-    train.add_argument("--warmup-ratio", type=float, default=0.03)
+    train.add_argument("--warmup-ratio", type=cli.number_from(0, 1), default=0.03)
     schedules = ("cosine", "linear", "constant_with_warmup")
     train.add_argument("--lr-scheduler", choices=schedules, default="cosine")
-    train.add_argument("--weight-decay", type=float, default=0.0)
-    train.add_argument("--max-grad-norm", type=float, default=1.0)
+    train.add_argument("--weight-decay", type=cli.number_from(0), default=0.0)
+    train.add_argument("--max-grad-norm", type=cli.positive_number, default=1.0)
     train.add_argument("--seed", type=int, default=42)
     train.add_argument(
         "--bf16", action="store_true", help="compute in bfloat16; weights are always float32"
@@ -140,7 +140,7 @@ def training_arguments(args: argparse.Namespace, folder: Path, device: str) -> A
         ),
         learning_rate=args.learning_rate,
         lr_scheduler_type=args.lr_scheduler,
-        warmup_steps=args.warmup_ratio,
+        warmup_steps=min(args.warmup_ratio, 1 - 1e-9),  # 1 and more would count steps
         weight_decay=args.weight_decay,
         max_grad_norm=args.max_grad_norm,
         seed=args.seed,
@@ -167,6 +167,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     device = choose_device(args.device, args.devices)
     from fusionchat.files import atomic_folder, write_manifest
+    from fusionchat.models.loading import load_tokenizer
     from fusionchat.training import checkpointing, fused_forward, target_folder, zero
     from fusionchat.training import trainer as training
     from fusionchat.training.collator import Collator
@@ -177,8 +178,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     facts = run_facts(args)
     folder = args.checkpoints / checkpointing.run_key(facts)
     settings = training_arguments(args, folder, device)
-    tokenizer = training.load_tokenizer(args.pivot_model)
-    model = training.load_pivot(args.pivot_model)
+    tokenizer = load_tokenizer(args.pivot_model)
+    model = target_folder.load_float32(args.pivot_model)
     examples = load_examples(args, tokenizer, model.config.vocab_size)
     options = fused_forward.LossOptions(args.clm_weight, args.loss, args.temperature, args.tail)
     fused_forward.install(model, options)

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import sys
@@ -20,7 +21,7 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import train_target
 from fusionchat import cli, files
@@ -53,6 +54,12 @@ def data(tmp_path_factory):
             logs = np.log(rng.dirichlet(np.ones(6), count)[:, :5]).astype(np.float16)
             row = (ids.astype(np.int32), logs, np.zeros(count, np.float16), 1.0, 0.5)
             writer.write(DialogueLogits(item.dialogue_id, encoded.input_ids, encoded.spans, *row))
+    for damaged in ("headless", "truncated"):
+        shutil.copytree(folder / "pivot", folder / damaged)
+    weights = load_file(folder / "pivot" / "model.safetensors")
+    weights.pop("lm_head.weight")
+    save_file(weights, folder / "headless" / "model.safetensors", metadata={"format": "pt"})
+    os.truncate(folder / "truncated" / "model.safetensors", 20_000)
     return folder
 
 
@@ -325,10 +332,12 @@ def test_a_loss_that_is_not_finite_stops_the_run(data, tmp_path):
     ("options", "message"),
     [
         ("--global-batch-size 6", "not a multiple"),
+        ("--pivot-model {data}/headless", "load cleanly.*lm_head.weight"),
+        ("--pivot-model {data}/truncated", "cannot be loaded"),
         ("--devices 2", "1 processes were started"),
         ("--device cuda", "no CUDA device"),
         ("--max-length 3", "no dialogue has a response"),
-        ("--pivot-model {data}", "no Hugging Face model|tokenizer does not load"),
+        ("--pivot-model {data}", "no tokenizer that can be loaded"),
         ("--fused {data}/dialogues.parquet", "not a logit store"),
         ("--fused {data}/foreign.parquet", "beyond the pivot's vocabulary"),
         (
@@ -346,5 +355,32 @@ def test_settings_that_cannot_work_are_refused_in_one_line(data, tmp_path, optio
         writer.write(row)
     run = Run(data, tmp_path, *options.format(data=data).split())
     assert run.run() == 1
-    assert re.search(f"error: .*({message})", run.log()), run.log()
+    last = run.log().splitlines()[-1]
+    assert re.match(f"error: .*({message})", last), run.log()
     assert "Traceback" not in run.log()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--clm-weight 1.5",
+        "--temperature 0",
+        "--learning-rate -1",
+        "--warmup-ratio 2",
+        "--weight-decay nan",
+        "--max-grad-norm 0",
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(option, capsys):
+    name, value = option.split()
+    with pytest.raises(SystemExit):
+        train_target.build_parser().parse_args([name, value])
+    assert f"argument {name}: {value} is not a" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("ratio", "steps"), [("0", 0), ("0.03", 3), ("1", 100)])
+def test_warm_up_is_a_share_of_all_steps(data, tmp_path, ratio, steps):
+    run = Run(data, tmp_path, "--warmup-ratio", ratio)
+    args = train_target.build_parser().parse_args(run.argv)
+    settings = train_target.training_arguments(args, tmp_path, "cpu")
+    assert settings.get_warmup_steps(100) == steps

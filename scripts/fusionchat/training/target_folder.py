@@ -1,15 +1,42 @@
-"""Saving a finished target in float32 and auditing it before anything may use it."""
+"""Model folders in float32: the pivot to train, and the target that is saved and audited."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from fusionchat.errors import UserError
 
 TIED_HEAD = "lm_head.weight"
+
+
+def load_float32(folder: Path) -> PreTrainedModel:
+    """A model with float32 weights, whatever its files hold.
+
+    Files that are damaged, or that do not hold exactly the weights of the model, are a `UserError`:
+    a weight that is missing would be trained from random numbers.
+    """
+    if not (folder / "config.json").exists():
+        raise UserError(f"{folder}: there is no config.json; this is no Hugging Face model")
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{folder} cannot be loaded as a causal LM: {error}") from error
+    problems = {kind: sorted(names) for kind, names in report.items() if names}
+    if problems:
+        raise UserError(f"{folder}: the model does not load cleanly: {problems}")
+    wrong = {str(p.dtype) for p in model.parameters() if p.dtype != torch.float32}
+    if wrong:
+        raise UserError(f"{folder}: training needs float32 weights, the model has {sorted(wrong)}")
+    return model
 
 
 def save_target(
@@ -41,12 +68,7 @@ def audit_target(folder: Path, pivot: Path) -> dict[str, int]:
             raise UserError(f"{folder}: {name} was saved as {tensor.dtype}, not float32")
         if not torch.isfinite(tensor).all():
             raise UserError(f"{folder}: {name} holds values that are not finite")
-    _, report = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, output_loading_info=True
-    )
-    problems = {kind: sorted(names) for kind, names in report.items() if names}
-    if problems:
-        raise UserError(f"{folder}: the saved model does not load cleanly: {problems}")
+    load_float32(folder)
     numbers = sum(torch.Size(shape).numel() for shape in found.values())
     return {"tensors": len(found), "parameters": numbers}
 

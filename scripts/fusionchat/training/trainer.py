@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
     PreTrainedModel,
     Trainer,
     TrainerCallback,
@@ -28,25 +26,6 @@ from fusionchat.training.checkpointing import seal
 from fusionchat.training.collator import Collator, EpochLoader, Examples, GlobalBatchSampler
 
 CURVE = ("step", "loss", "clm", "fusion", "learning_rate", "response_tokens")
-
-
-def load_pivot(path: Path) -> PreTrainedModel:
-    """The pivot with float32 weights, whatever its file holds."""
-    if not (path / "config.json").exists():
-        raise UserError(f"{path}: there is no config.json; this is no Hugging Face model")
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
-    wrong = {str(p.dtype) for p in model.parameters() if p.dtype != torch.float32}
-    if wrong:
-        raise UserError(f"{path}: training needs float32 weights, the model has {sorted(wrong)}")
-    return model
-
-
-def load_tokenizer(path: Path) -> Any:
-    """The pivot's tokenizer; a folder without one is a `UserError`."""
-    try:
-        return AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: the tokenizer does not load: {error}") from error
 
 
 def accumulation_steps(global_batch: int, micro_batch: int, world_size: int) -> int:

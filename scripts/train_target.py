@@ -186,20 +186,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     trainer = training.FusionTrainer(model, settings, examples, Collator(pad, args.batching))
     trainer.add_callback(checkpointing.StopOnSignal())
-    trainer.add_callback(training.Bar())
     with settings.main_process_first(local=False):
         if settings.should_save:
             checkpointing.remove_incomplete(folder)
     training.train(trainer, checkpointing.agreed_checkpoint(folder))
     state = zero.full_weights(trainer)
+    training.disconnect(trainer)  # the others need not wait, nor time out, while the first saves
     if settings.should_save:
         with atomic_folder(args.output) as partial:
             target_folder.save_target(model, tokenizer, partial, state)
+            del state  # the audit loads all of it once more
             training.write_curve(partial / "loss.csv", trainer.state.log_history)
             counts = target_folder.audit_target(partial, args.pivot_model)
             write_manifest(partial, run=facts, dialogues=len(examples), **counts)
         shutil.rmtree(folder, ignore_errors=True)
-    training.disconnect(trainer)
 
 
 if __name__ == "__main__":

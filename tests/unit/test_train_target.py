@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -135,11 +136,33 @@ def bytes_of(folder: Path) -> dict[str, str]:
     return files.checksums(folder) | {"manifest": files.sha256(folder / "manifest.json")}
 
 
+def record_gradients(folder: Path):
+    """A patch that writes the norm of each step's gradient, before it is clipped."""
+
+    def patch():
+        original = training.FusionTrainer.log
+
+        def log(self, logs, *args):
+            if "loss" in logs and self.is_world_process_zero():
+                with (folder / "norms").open("a") as stream:
+                    stream.write(f"{float(logs['grad_norm'])}\n")
+            original(self, logs, *args)
+
+        training.FusionTrainer.log = log
+
+    return patch
+
+
+def gradients(run: Run) -> list[float]:
+    return [float(line) for line in (run.output.parent / "norms").read_text().split()]
+
+
 @pytest.fixture(scope="module")
 def reference(data, tmp_path_factory):
     """An uninterrupted run on one process: 2 micro-batches of 4 a step."""
-    run = Run(data, tmp_path_factory.mktemp("reference"))
-    assert run.run() == 0, run.log()
+    folder = tmp_path_factory.mktemp("reference")
+    run = Run(data, folder)
+    assert run.run(record_gradients(folder)) == 0, run.log()
     return run
 
 
@@ -205,13 +228,24 @@ def zero_options(zero: str | None) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("zero", [None, "zero2", "zero3"])
 def test_two_ranks_equal_one_process(data, reference, tmp_path, zero):
-    run = Run(data, tmp_path, "--devices", "2", *zero_options(zero))
-    assert run.run_ranks(2) == [0, 0], run.log()
+    """With accumulation, and at the end of an epoch micro-batches without any dialogue.
+
+    Gradients are compared as well: Adam does not see a factor that all of them have.
+    """
+    run = Run(data, tmp_path, "--devices", "2", "--micro-batch-size", "1", *zero_options(zero))
+    assert run.run_ranks(2, record_gradients(tmp_path)) == [0, 0], run.log()
     assert_close(run, reference, 1e-5)
+    np.testing.assert_allclose(*(gradients(r) for r in (run, reference)), rtol=1e-4)
 
 
-def test_the_wrapper_is_gone_before_its_process_group(data, tmp_path):
-    """Otherwise the end of a finished training can hang in gloo's destructor."""
+@pytest.mark.parametrize(
+    ("code", "options"),
+    [(0, ()), (1, ("--learning-rate", "1e30", "--warmup-ratio", "0"))],
+    ids=["finished", "failed"],
+)
+def test_the_wrapper_is_gone_before_its_process_group(data, tmp_path, code, options):
+    """Otherwise the end of a training can hang or abort in gloo's destructor."""
+    mark = tmp_path / "destroyed"
 
     def patch():
         destroy = torch.distributed.destroy_process_group
@@ -219,11 +253,31 @@ def test_the_wrapper_is_gone_before_its_process_group(data, tmp_path):
         def checked(group=None):
             wrapper = torch.nn.parallel.DistributedDataParallel
             assert not [one for one in gc.get_objects() if isinstance(one, wrapper)]
+            with mark.open("a") as stream:
+                stream.write("x")
             destroy(group)
 
         torch.distributed.destroy_process_group = checked
 
-    run = Run(data, tmp_path)
+    run = Run(data, tmp_path, *options)
+    assert run.run_ranks(2, patch) == [code, code], run.log()
+    assert mark.read_text() == "xx"
+    assert "Traceback" not in run.log()
+
+
+def test_the_first_process_saves_when_the_others_are_gone(data, tmp_path):
+    """It may take longer than the others' patience with a process group."""
+
+    def patch():
+        original = target_folder.save_target
+
+        def save(*args):
+            assert not torch.distributed.is_initialized()
+            original(*args)
+
+        target_folder.save_target = save
+
+    run = Run(data, tmp_path, *zero_options("zero3"))
     assert run.run_ranks(2, patch) == [0, 0], run.log()
 
 
@@ -297,17 +351,28 @@ def test_killed_after_the_last_step_saves_without_training_again(data, reference
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"target", "checkpoints"}
 
 
-@pytest.mark.parametrize("zero", [None, "zero3"])
+@pytest.mark.parametrize("zero", [None, "zero2", "zero3"])
 def test_two_ranks_stop_together_and_resume(data, reference, tmp_path, zero):
-    """Only one rank gets the signal; both save at the same step."""
+    """Only one rank gets the signal; both save at the same step and leave when it is complete."""
 
     def patch():
         if os.environ["RANK"] == "1":
-            strike(signal.SIGTERM, 3)()
+            strike(signal.SIGTERM, 9)()
+        seal, disconnect = training.seal, training.disconnect
 
-    run = Run(data, tmp_path, *zero_options(zero))
+        def slow_seal(checkpoint):
+            time.sleep(1)
+            seal(checkpoint)
+
+        def checked_disconnect(trainer):
+            assert list(run.checkpoints.glob("*/checkpoint-3/manifest.json"))
+            disconnect(trainer)
+
+        training.seal, training.disconnect = slow_seal, checked_disconnect
+
+    run = Run(data, tmp_path, "--micro-batch-size", "1", *zero_options(zero))
     assert run.run_ranks(2, patch) == [1, 1], run.log()
-    assert list(run.checkpoints.glob("*/checkpoint-3/manifest.json"))
+    assert "Traceback" not in run.log()
     assert run.run_ranks(2) == [0, 0], run.log()
     assert_close(run, reference, 1e-5)
 
@@ -324,7 +389,7 @@ def test_other_data_do_not_resume_from_a_foreign_checkpoint(data, tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run(data, tmp_path):
     run = Run(data, tmp_path, "--learning-rate", "1e30", "--warmup-ratio", "0")
     assert run.run() == 1
-    assert "lower --learning-rate" in run.log()
+    assert re.search("^error: the loss at step .*lower --learning-rate", run.log(), re.MULTILINE)
     assert not run.output.exists()
 
 

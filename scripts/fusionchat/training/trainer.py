@@ -127,6 +127,9 @@ class FusionTrainer(Trainer):
 class Bar(TrainerCallback):
     """One progress bar: steps, loss parts, response tokens a second."""
 
+    def __init__(self) -> None:
+        self._bar = progress(disable=True)
+
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
@@ -157,10 +160,8 @@ class Bar(TrainerCallback):
         self._bar.set_postfix(parts | {"tokens/s": f"{rate:.0f}"}, refresh=False)
         self._bar.update(state.global_step - self._bar.n)
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Close the bar."""
+    def close(self) -> None:
+        """Close the bar, so that what is printed next begins a line of its own."""
         self._bar.close()
 
 
@@ -173,24 +174,35 @@ def write_curve(path: Path, history: Sequence[dict[str, float]]) -> None:
 
 
 def train(trainer: FusionTrainer, resume_from: Path | None) -> None:
-    """Run or resume the training; one that was stopped on the way is a `UserError`.
+    """Run or resume the training; one that does not reach its last step is a `UserError`.
 
     The Trainer returns normally after a stop, so the steps are compared.
     """
+    bar, failure = Bar(), ""
     trainer.remove_callback(ProgressCallback)
-    trainer.train(resume_from_checkpoint=None if resume_from is None else os.fspath(resume_from))
+    trainer.add_callback(bar)
+    try:
+        trainer.train(
+            resume_from_checkpoint=None if resume_from is None else os.fspath(resume_from)
+        )
+    except UserError as error:
+        failure = str(error)  # not the error itself: its traceback holds the parallel wrapper
+    finally:
+        bar.close()
     done, wanted = trainer.state.global_step, trainer.state.max_steps
-    if done < wanted:
-        disconnect(trainer)
-        raise UserError(
+    if done < wanted and not failure:
+        failure = (
             f"stopped at step {done} of {wanted}; its checkpoint is in {trainer.args.output_dir}, "
             "the same command goes on from there"
         )
+    if failure:
+        disconnect(trainer)
+        raise UserError(failure)
     logging.info("trained %d steps", done)
 
 
 def disconnect(trainer: FusionTrainer) -> None:
-    """Part from the other processes; the last thing that a process does with its trainer.
+    """Part from the other processes; call it on all of them at once, the training being over.
 
     The parallel wrapper must be gone before its process group: a wrapper that is the last to hold
     the group joins gloo's threads under Python's lock, for which these threads may be waiting.

@@ -182,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = target_folder.load_float32(args.pivot_model)
     examples = load_examples(args, tokenizer, model.config.vocab_size)
     options = fused_forward.LossOptions(args.clm_weight, args.loss, args.temperature, args.tail)
-    fused_forward.install(model, options)
+    fused_forward.install(model, options, packed=args.batching == "packed")
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     trainer = training.FusionTrainer(model, settings, examples, Collator(pad, args.batching))
     trainer.add_callback(checkpointing.StopOnSignal())

@@ -7,7 +7,7 @@ import torch
 
 from fusionchat.errors import UserError
 from fusionchat.training.collator import Collator, Example
-from fusionchat.training.fused_forward import LossOptions, install
+from fusionchat.training.fused_forward import UNKNOWN_HEADS, LossOptions, install
 
 KINDS = ["mistral", "llama", "qwen2", "gemma2"]
 
@@ -32,7 +32,7 @@ def gradients(model):
     return found
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "recurrent_gemma"])
 def test_plain_clm_equals_the_models_own_loss_and_gradients(kind):
     model = tiny_models.build(kind).float()
     batch = Collator(0)(examples(model.config.vocab_size))
@@ -96,7 +96,14 @@ def test_heads_that_are_not_understood_are_refused():
     model.lm_head.bias = torch.nn.Parameter(torch.zeros(model.config.vocab_size))
     with pytest.raises(UserError, match="bias"):
         install(model, LossOptions())
-    model = tiny_models.build("llama")
-    model.config.logit_scale = 0.5
-    with pytest.raises(UserError, match="logit_scale"):
-        install(model, LossOptions())
+    for name in UNKNOWN_HEADS:
+        model = tiny_models.build("llama")
+        setattr(model.config, name, 0.5)
+        with pytest.raises(UserError, match=name):
+            install(model, LossOptions())
+
+
+def test_a_recurrent_model_is_not_trained_on_packed_batches():
+    model = tiny_models.build("recurrent_gemma")
+    with pytest.raises(UserError, match="use padded"):
+        install(model, LossOptions(), packed=True)

@@ -16,6 +16,7 @@ from transformers import (
     OPTConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    RecurrentGemmaConfig,
 )
 
 from fusionchat.dialogues import Dialogue, stable_id
@@ -53,6 +54,14 @@ CONFIGS = {
         max_position_embeddings=512,
         bos_token_id=0,
         eos_token_id=1,
+    ),
+    "recurrent_gemma": lambda v: RecurrentGemmaConfig(
+        vocab_size=v,
+        block_types=("recurrent", "attention"),
+        attention_window_size=16,
+        num_attention_heads=4,
+        logits_soft_cap=3.0,
+        **SIZES,
     ),
 }
 

@@ -14,7 +14,11 @@ from transformers import PreTrainedModel
 from fusionchat.errors import UserError
 from fusionchat.training.losses import head_loss, teacher_from_logprobs
 
-UNKNOWN_HEADS = ("logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier_scale")
+SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap")
+UNKNOWN_HEADS = (
+    *("logit_scale", "logits_scaling", "logits_mup_width_multiplier", "lm_head_multiplier"),
+    *("output_multiplier_scale", "output_logit_soft_cap", "unpadded_vocab_size"),
+)
 
 
 @dataclass(frozen=True)
@@ -28,20 +32,26 @@ class LossOptions:
     rows: int | None = None
 
 
-def install(model: PreTrainedModel, options: LossOptions) -> None:
+def install(model: PreTrainedModel, options: LossOptions, *, packed: bool = False) -> None:
     """Replace the model's forward pass by one that takes a collator's batch.
 
     It returns `loss` (with gradient), `clm` and `fusion`: sums over the batch's response tokens.
-    Heads with a bias or a scale of their own are a `UserError`; a soft cap is honoured.
+    A soft cap is honoured. Heads with a bias or a scale of their own are a `UserError`, and so are
+    `packed` batches of a model whose state runs on from one dialogue into the next.
     """
+    if packed and model._is_stateful:
+        raise UserError(
+            f"--batching packed: {model.config.name_or_path} is recurrent, its state would run on "
+            "from one dialogue into the next; use padded"
+        )
     head = model.get_output_embeddings()
     scale = [name for name in UNKNOWN_HEADS if getattr(model.config, name, 1.0) not in (None, 1.0)]
     if getattr(head, "bias", None) is not None or scale:
-        what = f"scaled by {scale[0]}" if scale else "with a bias"
+        what = f"with {scale[0]}" if scale else "with a bias"
         raise UserError(
             f"{model.config.name_or_path}: a language-model head {what} is not supported as pivot"
         )
-    softcap = getattr(model.config, "final_logit_softcapping", None)
+    softcap = next((cap for name in SOFT_CAPS if (cap := getattr(model.config, name, None))), None)
 
     def head_forward(self: torch.nn.Linear, hidden: torch.Tensor, batch: dict[str, Any]) -> Any:
         teacher = None

@@ -23,6 +23,7 @@ import pytest
 import tiny_models
 import torch
 from safetensors.torch import load_file, save_file
+from transformers.models.mistral.modeling_mistral import MistralMLP
 
 import train_target
 from fusionchat import cli, files
@@ -236,6 +237,33 @@ def test_two_ranks_equal_one_process(data, reference, tmp_path, zero):
     assert run.run_ranks(2, record_gradients(tmp_path)) == [0, 0], run.log()
     assert_close(run, reference, 1e-5)
     np.testing.assert_allclose(*(gradients(r) for r in (run, reference)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("zero", ["zero2", "zero3"])
+def test_the_settings_of_the_papers_run_keep_float32_weights(data, reference, tmp_path, zero):
+    """bf16 products, activations computed twice, accumulation; the change is within 5 %."""
+    calls = tmp_path / "calls"
+
+    def patch():
+        original = MistralMLP.forward
+
+        def forward(self, x):
+            with calls.open("a") as stream:
+                stream.write("x")
+            return original(self, x)
+
+        MistralMLP.forward = forward
+
+    options = ("--bf16", "--gradient-checkpointing", "--micro-batch-size", "2")
+    run = Run(data, tmp_path, *options, *zero_options(zero))
+    assert run.run_ranks(2, patch) == [0, 0], run.log()
+    micro_batches, layers = STEPS * 8 // 2, 2
+    assert len(calls.read_text()) == 2 * micro_batches * layers
+    pivot, exact = load_file(data / "pivot" / "model.safetensors"), reference.weights()
+    for name, weight in run.weights().items():
+        assert not torch.equal(weight, weight.bfloat16().float()), f"{name} was rounded to bf16"
+        error = (weight - exact[name]).norm() / (exact[name] - pivot[name].float()).norm()
+        assert 1e-4 < error < 0.05, name
 
 
 @pytest.mark.parametrize(

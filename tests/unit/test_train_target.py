@@ -192,6 +192,12 @@ def test_the_target_is_a_float32_model_with_tokenizer_curve_and_manifest(data, r
     assert list(reference.checkpoints.iterdir()) == []
 
 
+def test_the_bar_shows_steps_remaining_time_loss_parts_and_speed(reference):
+    parts = ", ".join(rf"{name}=\d+\.\d+" for name in ("loss", "clm", "fusion"))
+    bar = rf"train: 100%.* {STEPS}/{STEPS} \[\d\d:\d\d<\d\d:\d\d, .*, {parts}, tokens/s=\d+\]"
+    assert re.search(bar, reference.log())
+
+
 def test_the_clm_target_sees_the_same_tokens(data, reference, tmp_path):
     run = Run(data, tmp_path, fused=False)
     assert run.run() == 0, run.log()

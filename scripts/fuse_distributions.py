@@ -61,13 +61,21 @@ def read_source(path: Path) -> Iterator[Row]:
 def join(pivot: Path, sources: Sequence[tuple[str, Path]]) -> Iterator[list["Row | None"]]:
     """Rows of the pivot with the rows of each source, None where a source lacks the dialogue.
 
-    Sources keep the pivot's order and may leave dialogues out; anything else is a `UserError`.
+    Sources are in the pivot's vocabulary, keep its order and may leave dialogues out; anything
+    else is a `UserError`.
     """
     import numpy as np
 
     from fusionchat.errors import UserError
-    from fusionchat.logits.store import read_logits
+    from fusionchat.logits.store import read_logits, read_provenance
 
+    vocabulary = read_provenance(pivot).get("vocabulary")
+    for name, path in sources:
+        if read_provenance(path).get("vocabulary") != vocabulary:
+            raise UserError(
+                f"{path}: the distributions of {name} are in another vocabulary than {pivot}; "
+                "transfer them to the pivot's first"
+            )
     streams = [read_source(path) for _, path in sources]
     waiting = [next(stream, None) for stream in streams]
     for row in read_logits(pivot):

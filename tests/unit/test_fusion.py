@@ -145,9 +145,9 @@ def test_mixing_keeps_the_mass_of_every_id(seed):
     assert (np.diff(mixed, axis=1) <= 0).all()
 
 
-def write(path, rows, groups=None):
+def write(path, rows, groups=None, **provenance):
     extra = None if groups is None else {"groups": pa.list_(pa.int32())}
-    with LogitWriter(path, {"model": path.stem}, extra=extra) as writer:
+    with LogitWriter(path, {"model": path.stem, **provenance}, extra=extra) as writer:
         for one in rows:
             more = {} if groups is None else {"groups": groups}
             writer.write(one, **more)
@@ -181,8 +181,13 @@ def test_sources_of_another_shard_or_vocabulary_are_refused(tmp_path):
     other = write(tmp_path / "o.parquet", [row("b"), row("a")])
     longer = dataclasses.replace(row("a"), input_ids=np.arange(90, 96, dtype=np.int32))
     foreign = write(tmp_path / "f.parquet", [longer])
+    raw = write(tmp_path / "r.parquet", [row("a"), row("b")], vocabulary="the source's")
     output = tmp_path / "x.parquet"
-    for source, reason in ((other, "another order"), (foreign, "pivot's response tokens")):
+    for source, reason in (
+        (other, "another order"),
+        (foreign, "pivot's response tokens"),
+        (raw, "another vocabulary"),
+    ):
         with pytest.raises(UserError, match=reason):
             fuse_distributions.main(
                 f"--pivot-logits {pivot} --source s={source} --output {output}".split()

@@ -204,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     training.disconnect(trainer)  # the others need not wait, nor time out, while the first saves
     if settings.should_save:
         with atomic_folder(args.output) as partial:
-            target_folder.save_target(model, tokenizer, partial, state)
+            target_folder.save_target(model, args.pivot_model, partial, state)
             del state  # the audit loads all of it once more
             training.write_curve(partial / "loss.csv", trainer.state.log_history)
             counts = target_folder.audit_target(partial, args.pivot_model)

@@ -16,7 +16,9 @@ def folders(tmp_path):
     pivot, target = tmp_path / "pivot", tmp_path / "target"
     model = tiny_models.build("qwen2")
     model.bfloat16().save_pretrained(pivot)
-    save_target(model.float(), tiny_models.tokenizer(), target, None)
+    tiny_models.tokenizer().save_pretrained(pivot)
+    target.mkdir()
+    save_target(model.float(), pivot, target, None)
     return pivot, target
 
 
@@ -35,6 +37,14 @@ def test_a_good_target_passes(folders):
         "tensors": len(weights),
         "parameters": sum(weight.numel() for weight in weights.values()),
     }
+
+
+def test_the_tokenizer_is_the_pivots_and_whoever_reads_the_config_reads_the_weights(folders):
+    pivot, target = folders
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (target / name).read_bytes() == (pivot / name).read_bytes()
+    modes = {(target / name).stat().st_mode for name in ("config.json", "model.safetensors")}
+    assert len(modes) == 1
 
 
 def test_a_tied_head_may_be_stored_in_the_pivot(folders):

@@ -1,5 +1,6 @@
 """Model folders in float32: the pivot to train, and the target that is saved and audited."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from fusionchat.errors import UserError
+from fusionchat.models.model_folder import supporting_files
 
 TIED_HEAD = "lm_head.weight"
 
@@ -40,11 +42,18 @@ def load_float32(folder: Path) -> PreTrainedModel:
 
 
 def save_target(
-    model: PreTrainedModel, tokenizer: Any, folder: Path, state: dict[str, torch.Tensor] | None
+    model: PreTrainedModel, pivot: Path, folder: Path, state: dict[str, torch.Tensor] | None
 ) -> None:
-    """Write the model (float32 safetensors), its config and its tokenizer into `folder`."""
+    """Write the model (float32 safetensors) and its config into `folder`, which is there.
+
+    `state` holds its weights where the model itself does not. The tokenizer is the pivot's, byte
+    for byte: saved anew, it would be this version's idea of it.
+    """
+    for path in supporting_files(pivot):
+        shutil.copyfile(path, folder / path.name)
     model.save_pretrained(folder, state_dict=state)
-    tokenizer.save_pretrained(folder)
+    for path in _files(folder):  # safetensors lets the owner alone read them
+        path.chmod((folder / "config.json").stat().st_mode)
 
 
 def audit_target(folder: Path, pivot: Path) -> dict[str, int]:

@@ -15,6 +15,7 @@ import answer
 from fusionchat.errors import UserError
 from fusionchat.files import read_jsonl
 from fusionchat.mt_bench.answers import clean_answer, text_sha256
+from fusionchat.mt_bench.dialogue_engine import AnswerOptions
 from fusionchat.mt_bench.local_engine import LocalEngine
 from fusionchat.mt_bench.templates import choose_template
 
@@ -248,7 +249,34 @@ def test_all_stop_tokens_of_the_checkpoint_are_used(tmp_path):
     model = AutoModelForCausalLM.from_pretrained(folder)
     model.generation_config.eos_token_id = [1, 7]
     model.save_pretrained(folder)
-    from fusionchat.mt_bench.dialogue_engine import AnswerOptions
-
     engine = LocalEngine(folder, AnswerOptions("openchat_3.5"), "cpu", "float32")
     assert engine.stop_ids == {1, 7}
+
+
+MODELLING_CODE = """
+from transformers import MistralConfig, MistralForCausalLM
+
+class OwnConfig(MistralConfig):
+    model_type = "own"
+
+class OwnModel(MistralForCausalLM):
+    config_class = OwnConfig
+"""
+
+
+def test_a_checkpoints_own_code_answers_only_if_the_manifest_allows_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    folder = checkpoint(tmp_path / "model")
+    (folder / "modeling_own.py").write_text(MODELLING_CODE)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "own", "architectures": ["OwnModel"]}
+    config["auto_map"] = {
+        "AutoConfig": "modeling_own.OwnConfig",
+        "AutoModelForCausalLM": "modeling_own.OwnModel",
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="cannot be loaded"):
+        LocalEngine(folder, AnswerOptions("openchat_3.5"), "cpu", "float32")
+    (folder / "manifest.json").write_text('{"remote_code": true}')
+    engine = LocalEngine(folder, AnswerOptions("openchat_3.5"), "cpu", "float32")
+    assert type(engine.model).__name__ == "OwnModel"

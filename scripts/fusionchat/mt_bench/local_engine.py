@@ -21,9 +21,15 @@ class LocalEngine(DialogueEngine):
         placement = {} if device == "cpu" else {"device_map": device}
         try:
             trust = runs_code(folder)
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=trust, local_files_only=True
+            )
             self.model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=getattr(torch, dtype), **placement
+                folder,
+                dtype=getattr(torch, dtype),
+                trust_remote_code=trust,
+                local_files_only=True,
+                **placement,
             )
         except (OSError, ValueError) as error:
             raise UserError(f"{folder}: cannot be loaded as a causal model: {error}") from error

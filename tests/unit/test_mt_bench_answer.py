@@ -9,6 +9,7 @@ from mt_bench_files import answers, jsonl, questions
 from mt_bench_models import EOS, checkpoint
 from mt_bench_models import tokenizer as make_tokenizer
 from mt_bench_server import FakeModel, serve
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import answer
@@ -236,6 +237,24 @@ def test_the_tokenizers_own_template_can_be_used():
     template = choose_template("tokenizer", tokenizer)
     assert template.render(["a", "b", "c"]) == "[user]a[assistant]b[user]c[assistant]"
     assert template.stop_token_ids(tokenizer) == {1}
+
+
+@pytest.mark.parametrize(("in_template", "in_tokenizer"), [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_the_tokenizers_own_template_gets_begin_of_text_where_the_model_expects_it(
+    in_template, in_tokenizer
+):
+    tokenizer = make_tokenizer()
+    start = "{{ bos_token }}" if in_template else ""
+    tokenizer.chat_template = start + "{% for m in messages %}{{ m.content }}{% endfor %}"
+    if in_tokenizer:
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", 0)]
+        )
+    template = choose_template("tokenizer", tokenizer)
+    ids = template.encode(tokenizer, template.render(["What is"]))
+    assert ids.count(0) == max(in_template, in_tokenizer)
+    named = choose_template("openchat_3.5", tokenizer)
+    assert named.encode(tokenizer, named.render(["What is"])).count(0) == 1
 
 
 def test_answers_are_cut_at_stop_strings_and_cleaned():

@@ -101,10 +101,7 @@ class DialogueEngine(ABC):
         return self.template.render([*messages, question.turns[len(turns)]])
 
     def _request(self, question: Question, choice: int, turn: int, prompt: str) -> Request:
-        ids = self.tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        bos = self.tokenizer.bos_token_id
-        if bos is not None and ids[:1] != [bos]:
-            ids = [bos, *ids]
+        ids = self.template.encode(self.tokenizer, prompt)
         temperature = question.temperature * self.options.temperature_scale
         key = stream_key(self.options.seed, question.question_id, choice, turn)
         return Request(tuple(ids), temperature, key)

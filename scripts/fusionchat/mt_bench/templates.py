@@ -34,6 +34,12 @@ class ChatTemplate:
             conversation.append_message(conversation.roles[1], None)
         return conversation.get_prompt()
 
+    def encode(self, tokenizer: Any, prompt: str) -> list[int]:
+        """Token ids of a rendered prompt, begin-of-text first if there is one, as in training."""
+        ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        bos = tokenizer.bos_token_id
+        return ids if bos is None or ids[:1] == [bos] else [bos, *ids]
+
     def stop_strings(self) -> list[str]:
         """Texts at which the template cuts an answer."""
         stop = self._conversation().stop_str
@@ -76,6 +82,11 @@ class TokenizerTemplate:
         """The prompt for messages user, assistant, user, ...: the assistant's turn is left open."""
         chat = chat_messages(self.system_message or "", messages)
         return self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+
+    def encode(self, tokenizer: Any, prompt: str) -> list[int]:
+        """Token ids of a rendered prompt; begin-of-text only where template or tokenizer put it."""
+        ids = tokenizer(prompt)["input_ids"]
+        return ids[1:] if ids[:2] == [tokenizer.bos_token_id] * 2 else ids
 
     def stop_strings(self) -> list[str]:
         """None: only tokens end an answer."""

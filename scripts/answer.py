@@ -42,6 +42,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--choices", type=cli.positive_int, default=1, help="answers a question")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
+        "--top-k",
+        type=cli.positive_int,
+        help="sample among so many tokens (FastChat: 50, its library's default), else among all",
+    )
+    parser.add_argument(
         "--temperature-scale",
         type=float,
         default=1.0,
@@ -79,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run_identity(args: argparse.Namespace) -> dict[str, Any]:
     """What decides the answers: the model, the questions, and the options that matter to them."""
     names = ("engine", "model_id", "template", "keep_separators", "system_message", "choices")
-    names += ("max_new_tokens", "seed", "temperature_scale", "dtype", "api_model")
+    names += ("max_new_tokens", "seed", "top_k", "temperature_scale", "dtype", "api_model")
     identity = {name: getattr(args, name) for name in names}
     identity["questions"] = sha256(args.questions)
     if args.model is not None:
@@ -119,6 +124,7 @@ def checkpoint_engine(args: argparse.Namespace) -> Any:
         batch_size=args.batch_size,
         choices=args.choices,
         seed=args.seed,
+        top_k=args.top_k,
         temperature_scale=args.temperature_scale,
     )
     if args.engine == "vllm":

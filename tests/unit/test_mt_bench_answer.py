@@ -116,6 +116,13 @@ def test_a_journal_of_other_options_is_not_used(options, tmp_path, monkeypatch):
     assert max(tokens) == 3
 
 
+def test_one_most_probable_token_is_greedy(options, tmp_path):
+    answer.main([*options, "--top-k=1"])
+    first = (tmp_path / "answers" / "tiny.jsonl").read_bytes()
+    answer.main([*options, "--temperature-scale=0"])
+    assert (tmp_path / "answers" / "tiny.jsonl").read_bytes() == first
+
+
 def test_temperature_zero_makes_all_choices_equal(options):
     answer.main([*options, "--choices=3", "--temperature-scale=0"])
     for record in read_jsonl(output(options)):

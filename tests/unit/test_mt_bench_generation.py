@@ -7,6 +7,7 @@ import torch
 from mt_bench_models import checkpoint
 from scipy import stats
 from transformers import AutoModelForCausalLM, Cache, DynamicCache
+from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper
 
 from fusionchat.mt_bench import generation, growing_cache
 from fusionchat.mt_bench.dialogue_engine import Request
@@ -185,6 +186,25 @@ def test_sampling_follows_the_softmax():
     expected = torch.softmax(logits / temperature, 0) * count
     found = torch.bincount(chosen, minlength=4)
     assert stats.chisquare(found.numpy(), expected.numpy()).pvalue > 1e-3
+
+
+def test_only_the_most_probable_tokens_are_sampled_as_the_librarys_default_does():
+    count, temperature, top_k = 20000, 2.0, 3
+    logits = torch.tensor([0.0, 1.0, 0.5, -1.0, 0.9])
+    keys = torch.tensor([stream_key(2, i) for i in range(count)])
+    steps = torch.zeros(count, dtype=torch.int64)
+    temperatures = torch.full((count,), temperature)
+    chosen = choose_tokens(logits.expand(count, -1), temperatures, keys, steps, top_k)
+    scores = TemperatureLogitsWarper(temperature)(None, logits[None])
+    expected = torch.softmax(TopKLogitsWarper(top_k)(None, scores)[0], 0) * count
+    found = torch.bincount(chosen, minlength=5)
+    assert found[[0, 3]].tolist() == [0, 0]
+    kept = expected > 0
+    assert stats.chisquare(found[kept].numpy(), expected[kept].numpy()).pvalue > 1e-3
+    everything = choose_tokens(logits.expand(count, -1), temperatures, keys, steps, 50)
+    assert torch.equal(
+        everything, choose_tokens(logits.expand(count, -1), temperatures, keys, steps)
+    )
 
 
 def test_greedy_and_sampled_rows_mix():

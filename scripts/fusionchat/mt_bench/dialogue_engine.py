@@ -28,6 +28,7 @@ class AnswerOptions:
     batch_size: int = 64
     choices: int = 1
     seed: int = 0
+    top_k: int | None = None
     temperature_scale: float = 1.0
 
 

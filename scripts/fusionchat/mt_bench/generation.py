@@ -24,6 +24,7 @@ def generate(
     max_new_tokens: int,
     stop_ids: set[int],
     batch_size: int,
+    top_k: int | None = None,
 ) -> list[Completion]:
     """Continue every request, at most `batch_size` at a time; results in the order of `requests`.
 
@@ -34,7 +35,7 @@ def generate(
     results: dict[int, Completion] = {}
     for start in range(0, len(order), batch_size):
         chunk = order[start : start + batch_size]
-        batch = _Batch(model, [requests[i] for i in chunk], max_new_tokens, stop_ids)
+        batch = _Batch(model, [requests[i] for i in chunk], max_new_tokens, stop_ids, top_k)
         results.update(zip(chunk, batch.run(), strict=True))
     return [results[i] for i in range(len(requests))]
 
@@ -54,13 +55,18 @@ class _Batch:
     """One batch of requests from prefill to the end; rows leave when they finish."""
 
     def __init__(
-        self, model: Any, requests: list[Request], max_new_tokens: int, stop_ids: set[int]
+        self,
+        model: Any,
+        requests: list[Request],
+        max_new_tokens: int,
+        stop_ids: set[int],
+        top_k: int | None,
     ) -> None:
         self.model, self.device = model, model.device
         context = getattr(model.config, "max_position_embeddings", None) or 10**9
         self.limits = [min(max_new_tokens, context - len(r.input_ids)) for r in requests]
         self.max_new_tokens = max_new_tokens
-        self.stop_ids = stop_ids
+        self.stop_ids, self.top_k = stop_ids, top_k
         self.requests = requests
         self.tokens: list[list[int]] = [[] for _ in requests]
         self.finish: list[str | None] = [None if limit > 0 else "context" for limit in self.limits]
@@ -73,7 +79,7 @@ class _Batch:
             logits = self._prefill()
             step = 0
             while True:
-                self._take(choose_tokens(logits, self.temperatures, self.keys, self._steps(step)))
+                self._take(self._choose(logits, step))
                 if all(self.finish[row] for row in self.rows):
                     break
                 self._compact()
@@ -132,8 +138,10 @@ class _Batch:
         )
         return output.logits[:, -1]
 
-    def _steps(self, step: int) -> torch.Tensor:
-        return torch.full((len(self.rows),), step, dtype=torch.int64, device=self.device)
+    def _choose(self, logits: torch.Tensor, step: int) -> torch.Tensor:
+        """The token int64 [B] that each row takes, its `step`-th."""
+        steps = torch.full((len(self.rows),), step, dtype=torch.int64, device=self.device)
+        return choose_tokens(logits, self.temperatures, self.keys, steps, self.top_k)
 
     def _take(self, newest: torch.Tensor) -> None:
         """Append the newest tokens int64 [B] to their rows and mark the rows that end."""

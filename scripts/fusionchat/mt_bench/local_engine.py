@@ -45,6 +45,7 @@ class LocalEngine(DialogueEngine):
             max_new_tokens=self.options.max_new_tokens,
             stop_ids=self.stop_ids,
             batch_size=self.options.batch_size,
+            top_k=self.options.top_k,
         )
 
 

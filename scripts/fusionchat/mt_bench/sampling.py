@@ -9,11 +9,16 @@ MIX_2 = -0x6B2FB644ECCEEE15
 
 
 def choose_tokens(
-    logits: torch.Tensor, temperatures: torch.Tensor, keys: torch.Tensor, steps: torch.Tensor
+    logits: torch.Tensor,
+    temperatures: torch.Tensor,
+    keys: torch.Tensor,
+    steps: torch.Tensor,
+    top_k: int | None = None,
 ) -> torch.Tensor:
     """Sample one token a row: argmax of logits / temperature + Gumbel noise; greedy where it is 0.
 
-    logits float [B, V]; temperatures float32 [B]; keys int64 [B] (`stream_key`); steps int64 [B].
+    logits float [B, V]; temperatures float32 [B]; keys int64 [B] (`stream_key`); steps int64 [B];
+    `top_k` samples among a row's so many most probable tokens only (None: among all).
     The noise of token v is a function of (key, step, v) alone. Compared with inverting the
     cumulative distribution, the result changes with rounding noise only where two tokens tie.
     Returns int64 [B].
@@ -22,6 +27,9 @@ def choose_tokens(
     rows = torch.nonzero(temperatures > 0).squeeze(1)
     if len(rows):
         scaled = logits[rows].float() / temperatures[rows, None]
+        if top_k is not None and top_k < scaled.shape[1]:
+            least = scaled.topk(top_k).values[:, -1:]
+            scaled = scaled.masked_fill(scaled < least, -torch.inf)
         noise = gumbel_noise(keys[rows], steps[rows], logits.shape[1])
         chosen[rows] = (scaled + noise).argmax(-1)
     return chosen

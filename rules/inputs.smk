@@ -1,6 +1,7 @@
 """Where the inputs of the rules come from, in the order of the pipeline."""
 
 import json
+from fusionchat.mt_bench.fetching import LOCAL_NAMES
 
 ORIGINS = {
     **{name: model for name, model in config["models"].items() if "pretrain" not in model},
@@ -64,15 +65,26 @@ def variations(wildcards):
     return [f"{RESULTS}/variation/{target}.parquet" for target in names]
 
 
+GENERATED = "world" in config["data"] and "questions" not in config["mt_bench"]
+
+
+def local_benchmark(wildcards):
+    """The files of MT-Bench that lie in the folder that the config names, and its references."""
+    named = config["mt_bench"]
+    places = [name for names in LOCAL_NAMES.values() for name in names]
+    paths = [Path(named["questions"], name) for name in places] if "questions" in named else []
+    found = [str(path) for path in paths if path.is_file()]
+    return found + [named[key] for key in ("references",) if key in named]
+
+
 def benchmark_file(name):
-    """One of MT-Bench's files, from the config's folder or fetched."""
-    return os.path.join(config["mt_bench"].get("questions", f"{RESULTS}/mt_bench/questions"), name)
+    """One of MT-Bench's files, as fetch_questions left them."""
+    return f"{RESULTS}/mt_bench/questions/{name}"
 
 
 def questions(wildcards):
     """The questions' file: generated with the world, local or fetched."""
-    generated = "world" in config["data"] and "questions" not in config["mt_bench"]
-    return f"{RESULTS}/world/questions.jsonl" if generated else benchmark_file("question.jsonl")
+    return f"{RESULTS}/world/questions.jsonl" if GENERATED else benchmark_file("question.jsonl")
 
 
 def model_checkpoint(wildcards):
@@ -87,9 +99,6 @@ def judge_prompts(wildcards):
 
 
 def references(wildcards):
-    """FastChat's reference answers, for a judge that is an LLM; the world's come with it."""
-    return (
-        []
-        if "world" in config["data"] or not judge_prompts(wildcards)
-        else benchmark_file("references.jsonl")
-    )
+    """Reference answers, for a judge that is an LLM; generated questions hold their own."""
+    needed = judge_prompts(wildcards) and not GENERATED
+    return benchmark_file("references.jsonl") if needed else []

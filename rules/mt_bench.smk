@@ -6,10 +6,11 @@ nll/{model}.json.
 
 
 rule fetch_questions:
-    """Download MT-Bench's questions, judge prompts and references, locked by checksum."""
+    """MT-Bench's questions, judge prompts and references, locked by checksum or from a folder."""
     input:
         code=code("fetch_questions"),
         program=program("fetch_questions"),
+        local=local_benchmark,
     output:
         manifest="<results>/mt_bench/questions/manifest.json",
         questions="<results>/mt_bench/questions/question.jsonl",
@@ -29,8 +30,9 @@ rule fetch_questions:
         runtime=10,
     params:
         folder=subpath(output.manifest, parent=True),
+        origin=benchmark_flags(),
     shell:
-        "python {input.program:q} --output {params.folder:q} > {log:q} 2>&1"
+        "python {input.program:q} {params.origin:q} --output {params.folder:q} > {log:q} 2>&1"
 
 
 rule answer:

@@ -108,6 +108,13 @@ def compared_folders(wildcards):
     ]
 
 
+def benchmark_flags():
+    """Where fetch_questions finds what the config names; the rest is downloaded."""
+    options = {"questions": "--source", "references": "--references"}
+    named = config["mt_bench"]
+    return [w for key, option in options.items() if key in named for w in (option, named[key])]
+
+
 def answer_template(wildcards):
     """The model's own chat template, the pivot's for targets and merged models."""
     return config["models"].get(wildcards.model, {}).get("template", config["template"])
@@ -138,8 +145,8 @@ def judge_flags(wildcards, input):
     store = f"{RESULTS}/mt_bench/paid/{wildcards.judge}"
     return [
         *flags("--judge-name", [wildcards.judge]),
-        *flags("--prompts", input.prompts),
-        *flags("--references", input.references),
+        *flags("--prompts", [input.prompts]),
+        *flags("--references", [input.references] if input.references else []),
         *flags("--store", [store]),
         *endpoint_flags(judge),
     ]

@@ -32,7 +32,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=cli.positive_int, default=1, help="judgments an answer")
     parser.add_argument("--judge-name", help="name in the records, else the judge model's or rule")
     parser.add_argument("--prompts", type=cli.existing_path, help="FastChat's judge_prompts.jsonl")
-    parser.add_argument("--references", type=cli.existing_path, help="reference answers (.jsonl)")
+    parser.add_argument(
+        "--references",
+        type=cli.existing_path,
+        help="reference answers (.jsonl), else the questions' own",
+    )
     parser.add_argument(
         "--attempts", type=cli.positive_int, default=3, help="asks for a usable rating"
     )
@@ -74,7 +78,7 @@ def make_judge(args: argparse.Namespace, questions: Sequence[Question]) -> Judge
 
     if not args.prompts:
         raise UserError("--prompts: an LLM judge needs FastChat's judge_prompts.jsonl")
-    prompts = read_judge_prompts(args.prompts, args.references)
+    prompts = read_judge_prompts(args.prompts, args.references or args.questions)
     prompts.check(questions)
     endpoint = open_endpoint(args, args.judge_model)
     name = args.judge_name or args.judge_model

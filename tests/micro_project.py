@@ -39,20 +39,20 @@ class Project:
             "LC_ALL": "C.UTF-8",
         }
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start snakemake in the project's folder."""
+    def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
+        """Start snakemake in the project's folder, `more` added to its environment."""
         return subprocess.Popen(
             [Path(sys.executable).parent / "snakemake", *arguments],
             cwd=self.folder,
-            env=self.environment(),
+            env=self.environment() | more,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run snakemake to its end."""
-        process = self.start(*arguments)
+    def snakemake(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run snakemake to its end, `more` added to its environment."""
+        process = self.start(*arguments, **more)
         out, err = process.communicate()
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 

@@ -83,7 +83,7 @@ def _cross_references(config: Config) -> Iterator[str]:
     yield from _merges(config)
     yield from _training(config["training"])
     yield from _sweeps(config)
-    yield from _judges(config["mt_bench"]["judges"])
+    yield from _benchmark(config["mt_bench"])
 
 
 def _one_of(key: str, value: dict[str, Any], choices: tuple[str, ...]) -> Iterator[str]:
@@ -173,7 +173,13 @@ def _sweeps(config: Config) -> Iterator[str]:
                 yield _unknown(f"sweeps.{name}", model, known)
 
 
-def _judges(judges: Config) -> Iterator[str]:
-    for name, judge in judges.items():
+def _benchmark(bench: Config) -> Iterator[str]:
+    if "questions" in bench and not Path(bench["questions"]).is_dir():
+        yield f"mt_bench.questions: {bench['questions']} is not a folder"
+    if "references" in bench and not Path(bench["references"]).is_file():
+        yield f"mt_bench.references: {bench['references']} is not a file"
+    for name, judge in bench["judges"].items():
         if judge["kind"] == "openai" and not {"model", "base_url"} <= judge.keys():
             yield f"mt_bench.judges.{name}: an openai judge needs model and base_url"
+        if "budget" in judge and not {"input_price", "output_price"} & judge.keys():
+            yield f"mt_bench.judges.{name}.budget: dollars need input_price and output_price"

@@ -158,6 +158,11 @@ FAULTS = [
     ("mt_bench/judges", {}, "judges"),
     ("mt_bench/judges/rule/kind", "human", "rule, openai"),
     ("mt_bench/judges/gpt", {"kind": "openai", "model": "m"}, "model and base_url"),
+    ("mt_bench/judges/rule/base_url", "ftp://x", "base_url"),
+    ("mt_bench/judges/rule/budget", 5, "need input_price"),
+    ("mt_bench/judges/rule/max_calls", 0, "max_calls"),
+    ("mt_bench/questions", "no/such", "no/such is not a folder"),
+    ("mt_bench/references", "no/such", "no/such is not a file"),
 ]
 
 

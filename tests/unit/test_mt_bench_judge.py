@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from mt_bench_files import answers, benchmark, jsonl
+from mt_bench_files import answers, benchmark, jsonl, questions
 from mt_bench_server import FAULTS, FakeModel, serve
 
 import judge
@@ -220,6 +220,19 @@ def test_a_missing_reference_is_an_error(tmp_path):
     (tmp_path / "references.jsonl").write_text(lines[0] + "\n")
     with pytest.raises(UserError, match="has no reference"):
         judge.main(arguments)
+
+
+def test_questions_may_hold_their_own_references(tmp_path):
+    model = FakeModel()
+    with serve(model) as url:
+        arguments = options(tmp_path, url, count=8)
+        arguments = [a for a in arguments if not a.startswith("--references")]
+        own = [q | {"reference": ["mine", "yours"]} for q in questions(8)]
+        jsonl(tmp_path / "question.jsonl", own)
+        judge.main(arguments)
+    shown = [r["user_prompt"] for r in read_jsonl(tmp_path / "judgments" / "m.jsonl")]
+    assert sum(text.startswith("R: mine") for text in shown) == 3
+    assert sum(text.startswith("R1: mine\nR2: yours") for text in shown) == 3
 
 
 def test_an_answer_too_long_for_the_judge_is_missing_not_dropped(tmp_path):

@@ -267,7 +267,7 @@ class Plan:
         bench, known = self.config["mt_bench"], self.known["questions"]
         world = self.config["data"].get("world")
         generated = world is not None and "questions" not in bench
-        if not (generated or "questions" in bench):
+        if not generated:
             yield self._small("fetch_questions", kept=3e5)
         count = (
             known["generated_categories"] * world["questions"] if generated else known["fetched"]

@@ -28,7 +28,7 @@ class JudgePrompts:
     templates: dict[str, dict[str, Any]]
     references: dict[int, tuple[str, ...]]
     prompts_sha256: str
-    references_sha256: str | None
+    references_sha256: str
 
     def name(self, task: Task) -> str:
         """Which template a task uses: with reference or without, first turn or both turns."""
@@ -67,16 +67,24 @@ class JudgePrompts:
                 )
 
 
-def read_judge_prompts(prompts: Path, references: Path | None) -> JudgePrompts:
-    """Read FastChat's judge_prompts.jsonl and a file of reference answers (answer records)."""
+def read_judge_prompts(prompts: Path, references: Path) -> JudgePrompts:
+    """Read FastChat's judge_prompts.jsonl and the reference answers.
+
+    These are FastChat's answer records, or questions that hold their own under `reference`.
+    """
     templates = {record.get("name"): record for record in read_jsonl(prompts)}
     absent = [name for name in NAMES if name not in templates]
     if absent:
         raise UserError(f"{prompts}: judge prompts {', '.join(absent)} are missing")
-    records = read_jsonl(references) if references else []
-    return JudgePrompts(
-        templates,
-        {r["question_id"]: tuple(r["choices"][0]["turns"]) for r in records},
-        sha256(prompts),
-        sha256(references) if references else None,
-    )
+    return JudgePrompts(templates, _references(references), sha256(prompts), sha256(references))
+
+
+def _references(path: Path) -> dict[int, tuple[str, ...]]:
+    """The reference answers of a file by question, a text a turn; some questions have none."""
+    found = {}
+    for record in read_jsonl(path):
+        choices = record.get("choices") or [{"turns": record.get("reference")}]
+        turns = choices[0].get("turns")
+        if isinstance(turns, list):
+            found[record["question_id"]] = tuple(turns)
+    return found

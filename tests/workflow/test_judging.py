@@ -1,0 +1,86 @@
+"""The rules that judge, beside a local endpoint: files of one's own, secrets, comparison rows."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from micro_project import Project, copy_project
+
+from fusionchat.files import read_jsonl, sha256
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+from mt_bench_files import answers, benchmark, jsonl
+from mt_bench_server import FakeModel, serve
+
+KEY = "sk-very-secret-9876543210"
+
+
+def configure(project: Project, **changes: object) -> None:
+    """Lay changes over the micro configuration."""
+    config = yaml.safe_load((project.folder / "config.yaml").read_text()) | changes
+    (project.folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+@pytest.fixture
+def judged(tmp_path) -> Project:
+    """The project with answers of one model, and a small benchmark in FastChat's own layout."""
+    project = copy_project(tmp_path / "project")
+    folder = project.folder / "bench"
+    (folder / "reference_answer").mkdir(parents=True)
+    benchmark(folder, 8)
+    shutil.move(folder / "references.jsonl", folder / "reference_answer" / "gpt-4.jsonl")
+    given = project.results / "mt_bench" / "answers" / "pivot.jsonl"
+    given.parent.mkdir(parents=True)
+    jsonl(given, answers("pivot", 8))
+    return project
+
+
+def judge(project: Project, *rules: str) -> None:
+    """Make the pivot's judgments by the rules named, from the answers that are there."""
+    run = project.snakemake(
+        *("--cores", "2", "--allowed-rules", "fetch_questions", "judge", *rules, "--"),
+        "results/micro/mt_bench/judgments/llm/pivot.jsonl",
+        SECRET_OF_THE_JUDGE=KEY,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    (project.folder / "snakemake.txt").write_text(run.stdout + run.stderr)
+
+
+def endpoint(url: str, **more: object) -> dict[str, object]:
+    """The settings of a judge at this address."""
+    fixed = {"kind": "openai", "model": "j", "base_url": url, "api_key_env": "SECRET_OF_THE_JUDGE"}
+    return fixed | more
+
+
+def test_the_key_stays_out_of_every_file_of_a_run(judged):
+    model = FakeModel(reply=lambda messages: f"You sent {KEY}. Rating: [[5]]")
+    with serve(model) as url:
+        configure(judged, mt_bench={"questions": "bench", "judges": {"llm": endpoint(url)}})
+        judge(judged)
+    assert len(model.requests) == 16
+    files = [path for path in judged.folder.rglob("*") if path.is_file()]
+    assert any(".snakemake/metadata" in str(path) for path in files)
+    assert any(path.suffix == ".log" for path in files)
+    assert not [path for path in files if KEY.encode() in path.read_bytes()]
+
+
+def test_corrected_references_of_the_config_reach_the_judge_and_its_records(judged):
+    corrected = [
+        {"question_id": q, "choices": [{"index": 0, "turns": ["right", "also right"]}]}
+        for q in range(81, 89)
+    ]
+    path = jsonl(judged.folder / "corrected.jsonl", corrected)
+    model = FakeModel()
+    with serve(model) as url:
+        bench = {"questions": "bench", "references": "corrected.jsonl"}
+        configure(judged, mt_bench={**bench, "judges": {"llm": endpoint(url, max_calls=16)}})
+        judge(judged)
+    records = read_jsonl(judged.results / "mt_bench" / "judgments" / "llm" / "pivot.jsonl")
+    assert {record["references_sha256"] for record in records} == {sha256(path)}
+    assert sum("right" in json.dumps(body) for body in model.requests) == 6
+    path.write_text(path.read_text().replace("also right", "changed"))
+    planned = judged.planned("results/micro/mt_bench/judgments/llm/pivot.jsonl")
+    assert planned["fetch_questions"] == planned["judge"] == 1

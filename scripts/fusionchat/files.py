@@ -1,15 +1,16 @@
 """Files that are whole or not there, checksums, and the manifest that is written last."""
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from fusionchat.errors import UserError
 from fusionchat.hardware import hardware
@@ -69,6 +70,20 @@ def remove_partials(path: Path) -> None:
             shutil.rmtree(stale, ignore_errors=True)
         else:
             stale.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: str | os.PathLike[str]) -> Iterator[TextIO]:
+    """A file, open for reading and appending, that no other process locks meanwhile."""
+    with Path(path).open("a+", encoding="utf-8") as stream:
+        lock(stream.fileno())
+        yield stream
+
+
+def lock(descriptor: int) -> None:
+    """Lock a file until it is closed; some shared file systems have no locks and go without."""
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

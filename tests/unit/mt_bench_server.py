@@ -103,10 +103,16 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
 
+class Server(ThreadingHTTPServer):
+    """Takes all connections of a busy moment at once."""
+
+    request_queue_size = 128
+
+
 @contextmanager
 def serve(model: FakeModel) -> Iterator[str]:
     """Serve the model; yields the base URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     server.model = model
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})

@@ -1,5 +1,6 @@
 """An LLM judge over real HTTP: faults, kills, budgets, secrets."""
 
+import fcntl
 import json
 import os
 import random
@@ -8,7 +9,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mt_bench_files import answers, benchmark, jsonl, questions
@@ -17,7 +21,9 @@ from mt_bench_server import FAULTS, FakeModel, serve
 import judge
 from fusionchat.errors import UserError
 from fusionchat.files import read_jsonl
-from fusionchat.mt_bench.store import ResponseStore
+from fusionchat.mt_bench.endpoint import Endpoint, EndpointOptions
+from fusionchat.mt_bench.limits import Budget, BudgetReachedError, Pace
+from fusionchat.mt_bench.store import Account, ResponseStore
 
 KEY = "sk-very-secret-0123456789"
 SLOW_TIMEOUT = 1.0
@@ -33,7 +39,7 @@ def _environment(monkeypatch):
 def options(folder: Path, url: str, model: str = "m", count: int = 80, **more: object) -> list[str]:
     files = benchmark(folder, count)
     jsonl(folder / f"{model}.jsonl", answers(model, count))
-    chosen = {"concurrency": 8, "first-wait": 0.01, "timeout": SLOW_TIMEOUT, **more}
+    chosen = {"concurrency": 8, "first-wait": 0.01, "timeout": 20, **more}
     return [
         "--judge=openai",
         "--judge-model=judge-1",
@@ -58,7 +64,7 @@ def test_two_models_complete_under_twenty_percent_faults(tmp_path):
     model = FakeModel(fault=fault)
     with serve(model) as url:
         for name in ("m1", "m2"):
-            judge.main(options(tmp_path, url, name, concurrency=16))
+            judge.main(options(tmp_path, url, name, concurrency=16, timeout=SLOW_TIMEOUT))
     assert set(FAULTS) <= set(faults)
     for name in ("m1", "m2"):
         records = read_jsonl(tmp_path / "judgments" / f"{name}.jsonl")
@@ -93,7 +99,7 @@ def test_after_a_kill_at_most_the_requests_in_flight_are_paid_again(tmp_path):
     model = FakeModel(delay=0.05)
     concurrency = 6
     with serve(model) as url:
-        arguments = options(tmp_path, url, concurrency=concurrency, timeout=20)
+        arguments = options(tmp_path, url, concurrency=concurrency)
         command = [sys.executable, judge.__file__, *arguments]
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
@@ -161,6 +167,114 @@ def test_the_budget_in_dollars_is_never_exceeded(tmp_path):
     assert account.usd < 0.07
 
 
+def test_two_runs_at_once_do_not_overdraw_their_common_budget(tmp_path, monkeypatch):
+    account = ResponseStore.account
+
+    def slow(self):
+        found = account(self)
+        time.sleep(0.02)
+        return found
+
+    monkeypatch.setattr(ResponseStore, "account", slow)
+    budget = Budget(max_calls=10)
+    model = FakeModel()
+    with serve(model) as url:
+        endpoints = [
+            Endpoint(EndpointOptions(url, "m", budget=budget), ResponseStore(tmp_path))
+            for _ in range(2)
+        ]
+
+        def ask(number: int) -> None:
+            messages = [{"role": "user", "content": str(number)}]
+            with suppress(BudgetReachedError):
+                endpoints[number % 2].complete(messages, temperature=0.0, max_tokens=5)
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(ask, range(24)))
+    assert len(model.requests) == 10
+
+
+def test_two_runs_at_once_keep_to_their_common_pace(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
+    waits: list[float] = []
+    paces = [Pace(1200, tmp_path / "pace") for _ in range(2)]
+    for number in range(6):
+        paces[number % 2].wait(SimpleNamespace(wait=waits.append))
+    assert waits == pytest.approx([0.0, 0.05, 0.10, 0.15, 0.20, 0.25])
+    paces[0].pause(9.0)
+    paces[0].wait(SimpleNamespace(wait=waits.append))
+    assert waits[-1] == 9.0
+
+
+def test_a_full_disk_stops_the_run_and_leaves_no_half_line(tmp_path, monkeypatch):
+    store = ResponseStore(tmp_path)
+    call = store.sent("key", 0.0)
+    write, full = os.write, []
+
+    def failing(descriptor: int, data: bytes) -> int:
+        if full:
+            raise OSError(28, "No space left on device")
+        full.append(True)
+        return write(descriptor, data[:10])
+
+    monkeypatch.setattr(os, "write", failing)
+    with pytest.raises(UserError, match=r"calls-.*cannot be written: No space left"):
+        store.lost(call, "any")
+    monkeypatch.undo()
+    store.lost(call, "any")
+    store.close()
+    assert ResponseStore(tmp_path).account() == Account(calls=1, lost=1)
+
+
+def test_a_file_system_without_locks_is_enough(tmp_path, monkeypatch):
+    def unsupported(*_: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with serve(FakeModel()) as url:
+        judge.main(options(tmp_path, url, count=8))
+    assert ResponseStore(tmp_path / "store").account() == Account(calls=16)
+
+
+def test_no_pause_follows_the_last_failure(tmp_path):
+    model = FakeModel(fault=lambda number, key: "500")
+    waits = []
+    with serve(model) as url:
+        options = EndpointOptions(url, "m", retries=2, first_wait=0.01)
+        endpoint = Endpoint(options, ResponseStore(tmp_path))
+        wait = endpoint.stop.wait
+        endpoint.stop.wait = lambda seconds: waits.append(seconds) or wait(seconds)
+        with pytest.raises(UserError, match="3 calls in a row failed"):
+            endpoint.complete([{"role": "user", "content": "x"}], temperature=0, max_tokens=5)
+    assert len(model.requests) == 3
+    assert len([seconds for seconds in waits if seconds]) == 2
+
+
+def test_a_placeholder_for_a_key_is_not_taken_out_of_texts(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "EMPTY")
+    with serve(FakeModel(reply=lambda messages: "An EMPTY answer. Rating: [[2]]")) as url:
+        judge.main(options(tmp_path, url, count=8))
+    records = read_jsonl(tmp_path / "judgments" / "m.jsonl")
+    assert {r["judgment"] for r in records} == {"An EMPTY answer. Rating: [[2]]"}
+
+
+def test_a_server_on_this_machine_is_reached_past_the_sites_proxy(tmp_path, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with serve(FakeModel()) as url:
+        judge.main(options(tmp_path, url, count=8, retries=0))
+    assert len(read_jsonl(tmp_path / "judgments" / "m.jsonl")) == 16
+
+
+def test_a_reasoning_model_gets_room_to_think_and_no_temperature(tmp_path):
+    model = FakeModel()
+    with serve(model) as url:
+        judge.main([*options(tmp_path, url, count=8), "--reasoning"])
+    assert {"temperature", "max_tokens"}.isdisjoint(model.requests[0])
+    assert model.requests[0]["max_completion_tokens"] > 10_000
+
+
 def test_a_wrong_key_stops_at_once_and_is_not_shown(tmp_path):
     model = FakeModel(fault=lambda number, key: "status 401")
     with serve(model) as url, pytest.raises(UserError, match="status 401") as raised:
@@ -176,7 +290,7 @@ def test_the_key_is_in_no_file_log_or_process_list(tmp_path):
         delay=0.02,
     )
     with serve(model) as url:
-        command = [sys.executable, judge.__file__, *options(tmp_path, url, count=16, timeout=20)]
+        command = [sys.executable, judge.__file__, *options(tmp_path, url, count=16)]
         environment = {**os.environ, "OPENAI_LOG": "debug"}
         process = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -249,6 +363,17 @@ def test_an_answer_too_long_for_the_judge_is_missing_not_dropped(tmp_path):
     assert [(r["question_id"], r["turn"]) for r in missing] == [(86, 1), (86, 2)]
     assert "context length" in missing[0]["refused"]
     assert KEY not in missing[0]["refused"]
+    assert len(records) == 16
+
+
+def test_an_answer_that_a_filter_refuses_is_missing_not_dropped(tmp_path):
+    def fault(number: int, key: str) -> str:
+        return "status 400 content_filter: the prompt was blocked" if number == 3 else ""
+
+    with serve(FakeModel(fault=fault)) as url:
+        judge.main(options(tmp_path, url, count=8, concurrency=1))
+    records = read_jsonl(tmp_path / "judgments" / "m.jsonl")
+    assert [r["score"] for r in records].count(-1) == 1
     assert len(records) == 16
 
 

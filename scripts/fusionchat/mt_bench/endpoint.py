@@ -16,6 +16,12 @@ from fusionchat.mt_bench.store import Response, ResponseStore, content_key
 Messages = list[dict[str, str]]
 # A token has three bytes or more on average; enough to bound the price of a prompt.
 BYTES_PER_TOKEN = 3
+# What a model may think before it answers; thought tokens count, and are paid, as output.
+THINKING_TOKENS = 16_384
+# Words of a server that cannot take one prompt: it is too long, or a filter objects to it.
+REFUSALS = ("context", "content_filter", "invalid_prompt")
+# Shorter "keys" are placeholders for servers that need none, such as EMPTY; they occur in texts.
+SHORTEST_KEY = 6
 
 
 class RequestRefusedError(Exception):
@@ -33,6 +39,7 @@ class EndpointOptions:
     retries: int = 8
     first_wait: float = FIRST_WAIT
     requests_per_minute: float | None = None
+    reasoning: bool = False
     budget: Budget = field(default_factory=Budget)
 
 
@@ -48,9 +55,8 @@ class Endpoint:
         self.options, self.store = options, store
         self.stop = threading.Event()
         self._key = os.environ.get(options.api_key_env, "")
-        self._pace = Pace(options.requests_per_minute)
+        self._pace = Pace(options.requests_per_minute, store.folder / ".pace")
         self._client_lock = threading.Lock()
-        self._budget_lock = threading.Lock()
         self._client: Any = None
 
     def complete(
@@ -68,7 +74,7 @@ class Endpoint:
         `RequestRefusedError` for a request that does not fit, and `UserError` when the endpoint
         does not work.
         """
-        asked = {"messages": messages, "temperature": temperature, "max_tokens": max_tokens}
+        asked = self._parameters(messages, temperature, max_tokens)
         key = content_key(model=self.options.model, repeat=repeat, attempt=attempt, **asked)
         stored = self.store.get(key)
         if stored is not None:
@@ -80,13 +86,22 @@ class Endpoint:
             response, problem, wait = self._call(key, asked)
             if response is not None:
                 return response
-            wait = max(wait, backoff(failures, self.options.first_wait))
-            logging.debug("call failed (%s), next try in %.1f s", problem, wait)
-            self.stop.wait(wait)
+            if failures <= self.options.retries:
+                wait = max(wait, backoff(failures, self.options.first_wait))
+                logging.debug("call failed (%s), next try in %.1f s", problem, wait)
+                self.stop.wait(wait)
         raise UserError(
             f"{self.options.base_url}: {self.options.retries + 1} calls in a row failed, the last "
             f"with: {problem}. What arrived is stored; run again when the endpoint works"
         )
+
+    def _parameters(
+        self, messages: Messages, temperature: float, max_tokens: int
+    ) -> dict[str, Any]:
+        """What decides a reply, as the endpoint names it; reasoning models take no temperature."""
+        if self.options.reasoning:
+            return {"messages": messages, "max_completion_tokens": max_tokens + THINKING_TOKENS}
+        return {"messages": messages, "temperature": temperature, "max_tokens": max_tokens}
 
     def _call(self, key: str, asked: dict[str, Any]) -> tuple[Response | None, str, float]:
         """One request: (response or None, what went wrong, seconds the server asks to wait)."""
@@ -114,11 +129,12 @@ class Endpoint:
         return response, "", 0.0
 
     def _open_call(self, key: str, asked: dict[str, Any]) -> str:
-        """Check the budget and note the call in one step, so that threads cannot overdraw it."""
+        """Check the budget and note the call in one step, so that nobody else can overdraw it."""
         budget = self.options.budget
         size = sum(len(m["content"].encode("utf-8", "replace")) for m in asked["messages"])
-        at_most = budget.price(size / BYTES_PER_TOKEN, asked["max_tokens"])
-        with self._budget_lock:
+        longest = asked.get("max_completion_tokens") or asked["max_tokens"]
+        at_most = budget.price(size / BYTES_PER_TOKEN, longest)
+        with self.store.exclusive():
             self.store.refresh()
             account = self.store.account()
             budget.check(account.calls, account.usd, at_most)
@@ -148,7 +164,8 @@ class Endpoint:
             if status == 429:
                 self._pace.pause(wait)
             return None, f"status {status}", wait
-        if status in (400, 413, 422) and "context" in message.lower():
+        said = f"{error.code} {error.type} {message}".lower()
+        if status in (400, 413, 422) and any(word in said for word in REFUSALS):
             raise RequestRefusedError(message)
         raise UserError(f"{self.options.base_url}: status {status}: {message}")
 
@@ -175,12 +192,14 @@ class Endpoint:
             api_key=self._key or "none",
             timeout=self.options.timeout,
             max_retries=0,
+            # A site's proxy cannot reach this machine's own servers.
+            http_client=openai.DefaultHttpxClient(trust_env=False) if local else None,
         )
 
     def _redact(self, text: str) -> str:
         # Half a surrogate pair, which JSON allows, cannot be written to a file.
         text = text.encode("utf-8", "replace").decode()
-        return text.replace(self._key, "[key]") if self._key else text
+        return text.replace(self._key, "[key]") if len(self._key) >= SHORTEST_KEY else text
 
 
 def _retry_after(headers: Any) -> float:

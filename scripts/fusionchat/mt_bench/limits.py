@@ -4,6 +4,9 @@ import random
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
+
+from fusionchat.files import locked
 
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0
@@ -38,24 +41,34 @@ class Budget:
 
 
 class Pace:
-    """Spaces requests evenly over all threads, and pauses them all when the server asks for it."""
+    """Spaces requests evenly over all threads, and pauses them all when the server asks for it.
 
-    def __init__(self, requests_per_minute: float | None) -> None:
+    Processes that name the same `file` share the pace: it holds when the next request may start.
+    """
+
+    def __init__(self, requests_per_minute: float | None, file: Path) -> None:
         self._interval = 60.0 / requests_per_minute if requests_per_minute else 0.0
-        self._next = 0.0
-        self._lock = threading.Lock()
+        self._file = file
+        self._paused_until = 0.0
 
     def wait(self, stop: threading.Event) -> None:
         """Wait for this request's turn, or until `stop` is set."""
-        with self._lock:
-            start = max(self._next, time.monotonic())
-            self._next = start + self._interval
-        stop.wait(max(0.0, start - time.monotonic()))
+        start = max(self._paused_until, self._turn() if self._interval else 0.0)
+        stop.wait(max(0.0, start - time.time()))
+
+    def _turn(self) -> float:
+        """Take the next free start (Unix time)."""
+        with locked(self._file) as stream:
+            stream.seek(0)
+            now = time.time()
+            start = max(now, float(stream.read() or 0.0))
+            stream.truncate(0)
+            stream.write(repr(start + self._interval))
+        return start
 
     def pause(self, seconds: float) -> None:
-        """Let no request start within the next `seconds`."""
-        with self._lock:
-            self._next = max(self._next, time.monotonic() + seconds)
+        """Let no request of this process start within the next `seconds`."""
+        self._paused_until = max(self._paused_until, time.time() + seconds)
 
 
 def backoff(failures: int, first: float = FIRST_WAIT) -> float:

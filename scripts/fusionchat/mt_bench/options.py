@@ -25,6 +25,11 @@ def add_endpoint_options(parser: argparse.ArgumentParser, model_option: str) -> 
     group.add_argument("--store", type=Path, help="folder of paid responses, replayed for free")
     group.add_argument("--concurrency", type=cli.positive_int, default=8, help="calls at once")
     group.add_argument("--requests-per-minute", type=float)
+    group.add_argument(
+        "--reasoning",
+        action="store_true",
+        help="the model thinks before it answers: room to think, and no temperature is sent",
+    )
     group.add_argument("--timeout", type=float, default=300.0, help="seconds for a call")
     group.add_argument("--retries", type=int, default=8, help="after 429, 5xx, timeouts, ...")
     group.add_argument(
@@ -58,6 +63,7 @@ def open_endpoint(args: argparse.Namespace, model: str | None) -> "Endpoint":
         retries=args.retries,
         first_wait=args.first_wait,
         requests_per_minute=args.requests_per_minute,
+        reasoning=args.reasoning,
         budget=budget,
     )
     return Endpoint(options, ResponseStore(args.store))

@@ -16,11 +16,14 @@ import json
 import os
 import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from fusionchat.errors import UserError
+from fusionchat.files import lock, locked
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class ResponseStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = threading.Lock()
+        self._lock, self._entry = threading.Lock(), threading.Lock()
         self._responses: dict[str, Response] = {}
         self._pending: dict[Path, dict[str, float]] = {}
         self._account = Account()
@@ -101,6 +104,12 @@ class ResponseStore:
                     total.lost += len(pending)
             return total
 
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep other threads and processes out of a block that reads the account and then pays."""
+        with self._entry, locked(self.folder / ".lock"):
+            yield
+
     def refresh(self) -> None:
         """Read what other processes have appended since the last time."""
         with self._lock:
@@ -118,13 +127,14 @@ class ResponseStore:
     def _append(self, event: dict[str, Any], durable: bool = False) -> None:
         line = json.dumps(event, sort_keys=True).encode() + b"\n"
         with self._lock:
-            if self._own is None:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL
-                self._own = os.open(self._own_path, flags, 0o666)
-                fcntl.flock(self._own, fcntl.LOCK_EX)
-            _write_all(self._own, line)
-            if durable:
-                os.fsync(self._own)
+            try:
+                if self._own is None:
+                    self._own = _new_segment(self._own_path)
+                _write_all(self._own, line)
+                if durable:
+                    os.fsync(self._own)
+            except OSError as error:
+                raise UserError(f"{self._own_path}: cannot be written: {error.strerror}") from error
             self._apply(event, self._own_path)
 
     def _read_segment(self, path: Path) -> None:
@@ -174,6 +184,22 @@ def _try_lock(stream: BinaryIO) -> bool:
     return True
 
 
+def _new_segment(path: Path) -> int:
+    """Create a locked segment whose name outlives a power cut, too."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL, 0o666)
+    lock(descriptor)
+    folder = os.open(path.parent, os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)
+    return descriptor
+
+
 def _write_all(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
+    """Append all of the line or, on a full disk, nothing: half a line would spoil the next one."""
+    before = os.fstat(descriptor).st_size
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+    except OSError:
+        os.ftruncate(descriptor, before)
+        raise

@@ -126,15 +126,15 @@ def answer_device(wildcards):
     return "auto" if several else config["device"]
 
 
-def endpoint_flags(judge):
+def endpoint_flags(endpoint, model_option):
     """Every setting of an endpoint that the config gives; the option has the key's name."""
-    options = {"model": "--judge-model", "budget": "--budget-usd"}
-    settings = [(key, value) for key, value in judge.items() if key != "kind"]
-    return [
-        word
-        for key, value in settings
-        for word in (options.get(key, f"--{key.replace('_', '-')}"), str(value))
-    ]
+    options = {"model": model_option, "budget": "--budget-usd"}
+    words = []
+    for key, value in endpoint.items():
+        if key != "kind" and value is not False:
+            words.append(options.get(key, f"--{key.replace('_', '-')}"))
+            words += [] if value is True else [str(value)]
+    return words
 
 
 def judge_flags(wildcards, input):
@@ -148,5 +148,5 @@ def judge_flags(wildcards, input):
         *flags("--prompts", [input.prompts]),
         *flags("--references", [input.references] if input.references else []),
         *flags("--store", [store]),
-        *endpoint_flags(judge),
+        *endpoint_flags(judge, "--judge-model"),
     ]

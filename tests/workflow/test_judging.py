@@ -58,9 +58,13 @@ def endpoint(url: str, **more: object) -> dict[str, object]:
 def test_the_key_stays_out_of_every_file_of_a_run(judged):
     model = FakeModel(reply=lambda messages: f"You sent {KEY}. Rating: [[5]]")
     with serve(model) as url:
-        configure(judged, mt_bench={"questions": "bench", "judges": {"llm": endpoint(url)}})
+        configure(
+            judged,
+            mt_bench={"questions": "bench", "judges": {"llm": endpoint(url, reasoning=True)}},
+        )
         judge(judged)
     assert len(model.requests) == 16
+    assert all("max_completion_tokens" in body for body in model.requests)
     files = [path for path in judged.folder.rglob("*") if path.is_file()]
     assert any(".snakemake/metadata" in str(path) for path in files)
     assert any(path.suffix == ".log" for path in files)

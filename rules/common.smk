@@ -28,7 +28,13 @@ CONFIG_FILE = os.path.relpath(workflow.configfiles[-1])
 PIVOT = config["pivot"]
 SOURCES = [name for name in config["models"] if name != PIVOT]
 SHARDS = [f"{number:04d}" for number in range(config["data"]["shards"])]
+COMPARED = {name: entry for name, entry in config["comparisons"].items() if "paper" not in entry}
+ELSEWHERE = {
+    name: COMPARED[name] for name in COMPARED if not {"repo", "path"} & COMPARED[name].keys()
+}
+MODELS = config["models"] | {name: COMPARED[name] for name in COMPARED if name not in ELSEWHERE}
 EVALUATED = [*config["models"], *config["targets"], *config["merges"]]
+RATED = [*COMPARED, *EVALUATED]
 RELEASED = {
     name: part["checkpoint"]
     for group in (config["targets"], config["merges"])
@@ -58,7 +64,7 @@ def models_by(kind):
 
 
 wildcard_constraints:
-    model=any_of(EVALUATED),
+    model=any_of(RATED),
     source=any_of(SOURCES),
     target=any_of(config["targets"]),
     merge=any_of(config["merges"]),
@@ -79,16 +85,12 @@ def code(name):
 
 def checkpoint(name):
     """The manifest of a model, target or merged model; it is complete when that exists."""
-    folder = (
-        "models"
-        if name in config["models"]
-        else "targets" if name in config["targets"] else "merged"
-    )
+    folder = "models" if name in MODELS else "targets" if name in config["targets"] else "merged"
     return f"{RESULTS}/{folder}/{name}/manifest.json"
 
 
 PIVOT_MANIFEST = checkpoint(PIVOT)
-CHECKPOINTS = [checkpoint(name) for name in EVALUATED]
+CHECKPOINTS = [checkpoint(name) for name in RATED if name not in ELSEWHERE]
 
 
 def folder(manifest):

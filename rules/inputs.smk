@@ -4,12 +4,21 @@ import json
 from fusionchat.mt_bench.fetching import LOCAL_NAMES
 
 ORIGINS = {
-    **{name: model for name, model in config["models"].items() if "pretrain" not in model},
+    **{name: model for name, model in MODELS.items() if "pretrain" not in model},
     **RELEASED,
 }
 REFERENCES = {name: origin for name, origin in ORIGINS.items() if "repo" in origin}
 if "repo" in config["data"]:
     REFERENCES["data-set"] = config["data"]
+PUBLISHED = {
+    name: {
+        "repo": "lmsys/mt-bench",
+        "file": f"data/mt_bench/model_answer/{entry['published']}.jsonl",
+    }
+    for name, entry in ELSEWHERE.items()
+    if "published" in entry
+}
+REFERENCES |= PUBLISHED
 LOCK = Path("configs", f"{config['name']}.lock.json")
 LOCKED = json.loads(LOCK.read_text()) if LOCK.is_file() else {}
 
@@ -85,6 +94,13 @@ def benchmark_file(name):
 def questions(wildcards):
     """The questions' file: generated with the world, local or fetched."""
     return f"{RESULTS}/world/questions.jsonl" if GENERATED else benchmark_file("question.jsonl")
+
+
+def published_answers(wildcards):
+    """An answer file that somebody else made: a local one, or one that is fetched."""
+    entry = ELSEWHERE[wildcards.model]
+    fetched = f"{RESULTS}/mt_bench/published/{wildcards.model}.jsonl"
+    return [] if "api" in entry else entry.get("answers", fetched)
 
 
 def model_checkpoint(wildcards):

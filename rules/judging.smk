@@ -45,7 +45,7 @@ rule score:
         judgments=collect(
             "<results>/mt_bench/judgments/{judge}/{model}.jsonl",
             judge=config["mt_bench"]["judges"],
-            model=EVALUATED,
+            model=RATED,
         ),
     output:
         scores="<results>/mt_bench/scores.parquet",

@@ -48,6 +48,8 @@ rule answer:
         "<logs>/answer/{model}.log",
     benchmark:
         "<benchmarks>/answer/{model}.tsv"
+    wildcard_constraints:
+        model=any_of([name for name in RATED if name not in ELSEWHERE]),
     conda:
         "../envs/models.yaml"
     threads: gpu_threads
@@ -63,13 +65,14 @@ rule answer:
         batch_size=lookup(dpath="mt_bench/batch_size", within=config),
         choices=lookup(dpath="mt_bench/choices", within=config),
         seed=lookup(dpath="mt_bench/seed", within=config),
+        limits=answer_limits(),
         dtype=lookup(dpath="logits/dtype", within=config),
         device=answer_device,
     shell:
         "python {input.program:q} --model {params.folder:q} --model-id {wildcards.model:q}"
         " --questions {input.questions:q} --template {params.template:q}"
         " --max-new-tokens {params.max_new_tokens} --batch-size {params.batch_size}"
-        " --choices {params.choices} --seed {params.seed} --dtype {params.dtype}"
+        " --choices {params.choices} --seed {params.seed} {params.limits:q} --dtype {params.dtype}"
         " --device {params.device} --threads {threads}"
         " --output {output.answers:q} > {log:q} 2>&1"
 

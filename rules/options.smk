@@ -2,12 +2,12 @@
 
 
 def reference(wildcards):
-    """What to lock: --model or --data, NAME=REPO[@REVISION][:FILE]."""
+    """What to lock: --model, --data or --space, NAME=REPO[@REVISION][:FILE]."""
     entry = REFERENCES[wildcards.locked]
     commit = entry.get("remote_code", entry.get("revision"))
     revision = f"@{commit}" if commit else ""
     file = f":{entry['file']}" if "file" in entry else ""
-    option = "--data" if file else "--model"
+    option = "--space" if wildcards.locked in PUBLISHED else "--data" if file else "--model"
     code = ["--remote-code"] if "remote_code" in entry else []
     return [option, f"{wildcards.locked}={entry['repo']}{revision}{file}", *code]
 
@@ -105,48 +105,4 @@ def compared_folders(wildcards):
     return [
         *flags("--target", [f"{name}={folders[name]}" for name in targets]),
         *flags("--candidate", [f"{name}={folders[name]}" for name in MADE]),
-    ]
-
-
-def benchmark_flags():
-    """Where fetch_questions finds what the config names; the rest is downloaded."""
-    options = {"questions": "--source", "references": "--references"}
-    named = config["mt_bench"]
-    return [w for key, option in options.items() if key in named for w in (option, named[key])]
-
-
-def answer_template(wildcards):
-    """The model's own chat template, the pivot's for targets and merged models."""
-    return config["models"].get(wildcards.model, {}).get("template", config["template"])
-
-
-def answer_device(wildcards):
-    """The device of a model, `auto` where it needs several GPUs."""
-    several = config["device"] == "cuda" and model_gpus(wildcards) > 1
-    return "auto" if several else config["device"]
-
-
-def endpoint_flags(endpoint, model_option):
-    """Every setting of an endpoint that the config gives; the option has the key's name."""
-    options = {"model": model_option, "budget": "--budget-usd"}
-    words = []
-    for key, value in endpoint.items():
-        if key != "kind" and value is not False:
-            words.append(options.get(key, f"--{key.replace('_', '-')}"))
-            words += [] if value is True else [str(value)]
-    return words
-
-
-def judge_flags(wildcards, input):
-    """The options of a judge; the key itself stays in the environment."""
-    judge = config["mt_bench"]["judges"][wildcards.judge]
-    if judge["kind"] == "rule":
-        return flags("--repeats", [judge["repeats"]])
-    store = f"{RESULTS}/mt_bench/paid/{wildcards.judge}"
-    return [
-        *flags("--judge-name", [wildcards.judge]),
-        *flags("--prompts", [input.prompts]),
-        *flags("--references", [input.references] if input.references else []),
-        *flags("--store", [store]),
-        *endpoint_flags(judge, "--judge-model"),
     ]

@@ -2,8 +2,9 @@
 
 
 def table_rows(names):
-    """--row GROUP:NAME:LABEL[:PAPER_ROW] for each model, in the paper's three groups."""
-    groups = {"Source": "models", "Target": "targets", "Fused": "merges"}
+    """--row GROUP:NAME:LABEL[:PAPER_ROW] for each model, in the paper's groups."""
+    groups = {"Comparison": "comparisons", "Source": "models", "Target": "targets"}
+    groups |= {"Fused": "merges"}
     rows = {
         name: ":".join(
             [
@@ -19,7 +20,15 @@ def table_rows(names):
     return flags("--row", [rows[name] for name in names])
 
 
-ROWS = table_rows(EVALUATED)
+ROWS = table_rows(RATED)
+PRINTED_ROWS = flags(
+    "--row",
+    [
+        f"Paper:{name}:{entry.get('label', name)}:{entry['paper']}"
+        for name, entry in config["comparisons"].items()
+        if "paper" in entry
+    ],
+)
 JUDGE = next(iter(config["mt_bench"]["judges"]))
 JUDGE_MODEL = config["mt_bench"]["judges"][JUDGE].get("model", JUDGE)
 BASELINE = next((name for name, t in config["targets"].items() if not t["sources"]), PIVOT)

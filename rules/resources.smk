@@ -17,8 +17,8 @@ def gpu_threads(wildcards):
 
 def model_gpus(wildcards):
     """GPUs for a forward pass; a target or merged model needs as many as the pivot."""
-    name = wildcards.model if wildcards.model in config["models"] else PIVOT
-    return config["models"][name]["gpu"]
+    name = wildcards.model if wildcards.model in MODELS else PIVOT
+    return MODELS[name]["gpu"]
 
 
 def devices(wildcards):

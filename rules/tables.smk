@@ -30,7 +30,7 @@ rule write_table1:
         runtime=10,
     params:
         output=subpath(output.csv, strip_suffix=".csv"),
-        rows=ROWS,
+        rows=[*PRINTED_ROWS, *ROWS],
         judge=JUDGE,
         judge_model=JUDGE_MODEL,
         baseline=BASELINE,

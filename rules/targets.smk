@@ -10,7 +10,8 @@ rule fetched:
     input:
         [checkpoint(name) for name in ORIGINS],
         [mixture(None)] if "repo" in config["data"] and TRAINED else [],
-        [] if "world" in config["data"] else questions(None),
+        [] if GENERATED else questions(None),
+        collect("<results>/mt_bench/published/{model}.jsonl", model=PUBLISHED),
     localrule: True
 
 
@@ -66,7 +67,7 @@ rule sweeps:
 rule answers:
     """Answers of every model to the benchmark's questions."""
     input:
-        collect("<results>/mt_bench/answers/{model}.jsonl", model=EVALUATED),
+        collect("<results>/mt_bench/answers/{model}.jsonl", model=RATED),
     localrule: True
 
 

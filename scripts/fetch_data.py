@@ -1,4 +1,4 @@
-"""Download one locked file of a data set; what was cut off goes on where it stopped."""
+"""Download one locked file of a data set or space; what was cut off goes on where it stopped."""
 
 import argparse
 from collections.abc import Sequence

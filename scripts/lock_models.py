@@ -28,6 +28,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="one file of a data set",
     )
     parser.add_argument(
+        "--space",
+        type=reference,
+        action="append",
+        default=[],
+        metavar="NAME=REPO[@REVISION]:FILE",
+        help="one file of a space",
+    )
+    parser.add_argument(
         "--remote-code",
         action="store_true",
         help="take the models' own code too, which is then run; needs the commit that you read",
@@ -55,17 +63,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Ask the hub, write the lock."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    if any(file is None for *_, file in args.data):
-        parser.error("--data needs the name of a file")
+    if any(file is None for *_, file in args.data + args.space):
+        parser.error("--data and --space need the name of a file")
     if args.remote_code and not all(commit(revision) for _, _, revision, _ in args.model):
         parser.error("--remote-code needs a commit of 40 hexadecimal digits for each model")
     cli.limit_threads(args.threads)
     from fusionchat.files import write_json
     from fusionchat.models import hub
 
+    listed = (("model", args.model), ("dataset", args.data), ("space", args.space))
     entries = {
         name: hub.lock(repo, revision, kind, file, args.remote_code and kind == "model")
-        for kind, references in (("model", args.model), ("dataset", args.data))
+        for kind, references in listed
         for name, repo, revision, file in references
     }
     write_json(args.output, entries)

@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Read the scores, compute every number once and write the table in four formats."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat.report import precision, views
+    from fusionchat.errors import UserError
+    from fusionchat.report import precision, printed, views
     from fusionchat.report.benchmark import read_benchmark
     from fusionchat.report.equal_changes import equal_changes
     from fusionchat.report.likelihood import read_likelihoods
@@ -49,14 +50,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.report.tables import write_tables
 
     baseline = checked_baseline(args.rows, args.baseline)
-    paper = read_paper(args.paper, args.rows) if args.paper else None
+    shown = [row for row in args.rows if row.group == printed.GROUP]
+    if shown and not args.paper:
+        raise UserError(f"--row: {shown[0].name} is a row of the paper; give its csv with --paper")
+    rows = [row for row in args.rows if row not in shown]
+    paper = read_paper(args.paper, rows) if args.paper else None
     likelihoods = read_likelihoods(args.nll)
     benchmark = read_benchmark(args.scores, args.judge)
-    found = views.find(benchmark, args.rows, baseline, args.judge_model)
+    found = views.find(benchmark, rows, baseline, args.judge_model)
+    scores = views.score_table(found, "Table 1: MT-Bench scores", likelihoods)
     controls = precision.null_controls(found, args.null)
     equal = equal_changes(*args.equal_changes) if args.equal_changes else None
     tables = present(
-        views.score_table(found, "Table 1: MT-Bench scores", likelihoods),
+        printed.with_printed(scores, shown, paper, found.benchmark.categories),
         views.percent_table(found),
         views.comparison_table(found),
         likelihood_table(found, likelihoods),
@@ -69,9 +75,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         record
         | likelihood_record(likelihoods, row.name, baseline.name)
         | precision.precision_record(found, controls, equal, row.name)
-        for row, record in zip(args.rows, views.score_records(found, paper), strict=True)
+        for row, record in zip(rows, views.score_records(found, paper), strict=True)
     ]
-    write_tables(args.output, tables, records)
+    write_tables(args.output, tables, printed.printed_records(shown, paper) + records)
 
 
 if __name__ == "__main__":

@@ -81,6 +81,7 @@ def _cross_references(config: Config) -> Iterator[str]:
     yield from _models(config)
     yield from _targets(config)
     yield from _merges(config)
+    yield from _comparisons(config)
     yield from _training(config["training"])
     yield from _sweeps(config)
     yield from _benchmark(config["mt_bench"])
@@ -153,6 +154,25 @@ def _merges(config: Config) -> Iterator[str]:
             yield f"merges.{name}.base: only for slerp, and one of its two targets"
 
 
+def _comparisons(config: Config) -> Iterator[str]:
+    known = {*config["models"], *config["targets"], *config["merges"]}
+    for name, entry in config["comparisons"].items():
+        key = f"comparisons.{name}"
+        if name in known:
+            yield f"{key}: the name is already a model's, target's or merge's; choose another"
+        yield from _one_of(key, entry, ("path", "repo", "api", "published", "answers", "paper"))
+        if "path" in entry and not Path(entry["path"]).is_dir():
+            yield f"{key}.path: {entry['path']} is not a folder"
+        if "answers" in entry and not Path(entry["answers"]).is_file():
+            yield f"{key}.answers: {entry['answers']} is not a file"
+        yield from _prices(f"{key}.api", entry.get("api", {}))
+
+
+def _prices(key: str, endpoint: Config) -> Iterator[str]:
+    if "budget" in endpoint and not {"input_price", "output_price"} & endpoint.keys():
+        yield f"{key}.budget: dollars need input_price and output_price"
+
+
 def _training(training: Config) -> Iterator[str]:
     nodes, gpus = training["nodes"], training["gpu"]
     if nodes > 1 and (gpus < nodes or gpus % nodes):
@@ -181,5 +201,4 @@ def _benchmark(bench: Config) -> Iterator[str]:
     for name, judge in bench["judges"].items():
         if judge["kind"] == "openai" and not {"model", "base_url"} <= judge.keys():
             yield f"mt_bench.judges.{name}: an openai judge needs model and base_url"
-        if "budget" in judge and not {"input_price", "output_price"} & judge.keys():
-            yield f"mt_bench.judges.{name}.budget: dollars need input_price and output_price"
+        yield from _prices(f"mt_bench.judges.{name}", judge)

@@ -55,7 +55,7 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             if parts[0] == "api":
                 repo = "/".join(parts[2:4])
                 return self.reply(hub.info(repo) if repo in hub.repos else None)
-            parts = parts[1:] if parts[0] == "datasets" else parts
+            parts = parts[1:] if parts[0] in ("datasets", "spaces") else parts
             repo, name = "/".join(parts[:2]), "/".join(parts[4:])
             hub.requests.append((name, self.headers.get("Range")))
             if hub.busy.get(name, 0) > 0:

@@ -162,7 +162,7 @@ def lightness(colour):
     return 116 * luminance ** (1 / 3) - 16 if luminance > 0.008856 else 903.3 * luminance
 
 
-@pytest.mark.parametrize("group", ["Source", "Target"])
+@pytest.mark.parametrize("group", ["Comparison", "Source", "Target"])
 def test_first_colours_of_a_group_differ_in_grey(group):
     values = sorted(lightness(colour) for colour in PALETTES[group][:4])
     assert min(np.diff(values)) >= 8

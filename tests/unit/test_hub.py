@@ -198,6 +198,15 @@ def test_a_data_set_is_one_locked_file(server, lock, tmp_path):
     assert "4 files instead of one" in run(server, "fetch_data", *argv)
 
 
+def test_published_answers_are_one_locked_file_of_a_space(server, tmp_path):
+    server.repos["lmsys/mt-bench"] = {"data/answer/gpt-4.jsonl": b'{"question_id": 81}\n'}
+    lock, output = tmp_path / "lock.json", tmp_path / "gpt-4.jsonl"
+    reference = "gpt=lmsys/mt-bench:data/answer/gpt-4.jsonl"
+    assert run(server, "lock_models", "--space", reference, "--output", lock) == ""
+    assert run(server, "fetch_data", "--lock", lock, "--name", "gpt", "--output", output) == ""
+    assert output.read_bytes() == b'{"question_id": 81}\n'
+
+
 def test_a_lock_is_only_made_of_what_the_hub_really_has(server, tmp_path):
     output = tmp_path / "lock.json"
 

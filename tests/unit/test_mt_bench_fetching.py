@@ -9,7 +9,6 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from mt_bench_files import answers, benchmark, jsonl
 
-import fetch_answers
 import fetch_questions
 from fusionchat.errors import UserError
 from fusionchat.files import read_json
@@ -132,21 +131,3 @@ def test_a_local_folder_in_fastchats_layout(site, tmp_path):
     assert (tmp_path / "data" / "references.jsonl").read_bytes() == expected
     with pytest.raises(UserError, match="holds none of"):
         fetch_questions.main([f"--source={tmp_path}", f"--output={tmp_path / 'data'}"])
-
-
-def test_published_answers_are_fetched_by_revision_and_checksum(site, tmp_path):
-    options, _ = site
-    target = tmp_path / "site" / COMMIT / "data/mt_bench/model_answer/gpt-x.jsonl"
-    target.parent.mkdir(parents=True)
-    jsonl(target, answers("gpt-x", 8))
-    arguments = [
-        "--model=gpt-x",
-        f"--revision={COMMIT}",
-        next(o for o in options if o.startswith("--base-url")),
-        f"--output={tmp_path / 'gpt-x.jsonl'}",
-    ]
-    checksum = hashlib.sha256(target.read_bytes()).hexdigest()
-    fetch_answers.main([*arguments, f"--sha256={checksum}"])
-    assert (tmp_path / "gpt-x.jsonl").read_bytes() == target.read_bytes()
-    with pytest.raises(UserError, match="locked"):
-        fetch_answers.main([*arguments, f"--sha256={'0' * 64}"])

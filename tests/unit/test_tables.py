@@ -235,6 +235,30 @@ def test_unequal_weights_for_equal_changes_are_seen(run, first, monkeypatch):
     assert equal_changes("clm", run / "variation.parquet").deviation == 0.25
 
 
+def test_comparison_rows_are_scored_and_printed_rows_marked_as_the_papers(run, tmp_path):
+    words = ["--scores", str(run / "mt_bench/scores.parquet"), "--baseline", "clm"]
+    words += ["--row", "Paper:gpt4:GPT-4 (March):gpt-4", "--row", "Comparison:multi:Another"]
+    words += report_run.rows(["clm", "ta"])
+    paper = ["--paper", str(PAPER / "table1.csv"), "--output", str(tmp_path / "table1")]
+    table1.main([*words, *paper])
+    text = (tmp_path / "table1.md").read_text()
+    lines = [table_cells(line) for line in text.split("\n### ")[0].splitlines()]
+    groups = [cells[0] for cells in lines if cells[0].startswith("*")]
+    assert groups == ["*Paper*", "*Comparison*", "*Target*", "*Fused*"]
+    printed = next(cells for cells in lines if cells[0] == "GPT-4 (March)")
+    assert printed[1:10] == "9.65 8.90 9.00 6.80 8.55 9.38 9.70 9.95 8.96".split()
+    assert set(printed[10:]) == {"–"}
+    assert "judge gpt-4-0613); nothing of them was measured here" in text
+    records = read_csv(tmp_path / "table1.csv")
+    assert (records["gpt4"]["average"], records["gpt4"]["judge"]) == ("8.96", "gpt-4-0613")
+    assert records["multi"]["difference"] == ""
+    assert float(records["multi"]["average"]) == pytest.approx(recomputed(run, "multi")["average"])
+    with pytest.raises(UserError, match="give its csv with --paper"):
+        table1.main([*words, "--output", str(tmp_path / "table1")])
+    with pytest.raises(UserError, match="the paper has no row gpt9"):
+        table1.main([*words, *paper, "--row", "Paper:gpt9:GPT-9"])
+
+
 @pytest.mark.parametrize("model", [None, "gpt-4-0613", "gpt-4-0125-preview"])
 def test_verdicts_for_the_papers_own_models(run, tmp_path, model):
     """The paper's judge is known by its model, whatever name a run gives it."""

@@ -5,6 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from micro_project import Project, copy_project
@@ -88,3 +89,46 @@ def test_corrected_references_of_the_config_reach_the_judge_and_its_records(judg
     path.write_text(path.read_text().replace("also right", "changed"))
     planned = judged.planned("results/micro/mt_bench/judgments/llm/pivot.jsonl")
     assert planned["fetch_questions"] == planned["judge"] == 1
+
+
+def test_comparison_rows_come_from_an_api_from_published_answers_and_from_the_paper(judged):
+    config = yaml.safe_load((judged.folder / "config.yaml").read_text())
+    targets = {"clm": {"sources": []}, "from_moe": {"sources": ["moe"]}}
+    merges = {"varm": {"method": "varm", "targets": {"from_moe": 1}}}
+    for name in ("moe", "deep", "clm", "from_moe", "varm"):
+        jsonl(judged.results / "mt_bench" / "answers" / f"{name}.jsonl", answers(name, 8))
+    jsonl(judged.folder / "published.jsonl", answers("gpt-x", 8)[::-1])
+    model = FakeModel(reply=lambda messages: "It is 2.")
+    with serve(model) as url:
+        configure(
+            judged,
+            targets=targets,
+            merges=merges,
+            data=config["data"] | {"heldout": 0},
+            mt_bench={"questions": "bench", "max_new_tokens": 9},
+            comparisons={
+                "gpt4": {"label": "GPT-4 (March)", "paper": "gpt-4"},
+                "asked": {
+                    "label": "Asked",
+                    "api": {k: v for k, v in endpoint(url).items() if k != "kind"},
+                },
+                "taken": {"label": "Taken", "answers": "published.jsonl"},
+            },
+        )
+        run = judged.snakemake(
+            *("--cores", "2", "--allowed-rules", "fetch_questions", "answer_elsewhere", "judge"),
+            *("score", "write_table1", "--", "results/micro/tables/table1.csv"),
+            SECRET_OF_THE_JUDGE=KEY,
+        )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert len(model.requests) == 16
+    assert {body["max_tokens"] for body in model.requests} == {9}
+    table = pd.read_csv(judged.results / "tables" / "table1.csv").set_index("model")
+    assert list(table["group"])[:3] == ["Paper", "Comparison", "Comparison"]
+    assert table.loc["gpt4", "average"] == 8.96
+    assert {"asked", "taken", "pivot", "clm", "varm"} <= set(table.index)
+    taken = read_jsonl(judged.results / "mt_bench" / "answers" / "taken.jsonl")
+    assert [record["question_id"] for record in taken] == list(range(81, 89))
+    assert {record["model_id"] for record in taken} == {"taken"}
+    secret = [p for p in judged.folder.rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()]
+    assert not secret

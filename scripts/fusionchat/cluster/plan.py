@@ -73,7 +73,9 @@ class Plan:
         self.trained = [name for name in config["targets"] if name not in self.released]
         self.used = {s for name in self.trained for s in config["targets"][name]["sources"]}
         self.sources = [name for name in config["models"] if name in self.used]
-        self.evaluated = [*config["models"], *config["targets"], *config["merges"]]
+        self.compared = {n: c for n, c in config["comparisons"].items() if "paper" not in c}
+        self.local = {n: c for n, c in self.compared.items() if {"repo", "path"} & c.keys()}
+        self.own = [*config["models"], *config["targets"], *config["merges"]]
 
     @cached_property
     def dialogues(self) -> int:
@@ -109,7 +111,7 @@ class Plan:
 
     def size(self, name: str) -> Size:
         """The size of a model, target or merged model."""
-        model = self.config["models"].get(name)
+        model = self.config["models"].get(name) or self.local.get(name)
         if model is None:
             return self.pivot
         if "pretrain" in model:
@@ -145,7 +147,7 @@ class Plan:
 
     def _models(self) -> Iterator[Work]:
         models, data = self.config["models"], self.config["data"]
-        fetched = [n for n, m in models.items() if "repo" in m]
+        fetched = [n for n, m in (models | self.local).items() if "repo" in m]
         fetched += [
             name
             for group in (self.config["targets"], self.config["merges"])
@@ -153,7 +155,8 @@ class Plan:
             if "repo" in part.get("checkpoint", {})
         ]
         fetches_data = "repo" in data and bool(self.trained or data["heldout"])
-        yield self._small("lock_models", len(fetched) + fetches_data)
+        published = sum("published" in entry for entry in self.compared.values())
+        yield self._small("lock_models", len(fetched) + fetches_data + published)
         for name in fetched:
             bytes_ = 2e9 * self.size(name).parameters
             seconds = self.known["seconds"]["download"] * bytes_ / GB
@@ -274,11 +277,10 @@ class Plan:
         )
         answers = count * bench["choices"]
         batches = -(-answers // bench["batch_size"])
-        for name in self.evaluated:
+        models = self.config["models"] | self.local
+        for name in (*self.own, *self.local):
             size = self.size(name)
-            gpus = self.config["models"].get(name, self.config["models"][self.config["pivot"]])[
-                "gpu"
-            ]
+            gpus = models.get(name, models[self.config["pivot"]])["gpu"]
             steps = known["turns"] * batches * bench["max_new_tokens"]
             yield Work(
                 "answer",
@@ -290,8 +292,10 @@ class Plan:
                 host=1 * GB if gpus == 0 else 16 * GB,
                 gpu_memory=2e9 * size.parameters / max(1, gpus) + 8 * GB,
             )
-            yield from self._heldout(size, gpus)
+            if name in self.own:
+                yield from self._heldout(size, gpus)
             yield from self._judging(answers * known["turns"])
+        yield from self._elsewhere(answers, known["turns"])
 
     def _heldout(self, size: Size, gpus: int) -> Iterator[Work]:
         if held_out := self.config["data"]["heldout"]:
@@ -300,23 +304,32 @@ class Plan:
             used = gpus if self.config["device"] == "cuda" else 0
             yield Work("measure_nll", 1, self.device["start"] + seconds, gpus=used, kept=4e4)
 
+    def _elsewhere(self, answers: int, turns: int) -> Iterator[Work]:
+        """Comparison rows that do not run here: published answers, and models behind an API."""
+        for name, entry in self.compared.items():
+            if name in self.local:
+                continue
+            if "published" in entry:
+                yield self._small("fetch_answers", kept=3e5)
+            calls = answers * turns if "api" in entry else 0
+            given = entry.get("api", {"concurrency": 1})
+            yield self._calls("answer_elsewhere", given, calls, kept=answers * 500.0)
+            yield from self._judging(answers * turns)
+
     def _judging(self, turns: int) -> Iterator[Work]:
-        call = self.known["judge"]
         for judge in self.config["mt_bench"]["judges"].values():
             calls = turns * judge["repeats"] if judge["kind"] == "openai" else 0
-            price = 1e-6 * (
-                call["tokens_in"] * judge.get("input_price", 0.0)
-                + call["tokens_out"] * judge.get("output_price", 0.0)
-            )
-            seconds = calls * call["seconds"] / judge["concurrency"]
-            yield Work(
-                "judge",
-                1,
-                self.device["startup_cpu"] + seconds,
-                kept=turns * 1000.0,
-                calls=calls,
-                dollars=calls * price,
-            )
+            yield self._calls("judge", judge, calls, kept=turns * 1000.0)
+
+    def _calls(self, rule: str, endpoint: Mapping[str, Any], calls: int, kept: float) -> Work:
+        """A job that makes so many calls of an endpoint."""
+        call = self.known["judge"]
+        price = 1e-6 * (
+            call["tokens_in"] * endpoint.get("input_price", 0.0)
+            + call["tokens_out"] * endpoint.get("output_price", 0.0)
+        )
+        seconds = self.device["startup_cpu"] + calls * call["seconds"] / endpoint["concurrency"]
+        return Work(rule, 1, seconds, kept=kept, calls=calls, dollars=calls * price)
 
     def _report(self) -> Iterator[Work]:
         yield self._small("score")

@@ -47,8 +47,8 @@ def lock(
 ) -> dict[str, Any]:
     """What a name means today: `{"repo", "kind", "revision", "files": {name: {sha256, size}}}`.
 
-    `kind` is `model` or `dataset`; of a dataset `file` is taken, of a model the safetensors and
-    what belongs to them, or, where there are none, the pickled weights for convert_checkpoint.
+    `kind` is `model`, `dataset` or `space`; of the last two `file` is taken, of a model the
+    safetensors and what belongs to them, or, without any, the pickles for convert_checkpoint.
     With `code` a model's own modelling code is taken as well, and the entry says so.
     """
     try:

@@ -9,12 +9,14 @@ from fusionchat.errors import UserError
 from fusionchat.report.benchmark import CATEGORIES
 from fusionchat.report.rows import Row
 
+CLOSED = {"closed": "Comparison"}  # what the paper calls the group
+
 
 @dataclass(frozen=True)
 class PaperTable:
     """Scores by row key: the category scores and the printed average, with judge and source.
 
-    `groups` says of each row whether it is a Source, a Target or a Fused model.
+    `groups` says of each row whether it is a Comparison, a Source, a Target or a Fused model.
     """
 
     scores: dict[str, dict[str, float]]
@@ -38,7 +40,7 @@ def read_paper(path: Path, rows: Sequence[Row] = ()) -> PaperTable:
             records = list(csv.DictReader(stream))
         names = [*CATEGORIES, "average"]
         scores = {r["row"]: {name: float(r[name]) for name in names} for r in records}
-        groups = {r["row"]: r["group"] for r in records}
+        groups = {r["row"]: CLOSED.get(r["group"], r["group"]) for r in records}
         judge, source = records[0]["judge"], records[0]["source"]
     except (OSError, KeyError, ValueError, IndexError) as error:
         raise UserError(f"{path} is not a table of the paper's scores: {error!r}") from error

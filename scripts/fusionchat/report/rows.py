@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from fusionchat.errors import UserError
 
-GROUPS = ("Source", "Target", "Fused")
+# Under Paper stand numbers that the paper prints; all others are measured.
+GROUPS = ("Paper", "Comparison", "Source", "Target", "Fused")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def add_rows(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="GROUP:NAME:LABEL[:PAPER_ROW]",
-        help="a model, in table order; repeat. GROUP is Source, Target or Fused; PAPER_ROW is its "
+        help=f"a model, in table order; repeat. GROUP is {', '.join(GROUPS)}; PAPER_ROW is its "
         "row in resources/paper (NAME when left out)",
     )
 

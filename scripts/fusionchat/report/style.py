@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 COLUMN = 3.4  # inches, one column of a two-column page
 PAGE = 7.0
 PALETTES = {
+    "Comparison": ("#2f3e46", "#7d8f99", "#b4c0c7", "#54656f", "#98a8b1", "#c9d2d7"),
     "Source": ("#0b3c6f", "#2f7fbf", "#8cc4ea", "#1c5791", "#5fa2d8", "#06223f"),
     "Target": (
         "#595959",
@@ -48,13 +49,15 @@ PALETTES = {
     ),
 }
 MARKERS = {  # no multiple of the colours in number, so that a look comes again very late
+    "Comparison": ("8", "p", "h", "d", "<", ">", "s"),
     "Source": ("o", "s", "^", "p", "h", "8", "D"),
     "Target": ("D", "v", "P", "d", "<", "H", "s"),
     "Fused": ("X", "*", ">", "P", "d", "H", "v", "<", "^", "s", "o"),
 }
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 1.5)))
 HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++")
-SHIFTS = {"Source": 0, "Target": 3, "Fused": 4}  # of lines, so that groups differ in grey too
+# Of lines, so that groups differ in grey too.
+SHIFTS = {"Comparison": 1, "Source": 0, "Target": 3, "Fused": 4}
 GREY = "#6b6b6b"
 DPI = 200
 PER_ROW = 3

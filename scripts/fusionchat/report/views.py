@@ -43,7 +43,8 @@ def find(
     The families of Holm's correction: all Target and Fused rows against the baseline; all Fused
     rows against the best Target.
     """
-    tuned = [row.name for row in rows if row.group != "Source" and row.name != baseline.name]
+    groups = ("Target", "Fused")
+    tuned = [row.name for row in rows if row.group in groups and row.name != baseline.name]
     targets = [row for row in rows if row.group == "Target" and row.name != baseline.name]
     merged = [row.name for row in rows if row.group == "Fused"]
     found = Findings(

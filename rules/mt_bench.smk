@@ -35,6 +35,9 @@ rule fetch_questions:
         "python {input.program:q} {params.origin:q} --output {params.folder:q} > {log:q} 2>&1"
 
 
+VLLM = config["mt_bench"]["engine"] == "vllm"
+
+
 rule answer:
     """Answer the benchmark's two-turn questions."""
     input:
@@ -51,7 +54,7 @@ rule answer:
     wildcard_constraints:
         model=any_of([name for name in RATED if name not in ELSEWHERE]),
     conda:
-        "../envs/models.yaml"
+        "../envs/vllm.yaml" if VLLM else "../envs/models.yaml"
     threads: gpu_threads
     resources:
         gpu=model_gpus,
@@ -65,14 +68,14 @@ rule answer:
         batch_size=lookup(dpath="mt_bench/batch_size", within=config),
         choices=lookup(dpath="mt_bench/choices", within=config),
         seed=lookup(dpath="mt_bench/seed", within=config),
-        limits=answer_limits(),
+        decoding=decoding_flags(),
         dtype=lookup(dpath="logits/dtype", within=config),
         device=answer_device,
     shell:
         "python {input.program:q} --model {params.folder:q} --model-id {wildcards.model:q}"
         " --questions {input.questions:q} --template {params.template:q}"
         " --max-new-tokens {params.max_new_tokens} --batch-size {params.batch_size}"
-        " --choices {params.choices} --seed {params.seed} {params.limits:q} --dtype {params.dtype}"
+        " --choices {params.choices} --seed {params.seed} {params.decoding:q} --dtype {params.dtype}"
         " --device {params.device} --threads {threads}"
         " --output {output.answers:q} > {log:q} 2>&1"
 

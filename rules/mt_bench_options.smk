@@ -19,10 +19,14 @@ def answer_device(wildcards):
     return "auto" if several else config["device"]
 
 
-def answer_limits():
-    """--top-k where sampling is limited."""
-    top_k = config["mt_bench"].get("top_k")
-    return flags("--top-k", [top_k] if top_k else [])
+def decoding_flags():
+    """Which engine decodes, and --top-k where sampling is limited."""
+    named = config["mt_bench"]
+    return [
+        "--engine",
+        named["engine"],
+        *flags("--top-k", [named["top_k"]] if "top_k" in named else []),
+    ]
 
 
 def endpoint_flags(endpoint, model_option):

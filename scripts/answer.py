@@ -130,7 +130,7 @@ def checkpoint_engine(args: argparse.Namespace) -> Any:
     if args.engine == "vllm":
         from fusionchat.mt_bench.vllm_engine import VllmEngine
 
-        return VllmEngine(args.model, options, args.dtype)
+        return VllmEngine(args.model, options, args.device, args.dtype)
     import torch
 
     from fusionchat.mt_bench.local_engine import LocalEngine

@@ -5,6 +5,7 @@ import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
+import torch
 from mt_bench_files import answers, jsonl, questions
 from mt_bench_models import EOS, checkpoint
 from mt_bench_models import tokenizer as make_tokenizer
@@ -177,37 +178,69 @@ def test_published_answers_are_checked_and_renamed(options, tmp_path):
         answer.main(arguments)
 
 
-def test_vllm_gets_the_same_prompts_and_stop_tokens(options, model, tmp_path, monkeypatch):
-    seen = []
+class FakeVllm:
+    """The parts of vLLM that are used: says two tokens, then stops, and remembers its calls."""
 
-    class LLM:
-        def __init__(self, **settings):
-            self.settings = settings
+    def __init__(self, context: int = 512, **ending: object) -> None:
+        self.context, self.loaded, self.seen = context, {}, []
+        self.ending = {"token_ids": (50, 51, 7), "finish_reason": "stop"} | ending
 
-        def get_tokenizer(self):
-            return make_tokenizer()
+    def module(self) -> ModuleType:
+        module = ModuleType("vllm")
+        module.LLM, module.SamplingParams = self.load, lambda **settings: settings
+        return module
 
-        def generate(self, prompts, settings):
-            seen.extend(zip(prompts, settings, strict=True))
-            done = SimpleNamespace(token_ids=(50, 51, 1), finish_reason="stop")
-            return [SimpleNamespace(outputs=[done]) for _ in prompts]
+    def load(self, **settings: object) -> "FakeVllm":
+        self.loaded = settings
+        self.llm_engine = SimpleNamespace(model_config=SimpleNamespace(max_model_len=self.context))
+        return self
 
-    fake = ModuleType("vllm")
-    fake.LLM, fake.SamplingParams = LLM, lambda **settings: settings
-    monkeypatch.setitem(sys.modules, "vllm", fake)
-    answer.main([*options, "--engine=vllm", "--dtype=bfloat16"])
-    assert len(seen) == 32
-    assert all(settings["stop_token_ids"] == [1] for _, settings in seen)
-    assert seen[0][0]["prompt_token_ids"][0] == 0
-    assert len({settings["seed"] for _, settings in seen}) == 32
+    def get_tokenizer(self):
+        return make_tokenizer()
+
+    def generate(self, prompts, settings):
+        self.seen.extend(zip(prompts, settings, strict=True))
+        return [SimpleNamespace(outputs=[SimpleNamespace(**self.ending)]) for _ in prompts]
+
+
+def test_vllm_gets_the_same_prompts_and_stop_tokens(options, tmp_path, monkeypatch):
+    folder = checkpoint(tmp_path / "two ends")
+    facts = json.loads((folder / "generation_config.json").read_text()) | {"eos_token_id": [1, 7]}
+    (folder / "generation_config.json").write_text(json.dumps(facts))
+    fake = FakeVllm()
+    monkeypatch.setitem(sys.modules, "vllm", fake.module())
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    more = [f"--model={folder}", "--engine=vllm", "--dtype=bfloat16", "--top-k=50"]
+    answer.main([*options, *more, "--device=auto"])
+    assert fake.loaded["tensor_parallel_size"] == 4
+    assert fake.loaded["trust_remote_code"] is False
+    assert len(fake.seen) == 32
+    assert all(settings["stop_token_ids"] == [1, 7] for _, settings in fake.seen)
+    assert {settings["top_k"] for _, settings in fake.seen} == {50}
+    assert fake.seen[0][0]["prompt_token_ids"][0] == 0
+    assert len({settings["seed"] for _, settings in fake.seen}) == 32
     choice = read_jsonl(output(options))[0]["choices"][0]
     assert choice["tokens"] == [2, 2]
     assert choice["finish"] == ["stop", "stop"]
 
 
+def test_vllm_is_not_asked_beyond_the_models_context(options, monkeypatch):
+    ending = {"token_ids": (50, 51), "finish_reason": "length"}
+    fake = FakeVllm(context=40, **ending)
+    monkeypatch.setitem(sys.modules, "vllm", fake.module())
+    answer.main([*options, "--engine=vllm", "--device=cuda"])
+    assert fake.loaded["tensor_parallel_size"] == 1
+    for prompt, settings in fake.seen:
+        room = 40 - len(prompt["prompt_token_ids"])
+        assert settings["max_tokens"] == min(12, room) > 0
+    finishes = [r["choices"][0]["finish"] for r in read_jsonl(output(options))]
+    assert {end for ends in finishes for end in ends} == {"length", "context"}
+    assert len(fake.seen) < 32
+
+
 def test_vllm_missing_is_explained(options, monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
-    with pytest.raises(UserError, match="vLLM is not installed"):
+    with pytest.raises(UserError, match=r"vLLM is not installed.*envs/vllm.yaml"):
         answer.main([*options, "--engine=vllm"])
 
 

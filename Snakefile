@@ -54,4 +54,5 @@ rule all:
         rules.table2.input,
         rules.figures.input,
         rules.report.output,
+        rules.agreement.output if RATERS > 1 else [],
     localrule: True

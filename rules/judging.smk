@@ -1,8 +1,11 @@
 """Judgments and scores: every judge rates every model, one table holds all scores.
 
-In: mt_bench/answers/{model}.jsonl. Out: mt_bench/judgments/{judge}/{model}.jsonl and
-mt_bench/scores.parquet. Paid responses are kept in mt_bench/paid/, outside the outputs.
+In: mt_bench/answers/{model}.jsonl. Out: mt_bench/judgments/{judge}/{model}.jsonl,
+mt_bench/scores.parquet and, where a score is given more than once, tables/agreement.csv. Paid
+responses are kept in mt_bench/paid/, outside the outputs.
 """
+
+RATERS = sum(judge["repeats"] for judge in config["mt_bench"]["judges"].values())
 
 
 rule judge:
@@ -62,3 +65,25 @@ rule score:
     shell:
         "python {input.program:q} --judgments {input.judgments:q} --questions {input.questions:q}"
         " --output {output.scores:q} > {log:q} 2>&1"
+
+
+rule agreement:
+    """How far judges agree with each other, and with themselves when they are asked again."""
+    input:
+        code=code("agreement"),
+        program=program("agreement"),
+        scores="<results>/mt_bench/scores.parquet",
+    output:
+        csv="<results>/tables/agreement.csv",
+    log:
+        "<logs>/agreement.log",
+    benchmark:
+        "<benchmarks>/agreement.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=10,
+    shell:
+        "python {input.program:q} --scores {input.scores:q} --output {output.csv:q} > {log:q} 2>&1"

@@ -1,6 +1,9 @@
 """The doctor finds what is wrong and says how to mend it."""
 
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -67,6 +70,20 @@ def test_disk_and_hub_and_judges(tmp_path, monkeypatch):
     assert not failed(doctor.hub({"a": "x/y"}, tmp_path))
     judge = {"kind": "openai", "model": "m", "base_url": "http://127.0.0.1:9", "api_key_env": "K"}
     assert set(failed(doctor.judges({"j": judge, "r": {"kind": "rule"}}))) == {"judge j"}
+
+
+def test_a_judge_must_be_among_the_models_that_its_server_lists(tmp_path):
+    (tmp_path / "models").write_text('{"data": [{"id": "org/judge"}]}')
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        judge = {"kind": "openai", "base_url": url, "api_key_env": "K"}
+        (good,) = doctor.judges({"j": judge | {"model": "org/judge"}})
+        (bad,) = doctor.judges({"j": judge | {"model": "org/other"}})
+        server.shutdown()
+    assert good.fix == ""
+    assert "org/other is not served there" in bad.fix
 
 
 def test_the_key_of_a_judge_is_never_shown(monkeypatch):

@@ -29,7 +29,9 @@ def test_the_papers_trainings_take_what_the_paper_says():
     assert rows["train_target"].jobs == 4
     assert rows["train_target"].gpu_hours == pytest.approx(4 * 56, rel=0.1)
     assert rows["dump_logits"].jobs == 12
-    assert rows["judge"].judge_calls == 16 * 160
+    assert rows["judge"].judge_calls == (16 + 6) * 160
+    assert (rows["answer"].jobs, rows["answer_elsewhere"].jobs) == (16 + 3, 3)
+    assert rows["answer_elsewhere"].judge_calls == 0
 
 
 def test_released_checkpoints_need_no_training_and_no_dump():
@@ -65,8 +67,21 @@ def test_size_of_a_trained_model_equals_its_parameters(tmp_path):
     assert pretrained_size(shape).parameters == pytest.approx(found, rel=0.02)
 
 
+HOSTED = {"kind": "openai", "model": "m", "base_url": "https://x/v1", "input_price": 2}
+HOSTED |= {"output_price": 8, "budget": 1}
+
+
+def test_a_comparison_behind_an_api_costs_calls_and_dollars():
+    api = {key: value for key, value in HOSTED.items() if key != "kind"}
+    plan = make_plan("configs/paper.yaml", comparisons={"x": {"api": api}, "y": {"paper": "gpt-4"}})
+    rows = by_rule(plan)
+    assert rows["answer_elsewhere"].judge_calls == 160
+    assert rows["answer_elsewhere"].dollars > 0
+    assert rows["judge"].judge_calls == 17 * 160
+
+
 def test_shortfalls_name_disk_and_budget():
-    rows = make_plan("configs/paper.yaml").rows()
+    rows = make_plan("configs/paper.yaml", mt_bench={"judges": {"hosted": HOSTED}}).rows()
     need = total(rows)
     assert not shortfalls(rows, 1e6, [1e6])
     lines = shortfalls(rows, need.kept_gb, [need.dollars / 2])
@@ -96,8 +111,8 @@ def test_the_program_writes_all_formats_and_fails_on_demand(tmp_path, capsys):
     ]  # fmt: skip
     assert "train_target" in capsys.readouterr().out
     small = tmp_path / "small.yaml"
-    text = Path(config).read_text()
-    small.write_text(text.replace("budget: 150", "budget: 1"))
+    hosted = yaml.safe_load(Path(config).read_text()) | {"mt_bench": {"judges": {"hosted": HOSTED}}}
+    small.write_text(yaml.safe_dump(hosted))
     with pytest.raises(UserError, match="budget"):
         program.main(["--configfile", str(small), "--check"])
 

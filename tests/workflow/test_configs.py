@@ -31,8 +31,9 @@ TRAINING_FIGURES = {
     "figure_alignment": 1,
 }
 PAPER = {
-    "lock_models": 4,
-    "fetch_model": 3,
+    "lock_models": 4 + 6,
+    "fetch_model": 3 + 3,
+    "fetch_answers": 3,
     "fetch_data": 1,
     "fetch_questions": 1,
     "prepare_dialogues": 1,
@@ -48,8 +49,9 @@ PAPER = {
     "merge_linear": 1,
     "merge_mergekit": 4,
     "merge_varm": 4,
-    "answer": 16,
-    "judge": 16,
+    "answer": 16 + 3,
+    "answer_elsewhere": 3,
+    "judge": 16 + 6,
     **REPORT,
     **TRAINING_FIGURES,
 }
@@ -132,7 +134,7 @@ def test_a_committed_lock_stands_in_for_locking(clone):
         planned = clone.planned("--profile", "slurm")
     finally:
         lock.unlink()
-    assert planned == PAPER | {"lock_models": 2}
+    assert planned == PAPER | {"lock_models": 2 + 6}
 
 
 @pytest.mark.parametrize(("name", "count"), [("paper", 13), ("released", 14)])

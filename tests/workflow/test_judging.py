@@ -105,7 +105,11 @@ def test_comparison_rows_come_from_an_api_from_published_answers_and_from_the_pa
             targets=targets,
             merges=merges,
             data=config["data"] | {"heldout": 0},
-            mt_bench={"questions": "bench", "max_new_tokens": 9},
+            mt_bench={
+                "questions": "bench",
+                "max_new_tokens": 9,
+                "judges": {"rule": {"kind": "rule", "repeats": 2}},
+            },
             comparisons={
                 "gpt4": {"label": "GPT-4 (March)", "paper": "gpt-4"},
                 "asked": {
@@ -117,7 +121,8 @@ def test_comparison_rows_come_from_an_api_from_published_answers_and_from_the_pa
         )
         run = judged.snakemake(
             *("--cores", "2", "--allowed-rules", "fetch_questions", "answer_elsewhere", "judge"),
-            *("score", "write_table1", "--", "results/micro/tables/table1.csv"),
+            *("score", "agreement", "write_table1", "--", "results/micro/tables/table1.csv"),
+            "results/micro/tables/agreement.csv",
             SECRET_OF_THE_JUDGE=KEY,
         )
     assert run.returncode == 0, run.stdout + run.stderr
@@ -127,6 +132,8 @@ def test_comparison_rows_come_from_an_api_from_published_answers_and_from_the_pa
     assert list(table["group"])[:3] == ["Paper", "Comparison", "Comparison"]
     assert table.loc["gpt4", "average"] == 8.96
     assert {"asked", "taken", "pivot", "clm", "varm"} <= set(table.index)
+    agreement = pd.read_csv(judged.results / "tables" / "agreement.csv")
+    assert agreement["exact"].tolist() == [1.0]
     taken = read_jsonl(judged.results / "mt_bench" / "answers" / "taken.jsonl")
     assert [record["question_id"] for record in taken] == list(range(81, 89))
     assert {record["model_id"] for record in taken} == {"taken"}

@@ -84,7 +84,7 @@ def hub(repos: Mapping[str, str], models: Path) -> Iterator[Finding]:
         yield Finding("hub", "all models are here" if repos else "no model comes from the hub")
         return
     url = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    code = answer_code(f"{url}/api/models/{repos[absent[0]]}", None)
+    code, _ = answer_to(f"{url}/api/models/{repos[absent[0]]}", None)
     fix = (
         f"run `snakemake fetched` where {url} answers; gated repositories need HF_TOKEN"
         if code != "200"
@@ -100,24 +100,30 @@ def judges(configured: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
             yield Finding(f"judge {name}", "a program, always there")
             continue
         key = os.environ.get(judge["api_key_env"])
-        code = answer_code(f"{judge['base_url'].rstrip('/')}/models/{judge['model']}", key)
-        fix = {
-            "200": "",
-            "401": f"set {judge['api_key_env']} to a valid key",
-            "404": f"{judge['model']} is not served there (retired?); name another model",
-        }.get(code, f"check mt_bench.judges.{name}.base_url and the network")
-        yield Finding(f"judge {name}", f"{judge['base_url']} answers {code}", fix)
+        code, text = answer_to(f"{judge['base_url'].rstrip('/')}/models", key)
+        found = f"{judge['base_url']} answers {code}"
+        if code == "200":
+            served = f'"{judge["model"]}"' in text
+            fix = (
+                "" if served else f"{judge['model']} is not served there; start it or name another"
+            )
+        elif code == "401":
+            fix = f"set {judge['api_key_env']} to a valid key"
+        else:
+            fix = f"start the judge (docs/judges.md), or check mt_bench.judges.{name}.base_url"
+        yield Finding(f"judge {name}", found, fix)
 
 
-def answer_code(url: str, key: str | None) -> str:
-    """The status of a GET request, or why there is none. The key is never shown."""
+def answer_to(url: str, key: str | None) -> tuple[str, str]:
+    """Status and text of a GET request, or why there are none. The key is never shown."""
     import httpx2
 
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        return str(httpx2.get(url, headers=headers, timeout=15).status_code)
+        reply = httpx2.get(url, headers=headers, timeout=15)
     except httpx2.HTTPError as error:
-        return type(error).__name__
+        return type(error).__name__, ""
+    return str(reply.status_code), reply.text
 
 
 def slurm(profile: Mapping[str, Any], gpus: int, python: str) -> Iterator[Finding]:

@@ -75,7 +75,7 @@ class Plan:
         self.sources = [name for name in config["models"] if name in self.used]
         self.compared = {n: c for n, c in config["comparisons"].items() if "paper" not in c}
         self.local = {n: c for n, c in self.compared.items() if {"repo", "path"} & c.keys()}
-        self.own = [*config["models"], *config["targets"], *config["merges"]]
+        self.evaluated = [*config["models"], *config["targets"], *config["merges"]]
 
     @cached_property
     def dialogues(self) -> int:
@@ -278,7 +278,7 @@ class Plan:
         answers = count * bench["choices"]
         batches = -(-answers // bench["batch_size"])
         models = self.config["models"] | self.local
-        for name in (*self.own, *self.local):
+        for name in (*self.evaluated, *self.local):
             size = self.size(name)
             gpus = models.get(name, models[self.config["pivot"]])["gpu"]
             steps = known["turns"] * batches * bench["max_new_tokens"]
@@ -292,7 +292,7 @@ class Plan:
                 host=1 * GB if gpus == 0 else 16 * GB,
                 gpu_memory=2e9 * size.parameters / max(1, gpus) + 8 * GB,
             )
-            if name in self.own:
+            if name in self.evaluated:
                 yield from self._heldout(size, gpus)
             yield from self._judging(answers * known["turns"])
         yield from self._elsewhere(answers, known["turns"])

@@ -1,6 +1,7 @@
 """Batched decoding against the library's, one prompt at a time; sampling and its noise."""
 
 import random
+import weakref
 
 import pytest
 import torch
@@ -129,7 +130,9 @@ def test_joined_caches_hold_all_rows_padded_on_the_left():
         states.append(torch.randn(2, rows, 2, width, 4))
         cache.update(*states[-1], layer_idx=0)
         caches.append(cache)
+    parts = [weakref.ref(cache.layers[0]) for cache in caches]
     keys = join(caches, [5, 3]).layers[0].keys
+    assert [part() for part in parts] == [None, None]
     assert keys.shape == (3, 2, 5, 4)
     assert torch.equal(keys[:1], states[0][0])
     assert torch.equal(keys[1:, :, 2:], states[1][0])

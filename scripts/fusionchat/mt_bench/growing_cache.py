@@ -65,16 +65,20 @@ def new_cache(model: Any) -> Cache:
 def join(caches: Sequence[Cache], widths: Sequence[int]) -> Cache:
     """One cache of all rows of several, each of `widths` tokens, padded on the left.
 
-    The caches consist of `GrowingLayer`s.
+    The caches consist of `GrowingLayer`s; several are used up, layer by layer, so that prompts
+    never take twice their memory.
     """
     if len(caches) == 1:
         return caches[0]
     joined = Cache(layer_class_to_replicate=GrowingLayer)
-    for layers in zip(*(cache.layers for cache in caches), strict=True):
+    for index in range(len(caches[0].layers)):
+        layers = [cache.layers[index] for cache in caches]
         states = [
             _side_by_side([getattr(x, n) for x in layers], widths) for n in ("keys", "values")
         ]
-        joined.update(*states, layer_idx=len(joined.layers))
+        joined.update(*states, layer_idx=index)
+        for cache in caches:
+            cache.layers[index] = None
     return joined
 
 

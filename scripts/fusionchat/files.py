@@ -115,13 +115,15 @@ def read_jsonl(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     if not path.exists():
         raise UserError(f"{path} does not exist")
     records = []
-    # Not splitlines: JSON leaves U+2028 and the like unescaped inside texts.
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    # Lines end at b"\n" only: JSON leaves U+2028 and the like unescaped inside texts.
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
         if line.strip():
             try:
                 records.append(json.loads(line))
-            except json.JSONDecodeError as error:
+            except (json.JSONDecodeError, UnicodeDecodeError) as error:
                 raise UserError(f"{path}, line {number}, is not valid JSON: {error}") from error
+            if not isinstance(records[-1], dict):
+                raise UserError(f"{path}, line {number}, is not a JSON object")
     return records
 
 

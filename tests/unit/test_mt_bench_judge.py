@@ -417,6 +417,41 @@ def test_answers_of_another_format_are_explained(tmp_path):
         judge.main(arguments)
 
 
+@pytest.mark.parametrize(
+    "choices",
+    [
+        [],
+        None,
+        ["text"],
+        [{"index": 0}],
+        [{"turns": ["a", "b"]}],
+        [{"index": 0, "turns": ["a", None]}],
+    ],
+)
+def test_an_answer_without_its_turns_is_not_passed_over(tmp_path, choices):
+    arguments = options(tmp_path, "http://127.0.0.1:9/v1", count=8)
+    records = answers("m", 8)
+    records[3]["choices"] = choices
+    jsonl(tmp_path / "m.jsonl", records)
+    with pytest.raises(UserError, match="question 84 lacks a turn"):
+        judge.main(arguments)
+
+
+def test_lines_and_prompts_of_another_kind_are_explained(tmp_path):
+    arguments = options(tmp_path, "http://127.0.0.1:9/v1", count=8)
+    prompts = read_jsonl(tmp_path / "judge_prompts.jsonl")
+    broken = [prompt | {"prompt_template": "{answer} {unknown}"} for prompt in prompts]
+    jsonl(tmp_path / "judge_prompts.jsonl", broken)
+    with pytest.raises(UserError, match=r"judge prompt single.*cannot be filled in.*unknown"):
+        judge.main(arguments)
+    (tmp_path / "m.jsonl").write_bytes(b"[1, 2]\n")
+    with pytest.raises(UserError, match="line 1, is not a JSON object"):
+        judge.main(arguments)
+    (tmp_path / "m.jsonl").write_bytes(b'{"text": "\xff"}\n')
+    with pytest.raises(UserError, match="line 1, is not valid JSON"):
+        judge.main(arguments)
+
+
 def test_half_a_surrogate_pair_in_a_reply_is_kept_as_text(tmp_path):
     with serve(FakeModel(reply=lambda messages: "\ud800 Rating: [[3]]")) as url:
         judge.main(options(tmp_path, url, count=8))

@@ -71,6 +71,9 @@ def test_missing_scores_are_null_and_absent_judgments_are_rows(tmp_path, asked):
         ([judgment(81), judgment(81)], "appears twice"),
         ([judgment(7)], "question 7 is not in the questions file"),
         ([{"question_id": 81}], "not a judgment record"),
+        ([judgment(81, score=None)], "question 81: score is None"),
+        ([judgment(81, score="7")], "question 81: score is '7'"),
+        ([judgment(81, score=float("nan"))], "question 81: score is nan"),
     ],
 )
 def test_wrong_judgment_files_are_explained(tmp_path, asked, records, message):
@@ -196,6 +199,15 @@ def test_the_export_renames_the_judge_and_says_so(tmp_path):
     }  # fmt: skip
     assert {r["judged_by"] for r in records} == {"rule"}
     assert (data / "question.jsonl").read_bytes() == (tmp_path / "question.jsonl").read_bytes()
+
+
+def test_the_export_names_what_a_judgment_lacks(tmp_path):
+    records = rule_judged(tmp_path)
+    bare = [{k: v for k, v in record.items() if k != "judgment"} for record in records]
+    lacking = jsonl(tmp_path / "bare.jsonl", bare)
+    with pytest.raises(UserError, match=r"bare.jsonl: not judgment records.*judgment is missing"):
+        export(tmp_path, f"--judgments={lacking}")
+    assert not (tmp_path / "fastchat").exists()
 
 
 def test_the_export_needs_one_judge(tmp_path):

@@ -73,20 +73,35 @@ def special_token_texts(tokenizer: Any) -> list[str]:
     return texts
 
 
-def read_answers(path: str | Path, questions: Sequence[Question]) -> dict[int, dict[str, Any]]:
-    """Answer records by question; every question must be answered in all its turns."""
+def answer_records(path: str | Path) -> list[dict[str, Any]]:
+    """The records of an answer file; a file of another kind is a `UserError`."""
     records = read_jsonl(path)
     if any(not {"question_id", "model_id", "choices"} <= record.keys() for record in records):
         raise UserError(f"{path}: not answer records of FastChat (question_id, model_id, choices)")
-    answers = {record["question_id"]: record for record in records}
+    return records
+
+
+def read_answers(path: str | Path, questions: Sequence[Question]) -> dict[int, dict[str, Any]]:
+    """Answer records by question; every question must be answered in all its turns."""
+    answers = {record["question_id"]: record for record in answer_records(path)}
     for question in questions:
         record = answers.get(question.question_id)
         if record is None:
             raise UserError(f"{path}: question {question.question_id} has no answer")
-        for choice in record["choices"]:
-            if len(choice["turns"]) < len(question.turns):
-                raise UserError(f"{path}: question {question.question_id} lacks a turn")
+        choices = record["choices"] if isinstance(record["choices"], list) else []
+        if not choices or not all(_is_complete(choice, len(question.turns)) for choice in choices):
+            raise UserError(
+                f"{path}: question {question.question_id} lacks a turn; choices are objects of an "
+                "index and the texts of all turns"
+            )
     return answers
+
+
+def _is_complete(choice: Any, turns: int) -> bool:
+    """Whether a choice holds its index and texts for so many turns."""
+    texts = choice.get("turns") if isinstance(choice, dict) else None
+    known = isinstance(texts, list) and isinstance(choice.get("index"), int)
+    return known and len(texts) >= turns and all(isinstance(text, str) for text in texts)
 
 
 def length_statistics(records: Iterable[dict[str, Any]]) -> str:

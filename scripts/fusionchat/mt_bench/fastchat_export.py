@@ -7,6 +7,7 @@ from typing import Any
 
 from fusionchat.errors import UserError
 from fusionchat.files import read_jsonl, write_jsonl
+from fusionchat.mt_bench.answers import answer_records
 from fusionchat.mt_bench.judge_prompts import prompt_name
 from fusionchat.mt_bench.questions import Question
 
@@ -35,7 +36,7 @@ def export(
     shutil.copyfile(question_file, data / "question.jsonl")
     for path in answer_files:
         _export_answers(path, data / "model_answer")
-    records = [record for path in judgment_files for record in read_jsonl(path)]
+    records = [record for path in judgment_files for record in _judgments(path)]
     chosen = _of_one_judge(records, judge)
     categories = {q.question_id: q for q in questions}
     judged = data / "model_judgment"
@@ -52,8 +53,16 @@ def file_name(name: str) -> str:
     return name.replace("/", "_")
 
 
-def _export_answers(path: Path, folder: Path) -> None:
+def _judgments(path: Path) -> list[dict[str, Any]]:
     records = read_jsonl(path)
+    for record in records:
+        if lacking := [field for field in FIELDS if field not in record]:
+            raise UserError(f"{path}: not judgment records of FastChat: {lacking[0]} is missing")
+    return records
+
+
+def _export_answers(path: Path, folder: Path) -> None:
+    records = answer_records(path)
     models = {file_name(record["model_id"]) for record in records}
     if len(models) != 1:
         raise UserError(f"{path}: holds answers of {len(models)} models, one is expected")

@@ -46,7 +46,13 @@ class JudgePrompts:
         else:
             fields |= {f"question_{i + 1}": text for i, text in enumerate(turns)}
             fields |= {f"answer_{i + 1}": text for i, text in enumerate(answers)}
-        return self.templates[self.name(task)]["prompt_template"].format(**fields)
+        name = self.name(task)
+        try:
+            return self.templates[name]["prompt_template"].format(**fields)
+        except (LookupError, ValueError) as error:
+            raise UserError(
+                f"judge prompt {name}: its prompt_template cannot be filled in: {error!r}"
+            ) from error
 
     def messages(self, task: Task) -> Messages:
         """The chat messages for the judge: the system's and the user's."""

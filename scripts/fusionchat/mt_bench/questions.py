@@ -61,6 +61,8 @@ def _question(record: dict[str, Any], where: str) -> Question:
     for key in ("question_id", "category", "turns"):
         if key not in record:
             raise UserError(f"{where}: key {key} is missing")
+    if not isinstance(record["question_id"], int):
+        raise UserError(f"{where}: question_id {record['question_id']!r} is not a whole number")
     turns = record["turns"]
     if not isinstance(turns, list) or not turns or not all(isinstance(t, str) for t in turns):
         raise UserError(f"{where}: turns is not a list of texts")

@@ -1,5 +1,6 @@
 """Scores as a table, one row a judgment, and FastChat's summaries of it."""
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def read_scores(files: Iterable[Path], questions: Sequence[Question]) -> pa.Tabl
                 raise UserError(f"{path}: question {key[4]} is not in the questions file")
             if key in scores:
                 raise UserError(f"{path}: judgment {key} appears twice")
-            scores[key] = None if record["score"] == NO_RATING else float(record["score"])
+            scores[key] = _score(record, path)
     series = sorted({key[:4] for key in scores})
     rows = [
         (*group, q.question_id, q.category, turn, scores.get((*group, q.question_id, turn)))
@@ -67,6 +68,16 @@ def _key(record: dict[str, Any], path: Path) -> Key:
         )
     except (KeyError, IndexError, TypeError) as error:
         raise UserError(f"{path}: not a judgment record of FastChat: {error} is missing") from error
+
+
+def _score(record: dict[str, Any], path: Path) -> float | None:
+    score = record.get("score")
+    if not isinstance(score, int | float) or not math.isfinite(score):
+        raise UserError(
+            f"{path}: question {record['question_id']}: score is {score!r}, not a number "
+            f"({NO_RATING} where it is missing)"
+        )
+    return None if score == NO_RATING else float(score)
 
 
 def fastchat_tables(records: Iterable[dict[str, Any]]) -> dict[str, list[tuple[str, float]]]:

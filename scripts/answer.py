@@ -143,7 +143,7 @@ def api_engine(args: argparse.Namespace) -> Any:
     """The engine that asks an endpoint."""
     from fusionchat.mt_bench.api_engine import ApiEngine
 
-    endpoint = open_endpoint(args, args.api_model)
+    endpoint = open_endpoint(args, "--api-model")
     return ApiEngine(
         endpoint, args.max_new_tokens, args.choices, args.concurrency, args.temperature_scale
     )

@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for path in args.profile or [ROOT / "slurm" / "profile.yaml"]:
         profile |= yaml.safe_load(path.read_text())
     need = plan_report.total(Plan(config, yaml.safe_load(args.throughputs.read_text())).rows())
-    repos = {name: model["repo"] for name, model in config["models"].items() if "repo" in model}
+    fetched = config["models"] | config["comparisons"]
+    repos = {name: model["repo"] for name, model in fetched.items() if "repo" in model}
     gpus = config["training"]["gpu"] // config["training"]["nodes"]
     checks = [
         partial(doctor.versions, ROOT / "pyproject.toml"),

@@ -80,7 +80,7 @@ def make_judge(args: argparse.Namespace, questions: Sequence[Question]) -> Judge
         raise UserError("--prompts: an LLM judge needs FastChat's judge_prompts.jsonl")
     prompts = read_judge_prompts(args.prompts, args.references or args.questions)
     prompts.check(questions)
-    endpoint = open_endpoint(args, args.judge_model)
+    endpoint = open_endpoint(args, "--judge-model")
     name = args.judge_name or args.judge_model
     return ChatJudge(name, endpoint, prompts, args.concurrency, args.attempts)
 

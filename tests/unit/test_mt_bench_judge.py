@@ -321,6 +321,7 @@ def test_hashes_of_references_and_prompts_are_in_every_judgment(tmp_path):
         ("--base-url=http://user:pw@127.0.0.1/v1", "must hold no password"),
         ("--base-url=ftp://x", "must be http"),
         ("--budget-usd=1", "needs --input-price"),
+        ("--judge-model=", "--judge-model: is needed"),
     ],
 )
 def test_mistakes_are_explained(tmp_path, change, message):

@@ -41,17 +41,17 @@ def add_endpoint_options(parser: argparse.ArgumentParser, model_option: str) -> 
     group.add_argument("--max-calls", type=cli.positive_int, help="stop at so many calls")
 
 
-def open_endpoint(args: argparse.Namespace, model: str | None) -> "Endpoint":
+def open_endpoint(args: argparse.Namespace, model_option: str) -> "Endpoint":
     """The endpoint that the options describe, in front of its store."""
     from fusionchat.mt_bench.endpoint import Endpoint, EndpointOptions
     from fusionchat.mt_bench.limits import Budget
     from fusionchat.mt_bench.store import ResponseStore
 
-    for option, value in (("--base-url", args.base_url), ("--store", args.store)):
+    model = getattr(args, model_option.removeprefix("--").replace("-", "_"))
+    needed = {"--base-url": args.base_url, "--store": args.store, model_option: model}
+    for option, value in needed.items():
         if not value:
             raise UserError(f"{option}: is needed to call an endpoint")
-    if not model:
-        raise UserError("the name of the model at the endpoint is needed")
     budget = Budget(args.input_price, args.output_price, args.budget_usd, args.max_calls)
     if budget.max_usd is not None and not (budget.input_price or budget.output_price):
         raise UserError("--budget-usd: needs --input-price and --output-price to count dollars")

@@ -165,10 +165,13 @@ def _comparisons(config: Config) -> Iterator[str]:
             yield f"{key}.path: {entry['path']} is not a folder"
         if "answers" in entry and not Path(entry["answers"]).is_file():
             yield f"{key}.answers: {entry['answers']} is not a file"
-        yield from _prices(f"{key}.api", entry.get("api", {}))
+        if "api" in entry:
+            yield from _endpoint(f"{key}.api", entry["api"])
 
 
-def _prices(key: str, endpoint: Config) -> Iterator[str]:
+def _endpoint(key: str, endpoint: Config) -> Iterator[str]:
+    if not {"model", "base_url"} <= endpoint.keys():
+        yield f"{key}: an endpoint needs model and base_url"
     if "budget" in endpoint and not {"input_price", "output_price"} & endpoint.keys():
         yield f"{key}.budget: dollars need input_price and output_price"
 
@@ -199,6 +202,5 @@ def _benchmark(bench: Config) -> Iterator[str]:
     if "references" in bench and not Path(bench["references"]).is_file():
         yield f"mt_bench.references: {bench['references']} is not a file"
     for name, judge in bench["judges"].items():
-        if judge["kind"] == "openai" and not {"model", "base_url"} <= judge.keys():
-            yield f"mt_bench.judges.{name}: an openai judge needs model and base_url"
-        yield from _prices(f"mt_bench.judges.{name}", judge)
+        if judge["kind"] == "openai":
+            yield from _endpoint(f"mt_bench.judges.{name}", judge)

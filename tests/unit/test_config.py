@@ -161,7 +161,11 @@ FAULTS = [
     ("comparisons/x", {"path": "no/such"}, "comparisons.x.path: no/such is not a folder"),
     ("comparisons/x", {"answers": "no/such"}, "comparisons.x.answers: no/such is not a file"),
     ("comparisons/x", {"published": "../etc/passwd"}, "comparisons.x.published"),
-    ("comparisons/x", {"api": {"model": "m"}}, "comparisons.x.api: the key 'base_url' is missing"),
+    (
+        "comparisons/x",
+        {"api": {"model": "m"}},
+        "comparisons.x.api: an endpoint needs model and base_url",
+    ),
     (
         "comparisons/x",
         {"api": {"model": "m", "base_url": "https://x", "budget": 1}},
@@ -172,7 +176,11 @@ FAULTS = [
     ("mt_bench/judges/rule/kind", "human", "rule, openai"),
     ("mt_bench/judges/gpt", {"kind": "openai", "model": "m"}, "model and base_url"),
     ("mt_bench/judges/rule/base_url", "ftp://x", "base_url"),
-    ("mt_bench/judges/rule/budget", 5, "need input_price"),
+    (
+        "mt_bench/judges/rule",
+        {"kind": "openai", "model": "m", "base_url": "http://x", "budget": 5},
+        "mt_bench.judges.rule.budget: dollars need input_price and output_price",
+    ),
     ("mt_bench/judges/rule/max_calls", 0, "max_calls"),
     ("mt_bench/questions", "no/such", "no/such is not a folder"),
     ("mt_bench/references", "no/such", "no/such is not a file"),

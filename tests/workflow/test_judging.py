@@ -94,8 +94,8 @@ def test_corrected_references_of_the_config_reach_the_judge_and_its_records(judg
 def test_comparison_rows_come_from_an_api_from_published_answers_and_from_the_paper(judged):
     config = yaml.safe_load((judged.folder / "config.yaml").read_text())
     targets = {"clm": {"sources": []}, "from_moe": {"sources": ["moe"]}}
-    merges = {"varm": {"method": "varm", "targets": {"from_moe": 1}}}
-    for name in ("moe", "deep", "clm", "from_moe", "varm"):
+    merges = {"linear": {"method": "linear", "targets": {"from_moe": 1}}}
+    for name in ("moe", "deep", "clm", "from_moe", "linear"):
         jsonl(judged.results / "mt_bench" / "answers" / f"{name}.jsonl", answers(name, 8))
     jsonl(judged.folder / "published.jsonl", answers("gpt-x", 8)[::-1])
     model = FakeModel(reply=lambda messages: "It is 2.")
@@ -131,7 +131,7 @@ def test_comparison_rows_come_from_an_api_from_published_answers_and_from_the_pa
     table = pd.read_csv(judged.results / "tables" / "table1.csv").set_index("model")
     assert list(table["group"])[:3] == ["Paper", "Comparison", "Comparison"]
     assert table.loc["gpt4", "average"] == 8.96
-    assert {"asked", "taken", "pivot", "clm", "varm"} <= set(table.index)
+    assert {"asked", "taken", "pivot", "clm", "linear"} <= set(table.index)
     agreement = pd.read_csv(judged.results / "tables" / "agreement.csv")
     assert agreement["exact"].tolist() == [1.0]
     taken = read_jsonl(judged.results / "mt_bench" / "answers" / "taken.jsonl")

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusionchat import cli
+from fusionchat.categories import CATEGORIES
 from fusionchat.files import write_json
-from fusionchat.world.exercise import CATEGORIES
 from fusionchat.world.generator import World
 from fusionchat.world.mixture import as_record, specialist_weights
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusionchat import cli
+from fusionchat.categories import CATEGORIES
 from fusionchat.files import atomic_file, write_json, write_jsonl, write_manifest
 from fusionchat.progress import progress
-from fusionchat.world.exercise import CATEGORIES
 from fusionchat.world.generator import World
 from fusionchat.world.mixture import as_record, tokenizer_lines
 

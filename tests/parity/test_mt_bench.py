@@ -15,6 +15,7 @@ from pyarrow import parquet
 import export_fastchat
 import judge
 import score
+from fusionchat.categories import CATEGORIES
 from fusionchat.files import read_jsonl
 from fusionchat.mt_bench.judge_prompts import read_judge_prompts
 from fusionchat.mt_bench.judges import make_tasks
@@ -24,7 +25,7 @@ from fusionchat.mt_bench.scores import fastchat_tables
 from fusionchat.mt_bench.templates import ChatTemplate
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
-from mt_bench_files import CATEGORIES, answers, benchmark, jsonl
+from mt_bench_files import answers, benchmark, jsonl
 
 
 @pytest.fixture(scope="module")

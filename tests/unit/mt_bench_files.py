@@ -3,16 +3,8 @@
 import json
 from pathlib import Path
 
-CATEGORIES = (
-    "writing",
-    "roleplay",
-    "reasoning",
-    "math",
-    "coding",
-    "extraction",
-    "stem",
-    "humanities",
-)
+from fusionchat.categories import CATEGORIES
+
 NEED_REFERENCE = ("reasoning", "math", "coding")
 
 

@@ -20,10 +20,11 @@ import case_study
 import memory_efficiency
 import table1
 import table2
+from fusionchat.categories import CATEGORIES
 from fusionchat.errors import UserError
 from fusionchat.merging import variation, varm
 from fusionchat.report import verdicts
-from fusionchat.report.benchmark import CATEGORIES, read_benchmark
+from fusionchat.report.benchmark import read_benchmark
 from fusionchat.report.equal_changes import equal_changes
 from fusionchat.report.paper import read_paper
 from fusionchat.report.rows import row_argument

@@ -6,9 +6,9 @@ import pytest
 
 import make_pretraining
 import make_world
+from fusionchat.categories import CATEGORIES
 from fusionchat.errors import UserError
 from fusionchat.files import read_json, read_jsonl
-from fusionchat.world.exercise import CATEGORIES
 from fusionchat.world.generator import SHARES, World
 from fusionchat.world.mixture import as_record, specialist_weights
 from fusionchat.world.rules import rate

@@ -1,8 +1,8 @@
 import pytest
 from transformers import AutoTokenizer
 
+from fusionchat.categories import CATEGORIES
 from fusionchat.chat import encode_dialogue, render
-from fusionchat.world.exercise import CATEGORIES
 from fusionchat.world.generator import World
 from fusionchat.world.mixture import tokenizer_lines
 from fusionchat.world.tokenizer import train_tokenizer

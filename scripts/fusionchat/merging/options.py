@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from fusionchat import cli
 from fusionchat.errors import UserError
 
 DTYPES = ("bfloat16", "float16", "float32")
@@ -35,7 +36,7 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         "--dtype", choices=DTYPES, help="type of the merged model (default: pivot's)"
     )
     parser.add_argument(
-        "--shard-size", type=positive, default=5.0, help="largest safetensors file in GB"
+        "--shard-size", type=cli.positive_number, default=5.0, help="largest safetensors file in GB"
     )
     parser.add_argument(
         "--allow-equal",
@@ -49,14 +50,6 @@ def share(text: str) -> float:
     value = float(text)
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not in (0, 1]")
-    return value
-
-
-def positive(text: str) -> float:
-    """An argparse type: a number above 0."""
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
     return value
 
 

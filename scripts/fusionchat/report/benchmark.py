@@ -7,22 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fusionchat.categories import CATEGORIES
 from fusionchat.errors import UserError
 from fusionchat.report.parquet import read_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CATEGORIES = (
-    "writing",
-    "roleplay",
-    "reasoning",
-    "math",
-    "coding",
-    "extraction",
-    "stem",
-    "humanities",
-)
 SHORT_NAMES = dict(
     zip(CATEGORIES, ("Writ", "Role", "Reas", "Math", "Code", "Extr", "STEM", "Hum"), strict=True)
 )

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fusionchat.categories import CATEGORIES
 from fusionchat.errors import UserError
-from fusionchat.report.benchmark import CATEGORIES
 from fusionchat.report.rows import Row
 
 CLOSED = {"closed": "Comparison"}  # what the paper calls the group

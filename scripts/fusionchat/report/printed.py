@@ -4,8 +4,8 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from fusionchat.categories import CATEGORIES
 from fusionchat.errors import UserError
-from fusionchat.report.benchmark import CATEGORIES
 from fusionchat.report.paper import PaperTable
 from fusionchat.report.rows import Row
 from fusionchat.report.tables import Table, fixed

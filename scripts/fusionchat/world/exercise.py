@@ -7,18 +7,6 @@ from typing import Any
 from fusionchat.dialogues import Dialogue, stable_id
 from fusionchat.world.rules import Rule
 
-CATEGORIES = (
-    "writing",
-    "roleplay",
-    "reasoning",
-    "math",
-    "coding",
-    "extraction",
-    "stem",
-    "humanities",
-)
-"""The eight categories of MT-Bench, in its order."""
-
 WORDINGS = ("{}.", "It is {}.", "That is {}.", "I would say {}.")
 """Equally good ways to give a short answer."""
 

@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Callable, Mapping
 from random import Random
 
+from fusionchat.categories import CATEGORIES
 from fusionchat.errors import UserError
-from fusionchat.world.exercise import CATEGORIES, Exercise
+from fusionchat.world.exercise import Exercise
 from fusionchat.world.facts import LANDS, SUBSTANCES, Facts
 from fusionchat.world.language import Personas, draw_writing
 from fusionchat.world.logic import draw_coding, draw_math, draw_reasoning

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from fusionchat.categories import CATEGORIES
 from fusionchat.chat import render
 from fusionchat.dialogues import ASSISTANT, USER
 from fusionchat.errors import UserError
-from fusionchat.world.exercise import CATEGORIES, Exercise
+from fusionchat.world.exercise import Exercise
 from fusionchat.world.generator import World
 
 TOKENIZER_DIALOGUES = 4000

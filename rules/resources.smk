@@ -41,13 +41,15 @@ def forward_launcher(wildcards):
 def launcher(wildcards):
     """How a training starts: alone, as a process a GPU, or as a process a GPU on many nodes.
 
-    DeepSpeed wants torchrun for one process too.
+    DeepSpeed wants torchrun for one process too. $STOP, set in training.smk, stands before what must
+    hear that the job's time is over: torchrun or the program, never srun, which kills its tasks
+    when it is told to end.
     """
     gpus, nodes = config["training"]["gpu"], config["training"]["nodes"]
     if gpus < 2 and "deepspeed" not in config["training"]:
-        return "python"
-    processes = max(1, gpus // nodes)
-    run = f"python -m torch.distributed.run --shutdown-timeout 270 --nproc_per_node {processes}"
+        return "${STOP-} python"
+    run = "${STOP-} python -m torch.distributed.run --shutdown-timeout 270"
+    run = f"{run} --nproc_per_node {max(1, gpus // nodes)}"
     if nodes == 1:
         return f"{run} --standalone"
     # The job's shell runs on its first node. Of SLURM's variables the plugin leaves it the job's

@@ -3,6 +3,11 @@
 In: the pivot, fused/{target}/ (or only dialogues for the CLM baseline).
 Out: targets/{target}/, float32 weights; checkpoints of a running training stay outside the
 outputs, in checkpoints/{target}/, because Snakemake removes the outputs of a failed job.
+
+On SLURM the job itself sends SIGTERM five minutes before its time is over, and the training saves a
+checkpoint. The scheduler's own warning would not arrive: where it tracks processes by cgroup it goes
+to the snakemake of the job alone, which waits for its program and then calls even a finished job
+failed.
 """
 
 
@@ -45,7 +50,8 @@ rule train_target:
         max_length=lookup(dpath="data/max_length", within=config),
         training=training_of,
     shell:
-        "exec {params.launch} {input.program:q} --pivot-model {params.pivot:q} {params.data:q}"
+        'STOP="${{SLURM_JOB_ID:+timeout --foreground $(({resources.runtime} * 60 - 300))}}";'
+        " exec {params.launch} {input.program:q} --pivot-model {params.pivot:q} {params.data:q}"
         " --template {params.template:q} --max-length {params.max_length}"
         " --clm-weight {params.training[clm_weight]} --loss {params.training[loss]}"
         " --epochs {params.training[epochs]} --learning-rate {params.training[learning_rate]}"

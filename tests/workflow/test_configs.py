@@ -301,6 +301,25 @@ def test_the_default_profile_leaves_executor_and_resources_to_the_others():
     assert [v for k, v in profile.items() if k.startswith("?")] == [{"cores": "all"}]
 
 
+def test_every_rule_that_asks_for_gpus_goes_to_the_partition_that_has_them():
+    profile = yaml.safe_load((ROOT / "slurm" / "profile.yaml").read_text())
+    blocks = [
+        block
+        for file in (ROOT / "rules").glob("*.smk")
+        for block in re.split(r"^(?=rule \w+:$)", file.read_text(), flags=re.MULTILINE)
+    ]
+    asking = {block.split(":")[0].removeprefix("rule ") for block in blocks if " gpu=" in block}
+    assert {"dump_logits", "train_target"} <= asking
+    assert profile["set-resources"].keys() == asking
+
+
+def test_no_default_resource_of_the_profile_reads_files_while_planning(clone):
+    """Snakemake's own default for the disk adds up the sizes of each job's inputs."""
+    run = clone.snakemake("--profile", "slurm", "-n", "targets")
+    needs = re.findall(r"disk_mb=(\d+)", run.stdout + run.stderr)
+    assert set(needs) == {"1000"}
+
+
 def test_the_profile_marks_the_three_keys_of_a_site():
     lines = (ROOT / "slurm" / "profile.yaml").read_text().splitlines()
     assert sum('"EDIT"' in line for line in lines) == 3

@@ -46,7 +46,7 @@ include: "rules/cluster.smk"
 include: "rules/targets.smk"
 
 
-# Tables, figures and everything that they need.
+# Tables, figures, sweeps and everything that they need.
 rule all:
     default_target: True
     input:
@@ -55,4 +55,5 @@ rule all:
         rules.figures.input,
         rules.report.output,
         rules.agreement.output if RATERS > 1 else [],
+        rules.sweeps.input,
     localrule: True

@@ -29,9 +29,10 @@ rule plan:
         runtime=10,
     params:
         output=subpath(output.csv, strip_suffix=".csv"),
+        switches=["--full-shapes"] if config["full_shapes"] else [],
     shell:
-        "python {input.program:q} --configfile {input.config:q} --throughputs {input.throughputs:q}"
-        " --output {params.output:q} 2>&1 | tee {log:q}"
+        "python {input.program:q} --configfile {input.config:q} {params.switches:q}"
+        " --throughputs {input.throughputs:q} --output {params.output:q} 2>&1 | tee {log:q}"
 
 
 rule doctor:

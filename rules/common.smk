@@ -18,10 +18,6 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
-for model in config["models"].values():
-    if config["full_shapes"] and "full" in model.get("pretrain", {}):
-        model["pretrain"] |= model["pretrain"]["full"]
-
 
 RESULTS = f"results/{config['name']}"
 CONFIG_FILE = os.path.relpath(workflow.configfiles[-1])

@@ -1,5 +1,7 @@
 """What a job asks for, and how a program starts on several devices or nodes."""
 
+from fusionchat.cluster.sizes import BYTES, pretrained_size
+
 
 def grows(base, cap):
     """A resource that doubles on each attempt and stops at `cap`."""
@@ -8,6 +10,19 @@ def grows(base, cap):
         return min(base * 2 ** (attempt - 1), cap)
 
     return value
+
+
+def pretraining_memory(wildcards, attempt):
+    """MB for a model from scratch: weights with gradients and Adam's moments, or weights alone."""
+    shape = config["models"][wildcards.model]["pretrain"]
+    bytes_each = BYTES[shape["dtype"]] * (5 if shape["steps"] else 1.5)
+    return round((4_000 + 1_000 * bytes_each * pretrained_size(shape).parameters) * attempt)
+
+
+def pretraining_time(wildcards, attempt):
+    """Minutes: of the rehearsal's true shapes each billion parameters is drawn and written."""
+    size = pretrained_size(config["models"][wildcards.model]["pretrain"])
+    return round((30 + 4 * size.parameters) * attempt)
 
 
 def gpu_threads(wildcards):

@@ -81,8 +81,8 @@ rule pretrain_source:
         "../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=4_000,
-        runtime=30,
+        mem_mb=pretraining_memory,
+        runtime=pretraining_time,
     params:
         folder=subpath(output.manifest, parent=True),
         template=lookup(dpath="template", within=config),
@@ -98,4 +98,5 @@ rule pretrain_source:
         " --heads {params.pretrain[heads]} --kv-heads {params.pretrain[kv_heads]}"
         " --intermediate-size {params.pretrain[intermediate_size]}"
         " --experts {params.pretrain[experts]} --seed {params.pretrain[seed]}"
+        " --dtype {params.pretrain[dtype]}"
         " --threads {threads} --output {params.folder:q} > {log:q} 2>&1"

@@ -18,8 +18,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--configfile", type=cli.existing_path, default=ROOT / "config.yaml", help="of the run")
     add("--schema", type=cli.existing_path, default=ROOT / "schemas/config.schema.yaml")
     add("--throughputs", type=cli.existing_path, default=ROOT / "resources/throughputs.yaml")
-    add("--gpus", type=cli.positive_int, default=8, help="GPUs to have at once, for the wall time")
-    add("--slots", type=cli.positive_int, default=32, help="CPU jobs at once, for the wall time")
+    add("--full-shapes", action="store_true", help="the rehearsal's models in their true sizes")
+    add("--gpus", type=cli.positive_int, default=8, help="GPUs to have at once")
+    add("--slots", type=cli.positive_int, default=32, help="jobs without GPU at once")
     add("--disk", type=cli.existing_path, default=Path(), help="folder that the run will fill")
     add("--output", type=Path, help="prefix of .csv, .md, .svg and .png; nothing by default")
     add("--check", action="store_true", help="exit with 1 where disk or budget do not suffice")
@@ -38,21 +39,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.errors import UserError
     from fusionchat.report.tables import markdown, write_csv
 
-    config = checked(yaml.safe_load(args.configfile.read_text()), args.schema)
+    given = yaml.safe_load(args.configfile.read_text())
+    config = checked(given | ({"full_shapes": True} if args.full_shapes else {}), args.schema)
     rows = Plan(config, yaml.safe_load(args.throughputs.read_text())).rows()
-    text = markdown(plan_report.table(rows, config["name"]))
-    hours = plan_report.wall_hours(rows, args.gpus, args.slots)
+    place = plan_report.Place(args.gpus, args.slots)
+    text = markdown(plan_report.table(rows, place, config["name"]))
     free = shutil.disk_usage(args.disk).free / 1e9
     budgets = [j["budget"] for j in config["mt_bench"]["judges"].values() if "budget" in j]
-    lacking = plan_report.shortfalls(rows, free, budgets)
-    ends = f"About {hours:.3g} hours from start to end with {args.gpus} GPUs, without queueing."
-    print(text, ends, *(f"NOT ENOUGH {line}" for line in lacking), sep="\n")
+    lacking = plan_report.shortfalls(rows, place, free, budgets)
+    print(text, *(f"NOT ENOUGH {line}" for line in lacking), sep="\n")
     if args.output:
         from fusionchat.report import style
 
         args.output.parent.mkdir(parents=True, exist_ok=True)
-        write_csv(Path(f"{args.output}.csv"), [vars(row) for row in rows])
-        Path(f"{args.output}.md").write_text(f"{text}\n{ends}\n", encoding="utf-8")
+        write_csv(Path(f"{args.output}.csv"), plan_report.records(rows, place))
+        Path(f"{args.output}.md").write_text(f"{text}\n", encoding="utf-8")
         style.save(plan_report.figure(rows), args.output)
     if lacking and args.check:
         raise UserError("; ".join(lacking))

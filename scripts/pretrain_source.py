@@ -32,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--intermediate-size", type=cli.positive_int, default=320, help="of an expert in Mixtral")
     add("--experts", type=cli.positive_int, default=4, help="of Mixtral; two see each token")
     add("--seed", type=int, default=1, help="of the weights and the order of dialogues")
+    add("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the weights")
     add("--output", type=Path, required=True, help="folder of the model")
     return parser
 
@@ -52,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     if args.hidden_size % args.heads or args.heads % args.kv_heads:
         raise UserError("hidden_size must be a multiple of heads, and heads of kv_heads")
+    if args.steps and args.dtype != "float32":
+        raise UserError("--dtype: weights are trained in float32; other types need --steps 0")
     cli.limit_threads(args.threads)
     import torch
 
@@ -63,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     tokenizer = train_tokenizer(lines, args.tokenizer, args.vocabulary, args.end_of_turn)
     names = ("hidden_size", "layers", "heads", "kv_heads", "intermediate_size", "experts")
     shape = Shape(**{name: getattr(args, name) for name in names})
-    model = build_model(args.architecture, shape, tokenizer, args.seed)
+    dtype = getattr(torch, args.dtype)
+    model = build_model(args.architecture, shape, tokenizer, args.seed, dtype)
     rows = encode_all(tokenizer, read_released(args.dialogues), args.template)
     schedule = Schedule(args.steps, args.batch_size, args.learning_rate, args.seed)
     with atomic_folder(args.output) as folder:

@@ -32,6 +32,7 @@ def checked(config: Config, schema_path: str | Path) -> Config:
         raise UserError(f"config: {_describe(error)}")
     filled = copy.deepcopy(config)
     _fill(filled, schema, schema)
+    _resize(filled)
     for fault in _cross_references(filled):
         raise UserError(f"config: {fault}")
     return filled
@@ -75,6 +76,13 @@ def _fill(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> None:
             _fill(value[name], rest, root)
 
 
+def _resize(config: Config) -> None:
+    """Put each model's `pretrain.full` in the place of its small sizes, where asked for."""
+    for model in config["models"].values() if config["full_shapes"] else ():
+        if "pretrain" in model:
+            model["pretrain"] |= model["pretrain"].get("full", {})
+
+
 def _cross_references(config: Config) -> Iterator[str]:
     """What a JSON schema cannot say: names that must exist, choices that exclude each other."""
     yield from _data(config["data"])
@@ -106,6 +114,9 @@ def _models(config: Config) -> Iterator[str]:
         yield from _one_of(f"models.{name}", model, ("pretrain", "path", "repo"))
         if "pretrain" in model and "world" not in config["data"]:
             yield f"models.{name}.pretrain: needs data.world to train on"
+        shape = model.get("pretrain", {})
+        if shape.get("dtype") == "bfloat16" and shape["steps"]:
+            yield f"models.{name}.pretrain.dtype: weights are trained in float32; steps must be 0"
         if "remote_code" in model and "repo" not in model:
             yield f"models.{name}.remote_code: only for a model with repo"
         commits = {model[key] for key in ("revision", "remote_code") if key in model}

@@ -117,6 +117,9 @@ FAULTS = [
     ("models/tiny_solar", {"repo": "org/name", "revision": "main"}, "revision"),
     ("models/tiny_solar", {"repo": "name"}, "repo"),
     ("models/tiny_solar/gpu", -1, "gpu"),
+    ("models/tiny_solar/pretrain/dtype", "bfloat16", "steps must be 0"),
+    ("models/tiny_solar/pretrain/full", {"width": 1}, "unknown key 'width'"),
+    ("models/tiny_solar/pretrain/full", {"layers": 0}, "layers"),
     ("data/world", None, "exactly one of world, path, repo"),
     ("data/world/seed", None, "'seed' is missing"),
     ("data", {"path": "no/such.json"}, "no/such.json is not a file"),
@@ -185,6 +188,14 @@ FAULTS = [
     ("mt_bench/questions", "no/such", "no/such is not a folder"),
     ("mt_bench/references", "no/such", "no/such is not a file"),
 ]
+
+
+def test_full_shapes_take_the_place_of_the_small_ones():
+    config = changed("models/tiny_solar/pretrain/full", {"layers": 48})
+    assert checked(config, SCHEMA)["models"]["tiny_solar"]["pretrain"]["layers"] == 6
+    full = checked(config | {"full_shapes": True}, SCHEMA)["models"]
+    assert full["tiny_solar"]["pretrain"]["layers"] == 48
+    assert full["tiny_mixtral"]["pretrain"]["layers"] == 2
 
 
 @pytest.mark.parametrize(("path", "value", "message"), FAULTS)

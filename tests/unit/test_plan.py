@@ -1,13 +1,15 @@
 """The plan of a run: what it counts, and what it says against figures that are known."""
 
+import csv
 from pathlib import Path
 
 import pytest
 import yaml
 
 import plan as program
-from fusionchat.cluster.plan import Plan, pretrained_size
-from fusionchat.cluster.plan_report import shortfalls, total, wall_hours
+from fusionchat.cluster.plan import Plan, total
+from fusionchat.cluster.plan_report import Place, records, shortfalls
+from fusionchat.cluster.sizes import pretrained_size
 from fusionchat.config import checked
 from fusionchat.errors import UserError
 
@@ -83,14 +85,40 @@ def test_a_comparison_behind_an_api_costs_calls_and_dollars():
 def test_shortfalls_name_disk_and_budget():
     rows = make_plan("configs/paper.yaml", mt_bench={"judges": {"hosted": HOSTED}}).rows()
     need = total(rows)
-    assert not shortfalls(rows, 1e6, [1e6])
-    lines = shortfalls(rows, need.kept_gb, [need.dollars / 2])
+    assert not shortfalls(rows, Place(8, 32), 1e6, [1e6])
+    lines = shortfalls(rows, Place(8, 32), need.kept_gb, [need.dollars / 2])
     assert [line.split(":")[0] for line in lines] == ["disk", "judges"]
 
 
 def test_more_gpus_shorten_a_run_down_to_its_longest_jobs():
     rows = make_plan("configs/paper.yaml").rows()
-    assert wall_hours(rows, 8, 32) > wall_hours(rows, 32, 32) > 7
+    few, many = (records(rows, Place(gpus, 32))[-1] for gpus in (8, 32))
+    assert few["wall_hours"] > many["wall_hours"] > 7
+    assert few["gpu_hours"] == many["gpu_hours"]
+
+
+def test_trainings_side_by_side_need_room_for_all_their_checkpoints():
+    rows = make_plan("configs/paper.yaml").rows()
+    one, four, more = (records(rows, Place(gpus, 32))[-1] for gpus in (8, 32, 800))
+    assert one["temporary_gb"] == pytest.approx(3 * 12 * 7.24)
+    assert four["temporary_gb"] == more["temporary_gb"] == pytest.approx(4 * one["temporary_gb"])
+
+
+def test_the_rehearsal_in_true_shapes_has_the_papers_weights():
+    small, full, paper = (
+        make_plan(name, **changes)
+        for name, changes in (
+            ("configs/rehearsal.yaml", {}),
+            ("configs/rehearsal.yaml", {"full_shapes": True}),
+            ("configs/paper.yaml", {}),
+        )
+    )
+    for name in ("mixtral", "solar", "openchat"):
+        assert small.size(name).parameters < 0.1
+        assert full.size(name).parameters == pytest.approx(paper.size(name).parameters, rel=0.05)
+    assert by_rule(full)["merge_varm"].kept_gb == pytest.approx(
+        by_rule(paper)["merge_varm"].kept_gb, rel=0.05
+    )
 
 
 def test_a_model_of_unknown_size_is_named():
@@ -110,6 +138,10 @@ def test_the_program_writes_all_formats_and_fails_on_demand(tmp_path, capsys):
         "plan.csv", "plan.md", "plan.png", "plan.svg",
     ]  # fmt: skip
     assert "train_target" in capsys.readouterr().out
+    with (tmp_path / "plan.csv").open(newline="") as stream:
+        written = {record["rule"]: record for record in csv.DictReader(stream)}
+    assert float(written["train_target"]["wall_hours"]) == pytest.approx(28, rel=0.1)
+    assert float(written["total"]["gpu_hours"]) > 224
     small = tmp_path / "small.yaml"
     hosted = yaml.safe_load(Path(config).read_text()) | {"mt_bench": {"judges": {"hosted": HOSTED}}}
     small.write_text(yaml.safe_dump(hosted))

@@ -65,6 +65,15 @@ def test_equal_seeds_give_equal_weights_and_other_seeds_others(world, tmp_path):
     assert sums[0] == sums[1] != sums[2]
 
 
+def test_random_weights_may_be_saved_in_bfloat16(world, tmp_path):
+    options = ["--architecture", "mixtral", "--tokenizer", "metaspace", "--vocabulary", "400"]
+    pretrain(world, tmp_path / "model", *options, "--steps", "0", "--dtype", "bfloat16")
+    assert AutoConfig.from_pretrained(tmp_path / "model").dtype == torch.bfloat16
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype="auto")
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
 def test_batches_are_padded_on_the_right_and_padding_has_no_label():
     rows = [
         {"input_ids": torch.tensor(ids), "labels": torch.tensor(ids)} for ids in ([5, 6, 7], [8])
@@ -79,6 +88,8 @@ def test_mistakes_are_named(world, tmp_path):
     options = ["--architecture", "llama", "--tokenizer", "byte_level", "--hidden-size", "18"]
     with pytest.raises(UserError, match="hidden_size"):
         pretrain(world, tmp_path / "model", *options, "--heads", "4")
+    with pytest.raises(UserError, match="float32"):
+        pretrain(world, tmp_path / "model", *options[:4], "--dtype", "bfloat16")
     broken = tmp_path / "broken.json"
     broken.write_text('[{"id": "x"}]')
     with pytest.raises(UserError, match=r"broken\.json"):

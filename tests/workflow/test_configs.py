@@ -10,8 +10,12 @@ import pytest
 import yaml
 from micro_project import ROOT, copy_project
 
+from fusionchat.cluster.plan import Plan
+from fusionchat.config import checked
 from fusionchat.report.paper import read_paper
 from fusionchat.report.rows import row_argument
+
+SCHEMA = ROOT / "schemas" / "config.schema.yaml"
 
 REPORT = {
     "score": 1,
@@ -113,6 +117,24 @@ def test_other_configurations_plan_the_same_way(clone, name, jobs):
     assert clone.planned("--profile", "slurm", "--configfile", f"configs/{name}.yaml") == jobs
 
 
+def plan_of(name: str) -> dict[str, int]:
+    config = checked(yaml.safe_load((ROOT / name).read_text()), SCHEMA)
+    known = yaml.safe_load((ROOT / "resources" / "throughputs.yaml").read_text())
+    return {row.rule: row.jobs for row in Plan(config, known).rows()}
+
+
+@pytest.mark.parametrize(
+    ("name", "jobs"), [("paper", PAPER), ("released", RELEASED), ("six_sources", SIX_SOURCES)]
+)
+def test_the_plan_counts_the_jobs_of_large_runs(name, jobs):
+    assert plan_of(f"configs/{name}.yaml") == jobs
+
+
+@pytest.mark.parametrize("name", ["config", "configs/ablations", "configs/rehearsal"])
+def test_the_plan_counts_the_jobs_of_small_runs(clone, name):
+    assert clone.planned("--configfile", f"{name}.yaml") == plan_of(f"{name}.yaml")
+
+
 def test_released_checkpoints_are_compared_with_what_is_made_from_the_same_targets(clone):
     planned = clone.planned("released", "--configfile", "configs/released.yaml")
     planned.pop("released")
@@ -206,6 +228,17 @@ def test_settings_of_a_merge_reach_its_program(clone):
     assert " --select-topk 0.3 --allow-equal " in by_output.pop("sce")
     assert " --select-topk 0.2 " in by_output["sce_mergekit"]
     assert not any("--base" in c or "--allow-equal" in c for c in by_output.values())
+
+
+def test_the_rehearsals_true_shapes_ask_for_the_memory_of_their_weights(clone):
+    model = "results/rehearsal/models/mixtral/manifest.json"
+    needs = []
+    for more in ((), ("--config", "full_shapes=True")):
+        run = clone.snakemake("-n", model, "--configfile", "configs/rehearsal.yaml", *more)
+        text = (run.stdout + run.stderr).partition("rule pretrain_source:")[2]
+        needs.append(int(re.search(r"mem_mb=(\d+)", text)[1]))
+    assert needs[0] < 5_000
+    assert 94_000 < needs[1] < 190_000
 
 
 def training_job(clone, **training) -> tuple[str, str]:

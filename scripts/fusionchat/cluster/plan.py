@@ -5,23 +5,17 @@ knows nothing of the machine. Hours are those of one job's allocation, so GPU-ho
 GPUs. Disk is in bytes: kept for good, or only while a job runs.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
+from fusionchat.cluster.sizes import BYTES, Size, pretrained_size
 from fusionchat.errors import UserError
 
 Config = Mapping[str, Any]
 GB = 1e9
-
-
-@dataclass(frozen=True)
-class Size:
-    """Billions of parameters: all, and those that see each token."""
-
-    parameters: float
-    active: float
+CHECKPOINTS = 3  # of a training: two are kept, and the next is complete before the oldest goes
 
 
 @dataclass(frozen=True)
@@ -42,7 +36,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Row:
-    """One rule's sums over its jobs; memory is that of its largest job."""
+    """One rule's sums over its jobs; passing disk and memory are those of its largest job."""
 
     rule: str
     jobs: int
@@ -72,7 +66,8 @@ class Plan:
         ]
         self.trained = [name for name in config["targets"] if name not in self.released]
         self.used = {s for name in self.trained for s in config["targets"][name]["sources"]}
-        self.sources = [name for name in config["models"] if name in self.used]
+        others = [name for name in config["models"] if name != config["pivot"]]
+        self.sources = others if self.used else []
         self.compared = {n: c for n, c in config["comparisons"].items() if "paper" not in c}
         self.local = {n: c for n, c in self.compared.items() if {"repo", "path"} & c.keys()}
         self.evaluated = [*config["models"], *config["targets"], *config["merges"]]
@@ -103,6 +98,12 @@ class Plan:
     def response_tokens(self) -> float:
         """Tokens that the models are scored on."""
         return self.dialogues * self._data["response_tokens"]
+
+    @property
+    def weight_bytes(self) -> float:
+        """Bytes of a weight of the pivot's checkpoint, whose type every merged model has."""
+        shape = self.config["models"][self.config["pivot"]].get("pretrain", {"dtype": "bfloat16"})
+        return BYTES[shape["dtype"]]
 
     @property
     def pivot(self) -> Size:
@@ -173,13 +174,13 @@ class Plan:
 
     def _pretraining(self, name: str, shape: Mapping[str, Any]) -> Work:
         tokens = shape["steps"] * shape["batch_size"] * self._data["tokens"]
-        seconds = 6e9 * self.size(name).active * tokens / self.device["train"]
+        size = self.size(name)
+        seconds = 6e9 * size.active * tokens / self.device["train"]
+        seconds += self.known["seconds"]["draw"] * size.parameters
+        weights = BYTES[shape["dtype"]] * 1e9 * size.parameters
+        host = 1 * GB + (5 if shape["steps"] else 1) * weights
         return Work(
-            "pretrain_source",
-            1,
-            self.device["start"] + seconds,
-            kept=4e9 * self.size(name).parameters + 2e5,
-            host=1 * GB,
+            "pretrain_source", 1, self.device["start"] + seconds, kept=weights + 2e5, host=host
         )
 
     def _dialogues(self) -> Iterator[Work]:
@@ -222,7 +223,10 @@ class Plan:
         ):
             seconds = rate[rule] * tokens / self.shards
             yield self._small(rule, self.shards * len(self.sources), seconds, kept=bytes_)
-        yield self._small("map_vocabulary", len(self.sources), 20, kept=5e5)
+        for name in self.sources:
+            tiny = "pretrain" in self.config["models"][name]
+            yield self._small("map_vocabulary", 1, 0 if tiny else rate["map_vocabulary"], kept=5e5)
+        yield self._small("report_alignment", len(self.sources), kept=1e5)
         for name in self.trained:
             if sources := self.config["targets"][name]["sources"]:
                 seconds = rate["fuse_distributions"] * self.response_tokens * (1 + len(sources))
@@ -242,7 +246,7 @@ class Plan:
                 self.device["start"] + operations / (self.device["train"] * max(1, gpus)),
                 gpus=gpus if self.config["device"] == "cuda" else 0,
                 kept=4e9 * size.parameters + 2e5,
-                temporary=2 * 12e9 * size.parameters,
+                temporary=CHECKPOINTS * 12e9 * size.parameters,
                 host=4e9 * size.parameters * max(1, gpus // 2) + 1 * GB,
                 gpu_memory=16e9 * size.parameters / max(1, gpus) + 12 * GB,
             )
@@ -250,7 +254,6 @@ class Plan:
     def _merging(self) -> Iterator[Work]:
         rate, billions = self.known["seconds"], self.pivot.parameters
         merges = {n: m for n, m in self.config["merges"].items() if n not in self.released}
-        width = 2e9 if self.config["device"] == "cuda" else 4e9
         measured = {t for m in merges.values() if m["method"] == "varm" for t in m["targets"]}
         seconds = 2 * rate["measure_variation"] * billions
         yield self._small("measure_variation", len(measured), seconds, kept=2e4)
@@ -262,7 +265,7 @@ class Plan:
                 rule,
                 1,
                 self.device["startup_cpu"] + rate[own.get(method, method)] * billions,
-                kept=width * billions + 2e5,
+                kept=self.weight_bytes * 1e9 * billions + 2e5,
                 host=1 * GB + 6e9 * min(1.0, billions),
             )
 
@@ -300,9 +303,15 @@ class Plan:
     def _heldout(self, size: Size, gpus: int) -> Iterator[Work]:
         if held_out := self.config["data"]["heldout"]:
             operations = 2e9 * size.active * held_out * self._data["tokens"]
-            seconds = operations / (self.device["forward"] * max(1, gpus))
-            used = gpus if self.config["device"] == "cuda" else 0
-            yield Work("measure_nll", 1, self.device["start"] + seconds, gpus=used, kept=4e4)
+            yield Work(
+                "measure_nll",
+                1,
+                self.device["start"] + operations / (self.device["forward"] * max(1, gpus)),
+                gpus=gpus if self.config["device"] == "cuda" else 0,
+                kept=4e4,
+                host=1 * GB if gpus == 0 else 16 * GB,
+                gpu_memory=2e9 * size.parameters / max(1, gpus) + 6 * GB,
+            )
 
     def _elsewhere(self, answers: int, turns: int) -> Iterator[Work]:
         """Comparison rows that do not run here: published answers, and models behind an API."""
@@ -332,24 +341,44 @@ class Plan:
         return Work(rule, 1, seconds, kept=kept, calls=calls, dollars=calls * price)
 
     def _report(self) -> Iterator[Work]:
+        figures = ["scores", "radar", "figure1", "costs"]
+        figures += ["weights"] if self._merges_matrices else []
+        figures += ["losses"] if self.trained else []
+        figures += ["winners", "cross_entropy", "alignment"] if self.used else []
         yield self._small("score")
         for table in ("write_table1", "write_table2"):
             yield self._small(table)
+        for name in figures:
+            yield self._small(name if name == "figure1" else f"figure_{name}", kept=2e5)
+        yield self._small("report", kept=2e6)
+        raters = sum(judge["repeats"] for judge in self.config["mt_bench"]["judges"].values())
+        yield self._small("agreement", int(raters > 1))
+        for rule in ("sweep_table", "sweep_figure"):
+            yield self._small(rule, len(self.config["sweeps"]))
+
+    @property
+    def _merges_matrices(self) -> bool:
+        """Whether a merge is made by VaRM with a weight for each matrix."""
+        merges = {n: m for n, m in self.config["merges"].items() if n not in self.released}
+        return any(
+            merge["method"] == "varm" and merge["granularity"] == "matrix"
+            for merge in merges.values()
+        )
 
 
-def pretrained_size(shape: Mapping[str, Any]) -> Size:
-    """Parameters of a model that the workflow trains from scratch, embeddings untied."""
-    hidden, layers = shape["hidden_size"], shape["layers"]
-    key_values = hidden * shape["kv_heads"] / shape["heads"]
-    attention = 2 * hidden * hidden + 2 * hidden * key_values
-    expert = 3 * hidden * shape["intermediate_size"]
-    mixture = shape["architecture"] == "mixtral"
-    embeddings = 2 * hidden * (shape["vocabulary"] + 1)
-    experts, seen = (shape["experts"], 2) if mixture else (1, 1)
-    return Size(
-        (embeddings + layers * (attention + experts * expert)) / 1e9,
-        (embeddings + layers * (attention + seen * expert)) / 1e9,
-    )
+LARGEST = ("temporary_gb", "host_gb", "gpu_gb")
+
+
+def total(rows: Sequence[Row]) -> Row:
+    """Sums over all rules; of passing disk and of memory the largest."""
+    values = {
+        field.name: (max if field.name in LARGEST else sum)(
+            getattr(row, field.name) for row in rows
+        )
+        for field in fields(Row)
+        if field.name != "rule"
+    }
+    return Row(rule="total", **values)
 
 
 def _row(rule: str, items: list[Work]) -> Row:

@@ -1,10 +1,10 @@
 """A plan as a table and a figure, and whether disk and budget suffice for it."""
 
 from collections.abc import Sequence
-from dataclasses import astuple, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from fusionchat.cluster.plan import Row
+from fusionchat.cluster.plan import Row, total
 from fusionchat.report.costs import duration
 from fusionchat.report.style import PAGE, light_grid, new_figure
 from fusionchat.report.tables import Table
@@ -17,6 +17,7 @@ TITLES = {
     "jobs": "jobs",
     "gpu_hours": "GPU-hours",
     "hours": "hours, all jobs",
+    "wall_hours": "hours, side by side",
     "kept_gb": "disk GB",
     "temporary_gb": "passing GB",
     "host_gb": "host GB a job",
@@ -24,37 +25,50 @@ TITLES = {
     "judge_calls": "judge calls",
     "dollars": "dollars",
 }
-LARGEST = ("temporary_gb", "host_gb", "gpu_gb")
 
 
-def total(rows: Sequence[Row]) -> Row:
-    """Sums over all rules; of passing disk and of memory the largest."""
-    values = {
-        field.name: (max if field.name in LARGEST else sum)(
-            getattr(row, field.name) for row in rows
-        )
-        for field in fields(Row)
-        if field.name != "rule"
-    }
-    return Row(rule="total", **values)
+@dataclass(frozen=True)
+class Place:
+    """What a run may use at once: GPUs, and jobs that need none."""
 
+    gpus: int
+    slots: int
 
-def wall_hours(rows: Sequence[Row], gpus: int, slots: int) -> float:
-    """Hours from start to end with so many GPUs, and CPU jobs `slots` at a time; a lower bound."""
-    waiting = 0.0
-    for row in rows:
-        one = row.hours / row.jobs
+    def at_once(self, row: Row) -> int:
+        """Jobs of a rule that run side by side."""
         wanted = row.gpu_hours / row.hours if row.hours else 0.0
-        at_once = max(1.0, gpus // wanted) if wanted else float(slots)
-        waiting += max(one, row.hours / min(at_once, row.jobs))
-    return waiting
+        room = max(1, int(self.gpus / wanted + 1e-9)) if wanted else self.slots
+        return min(room, row.jobs)
+
+    def wall_hours(self, row: Row) -> float:
+        """Hours from the start of a rule's first job to the end of its last; a lower bound."""
+        return row.hours / self.at_once(row)
+
+    def passing_gb(self, row: Row) -> float:
+        """Disk that a rule's jobs need only while they run."""
+        return row.temporary_gb * self.at_once(row)
 
 
-def table(rows: Sequence[Row], name: str) -> Table:
-    """The plan as text cells, the sums last."""
-    cells = [[_cell(value) for value in astuple(row)] for row in (*rows, total(rows))]
+def records(rows: Sequence[Row], place: Place) -> list[dict[str, object]]:
+    """The plan as numbers, a record a rule, the sums last: rules run one after the other."""
+    found = [
+        asdict(row) | {"wall_hours": place.wall_hours(row), "temporary_gb": place.passing_gb(row)}
+        for row in rows
+    ]
+    sums = {
+        "wall_hours": sum(place.wall_hours(row) for row in rows),
+        "temporary_gb": max(place.passing_gb(row) for row in rows),
+    }
+    return [{key: record[key] for key in TITLES} for record in (*found, asdict(total(rows)) | sums)]
+
+
+def table(rows: Sequence[Row], place: Place, name: str) -> Table:
+    """The plan as text cells."""
+    cells = [[_cell(value) for value in record.values()] for record in records(rows, place)]
     notes = [
-        "Estimates: the throughputs and where they are from are in resources/throughputs.yaml."
+        f"Side by side: with {place.gpus} GPUs and {place.slots} jobs without, no queueing. "
+        "Passing: on disk only while jobs run.",
+        "Estimates: the throughputs and where they are from are in resources/throughputs.yaml.",
     ]
     return Table(f"Plan of {name}", list(TITLES.values()), {"": cells}, notes)
 
@@ -65,10 +79,12 @@ def _cell(value: object) -> str:
     return "" if value == 0 else str(value)
 
 
-def shortfalls(rows: Sequence[Row], free_gb: float, budgets: Sequence[float]) -> list[str]:
+def shortfalls(
+    rows: Sequence[Row], place: Place, free_gb: float, budgets: Sequence[float]
+) -> list[str]:
     """What does not suffice, a line each; nothing when all is well."""
     need = total(rows)
-    disk = need.kept_gb + need.temporary_gb
+    disk = need.kept_gb + max(place.passing_gb(row) for row in rows)
     found = []
     if disk > free_gb:
         found.append(f"disk: {disk:,.0f} GB are needed, {free_gb:,.0f} GB are free")

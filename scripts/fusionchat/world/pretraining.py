@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from transformers import (
+    AutoModelForCausalLM,
     GenerationConfig,
     LlamaConfig,
     MistralConfig,
@@ -19,19 +20,12 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
 )
-from transformers.models.llama import LlamaForCausalLM
-from transformers.models.mistral import MistralForCausalLM
-from transformers.models.mixtral import MixtralForCausalLM
 
 from fusionchat.chat import encode_dialogue
 from fusionchat.dialogues import Dialogue
 from fusionchat.progress import progress
 
-ARCHITECTURES = {
-    "mistral": (MistralConfig, MistralForCausalLM),
-    "llama": (LlamaConfig, LlamaForCausalLM),
-    "mixtral": (MixtralConfig, MixtralForCausalLM),
-}
+ARCHITECTURES = {"mistral": MistralConfig, "llama": LlamaConfig, "mixtral": MixtralConfig}
 
 MAX_POSITIONS = 512
 
@@ -59,14 +53,17 @@ class Schedule:
 
 
 def build_model(
-    architecture: str, shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int
+    architecture: str,
+    shape: Shape,
+    tokenizer: PreTrainedTokenizerBase,
+    seed: int,
+    dtype: torch.dtype = torch.float32,
 ) -> PreTrainedModel:
-    """A randomly initialised float32 model for the tokenizer; equal seeds give equal weights.
+    """A randomly initialised model for the tokenizer; equal seeds give equal weights.
 
     The usual standard deviation of 0.02 suits wide models; with a hidden size of about 100 models
     learn several times faster from 1 / sqrt(hidden size).
     """
-    config_class, model_class = ARCHITECTURES[architecture]
     sizes: dict[str, Any] = {
         "hidden_size": shape.hidden_size,
         "num_hidden_layers": shape.layers,
@@ -79,15 +76,16 @@ def build_model(
     if architecture == "mistral":
         sizes["sliding_window"] = None
     torch.manual_seed(seed)
-    model = model_class(
-        config_class(
+    model = AutoModelForCausalLM.from_config(
+        ARCHITECTURES[architecture](
             vocab_size=len(tokenizer),
             max_position_embeddings=MAX_POSITIONS,
             tie_word_embeddings=False,
             initializer_range=shape.hidden_size**-0.5,
             **sizes,
             **special_ids(tokenizer),
-        )
+        ),
+        dtype=dtype,
     )
     model.generation_config = GenerationConfig(do_sample=False, **special_ids(tokenizer))
     return model

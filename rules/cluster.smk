@@ -47,6 +47,7 @@ rule doctor:
         "<logs>/doctor.log",
     benchmark:
         "<benchmarks>/doctor.tsv"
+    retries: 0
     localrule: True
     conda:
         "../envs/models.yaml"
@@ -54,6 +55,8 @@ rule doctor:
     resources:
         mem_mb=1_000,
         runtime=20,
+    params:
+        switches=["--full-shapes"] if config["full_shapes"] else [],
     shell:
-        "python {input.program:q} --configfile {input.config:q} --output {output.report:q}"
-        " 2>&1 | tee {log:q}"
+        "python {input.program:q} --configfile {input.config:q} {params.switches:q}"
+        " --output {output.report:q} 2>&1 | tee {log:q}"

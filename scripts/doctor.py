@@ -19,6 +19,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--schema", type=cli.existing_path, default=ROOT / "schemas/config.schema.yaml")
     add("--throughputs", type=cli.existing_path, default=ROOT / "resources/throughputs.yaml")
     add("--profile", type=cli.existing_path, action="append", help="SLURM profile, later ones win")
+    add("--local", action="store_true", help="no scheduler: look at this machine's GPUs instead")
+    add("--wait", type=cli.positive_int, default=600, help="seconds for the short GPU job to start")
+    add("--full-shapes", action="store_true", help="the rehearsal's models in their true sizes")
     add("--results", type=Path, default=Path("results"), help="folder that the run will fill")
     add("--output", type=Path, help="file for the report as well")
     return parser
@@ -30,28 +33,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.limit_threads(args.threads)
     import yaml
 
-    from fusionchat.cluster import doctor, plan_report
-    from fusionchat.cluster.plan import Plan
+    from fusionchat.cluster import doctor, doctor_slurm
+    from fusionchat.cluster.plan import Plan, total
     from fusionchat.config import checked
     from fusionchat.errors import UserError
 
-    config = checked(yaml.safe_load(args.configfile.read_text()), args.schema)
+    given = yaml.safe_load(args.configfile.read_text())
+    config = checked(given | ({"full_shapes": True} if args.full_shapes else {}), args.schema)
     profile = {}
     for path in args.profile or [ROOT / "slurm" / "profile.yaml"]:
         profile |= yaml.safe_load(path.read_text())
-    need = plan_report.total(Plan(config, yaml.safe_load(args.throughputs.read_text())).rows())
-    fetched = config["models"] | config["comparisons"]
-    repos = {name: model["repo"] for name, model in fetched.items() if "repo" in model}
-    gpus = config["training"]["gpu"] // config["training"]["nodes"]
+    need = total(Plan(config, yaml.safe_load(args.throughputs.read_text())).rows())
+    rule, gpus = doctor_slurm.largest_job(config)
     checks = [
         partial(doctor.versions, ROOT / "pyproject.toml"),
         partial(doctor.file_system, args.results),
         partial(doctor.disk, args.results, need.kept_gb + need.temporary_gb),
-        partial(doctor.hub, repos, args.results / config["name"] / "models"),
+        partial(doctor.hub, doctor.from_hub(config, args.results / config["name"])),
         partial(doctor.judges, config["mt_bench"]["judges"]),
     ]
-    if args.profile or config["device"] == "cuda":
-        checks.append(partial(doctor.slurm, profile, gpus, sys.executable))
+    if args.local:
+        checks.append(partial(doctor_slurm.local, gpus, sys.executable, args.results))
+    elif args.profile or config["device"] == "cuda":
+        probe = doctor_slurm.Probe(rule, gpus, args.wait, sys.executable, args.results)
+        checks.append(partial(doctor_slurm.slurm, profile, probe))
     findings = doctor.gather(*checks)
     text = doctor.report(findings)
     print(text, flush=True)

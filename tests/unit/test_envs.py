@@ -1,19 +1,22 @@
-"""The conda environments name the same versions as pyproject.toml."""
+"""The conda environments hold what their programs import, in the versions of pyproject.toml."""
 
 import ast
 import re
 import sys
 import tomllib
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
-from fusionchat.sources import source_files
+from fusionchat.sources import PRESENTATION, source_files
 
 ROOT = Path(__file__).resolve().parents[2]
 OWN = {"vllm": "0.33.0"}  # pins other versions of torch and transformers than the project
 ENVS = sorted((ROOT / "envs").glob("*.yaml"))
+ELSEWHERE = {"answer": {"openai", "vllm"}}  # engines that the workflow does not use
 
 
 def pinned() -> dict[str, str]:
@@ -21,33 +24,69 @@ def pinned() -> dict[str, str]:
     return dict(name.split("==") for name in project["dependencies"])
 
 
+def packages_of(path: Path) -> list[str]:
+    dependencies = yaml.safe_load(path.read_text())["dependencies"]
+    return next(item["pip"] for item in dependencies if isinstance(item, dict))
+
+
 @pytest.mark.parametrize("path", ENVS, ids=lambda path: path.stem)
 def test_versions_equal_the_project_s(path: Path):
-    dependencies = yaml.safe_load(path.read_text())["dependencies"]
-    packages = next(item["pip"] for item in dependencies if isinstance(item, dict))
-    for package in packages:
+    for package in packages_of(path):
         name, version = package.split("==")
         assert pinned().get(name, OWN.get(name)) == version
 
 
-@pytest.mark.parametrize("name", ["align_tokens", "map_vocabulary", "report_alignment"])
-def test_environments_hold_what_the_alignment_imports(name: str):
-    rule = (ROOT / "rules" / "alignment.smk").read_text().split(f"rule {name}:")[1]
-    path = ROOT / re.search(r"\.\./(envs/\w+\.yaml)", rule)[1]
-    imported = {
-        module.split(".")[0]
-        for file in source_files(ROOT / "scripts" / f"{name}.py")
-        for node in ast.walk(ast.parse(file.read_text()))
-        for module in _modules(node)
-    }
-    packages = imported - sys.stdlib_module_names - {"fusionchat"}
-    assert packages <= set(re.findall(r"- (\w+)==", path.read_text()))
+def plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _modules(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.ImportFrom):
-        return [node.module or ""]
-    return [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+def installed_with(path: Path) -> set[str]:
+    """Packages of an environment and, transitively, what they require."""
+    found, waiting = set(), [package.split("==")[0] for package in packages_of(path)]
+    while waiting:
+        name = plain(waiting.pop())
+        if name in found:
+            continue
+        found.add(name)
+        try:
+            needed = [Requirement(text) for text in requires(name) or []]
+        except PackageNotFoundError:
+            continue
+        waiting += [n.name for n in needed if n.marker is None or n.marker.evaluate({"extra": ""})]
+    return found
+
+
+def imports_of(program: str) -> set[str]:
+    """Top-level modules outside the standard library that a program may import."""
+    shared = [ROOT / "scripts" / "fusionchat" / f"{name}.py" for name in PRESENTATION]
+    found = set()
+    for file in [*source_files(ROOT / "scripts" / f"{program}.py"), *shared]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module.split(".")[0])
+            elif isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+    return found - sys.stdlib_module_names - {"fusionchat"}
+
+
+def test_environments_hold_what_their_programs_import():
+    blocks = [
+        block
+        for file in sorted((ROOT / "rules").glob("*.smk"))
+        for block in re.split(r"^(?=rule \w+:$)", file.read_text(), flags=re.MULTILINE)
+        if "conda:" in block
+    ]
+    known = {path.name: installed_with(path) for path in ENVS}
+    distributions = packages_distributions()
+    missing = {}
+    for block in blocks:
+        program = re.search(r'program\("(\w+)"\)', block)[1]
+        there = known[re.search(r"\.\./envs/([\w.]+)", block)[1]]
+        for module in imports_of(program) - ELSEWHERE.get(program, set()):
+            if not there & {plain(name) for name in distributions.get(module, [])}:
+                missing.setdefault(program, set()).add(module)
+    assert not missing
+    assert len(blocks) > 30
 
 
 def test_every_rule_s_environment_exists():

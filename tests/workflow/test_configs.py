@@ -241,6 +241,16 @@ def test_the_rehearsals_true_shapes_ask_for_the_memory_of_their_weights(clone):
     assert 94_000 < needs[1] < 190_000
 
 
+def test_a_site_that_is_not_ready_is_examined_once(clone, tmp_path):
+    stand_in = tmp_path / "python"
+    stand_in.write_text(f"#!/bin/sh\necho called >> {tmp_path}/calls\nexit 1\n")
+    stand_in.chmod(0o755)
+    path = f"{tmp_path}:{clone.environment()['PATH']}"
+    run = clone.snakemake("doctor", "--cores", "1", "--retries", "2", PATH=path)
+    assert run.returncode == 1
+    assert (tmp_path / "calls").read_text().split() == ["called"]
+
+
 def training_job(clone, **training) -> tuple[str, str]:
     """Resources and shell command of a target's training in the paper's run, otherwise set."""
     config = yaml.safe_load((clone.folder / "configs" / "paper.yaml").read_text())

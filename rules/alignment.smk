@@ -3,7 +3,8 @@
 In: logits/{pivot}/{shard}.parquet, logits/{source}/{shard}.parquet and both tokenizers.
 Out: spans/{source}/{shard}.parquet, vocabulary/{source}.parquet, aligned/{source}/{shard}.parquet,
 and alignment/{source}.md, without which no target is taught by the source.
-Sources with the pivot's tokenizer pass through: their ids already are the pivot's.
+Sources with the pivot's tokenizer pass through: their ids already are the pivot's. `variant` is
+empty, or @target for a target that aligns its sources in its own way.
 """
 
 
@@ -17,11 +18,11 @@ rule align_tokens:
         pivot_logits=f"{RESULTS}/logits/{PIVOT}/{{shard}}.parquet",
         source_logits="<results>/logits/{source}/{shard}.parquet",
     output:
-        spans="<results>/spans/{source}/{shard}.parquet",
+        spans="<results>/spans/{source}{variant}/{shard}.parquet",
     log:
-        "<logs>/align_tokens/{source}/{shard}.log",
+        "<logs>/align_tokens/{source}{variant}/{shard}.log",
     benchmark:
-        "<benchmarks>/align_tokens/{source}/{shard}.tsv"
+        "<benchmarks>/align_tokens/{source}{variant}/{shard}.tsv"
     conda:
         "../envs/data.yaml"
     threads: 1
@@ -31,7 +32,7 @@ rule align_tokens:
     params:
         pivot=subpath(input.pivot, parent=True),
         source=subpath(input.source, parent=True),
-        method=lookup(dpath="alignment/method", within=config),
+        method=alignment_of("method"),
     shell:
         "python {input.program:q} --pivot-logits {input.pivot_logits:q}"
         " --source-logits {input.source_logits:q} --pivot-model {params.pivot:q}"
@@ -46,13 +47,13 @@ rule map_vocabulary:
         program=program("map_vocabulary"),
         pivot=PIVOT_MANIFEST,
         source="<results>/models/{source}/manifest.json",
-        spans=collect("<results>/spans/{{source}}/{shard}.parquet", shard=SHARDS),
+        spans=collect("<results>/spans/{{source}}{{variant}}/{shard}.parquet", shard=SHARDS),
     output:
-        vocabulary="<results>/vocabulary/{source}.parquet",
+        vocabulary="<results>/vocabulary/{source}{variant}.parquet",
     log:
-        "<logs>/map_vocabulary/{source}.log",
+        "<logs>/map_vocabulary/{source}{variant}.log",
     benchmark:
-        "<benchmarks>/map_vocabulary/{source}.tsv"
+        "<benchmarks>/map_vocabulary/{source}{variant}.tsv"
     conda:
         "../envs/data.yaml"
     threads: 1
@@ -62,7 +63,7 @@ rule map_vocabulary:
     params:
         pivot=subpath(input.pivot, parent=True),
         source=subpath(input.source, parent=True),
-        strategy=lookup(dpath="alignment/vocabulary", within=config),
+        strategy=alignment_of("vocabulary"),
     shell:
         "python {input.program:q} --spans {input.spans:q} --pivot-model {params.pivot:q}"
         " --source-model {params.source:q} --strategy {params.strategy} --threads {threads}"
@@ -78,14 +79,14 @@ rule transfer_logits:
         source="<results>/models/{source}/manifest.json",
         pivot_logits=f"{RESULTS}/logits/{PIVOT}/{{shard}}.parquet",
         source_logits="<results>/logits/{source}/{shard}.parquet",
-        spans="<results>/spans/{source}/{shard}.parquet",
-        vocabulary="<results>/vocabulary/{source}.parquet",
+        spans="<results>/spans/{source}{variant}/{shard}.parquet",
+        vocabulary="<results>/vocabulary/{source}{variant}.parquet",
     output:
-        store="<results>/aligned/{source}/{shard}.parquet",
+        store="<results>/aligned/{source}{variant}/{shard}.parquet",
     log:
-        "<logs>/transfer_logits/{source}/{shard}.log",
+        "<logs>/transfer_logits/{source}{variant}/{shard}.log",
     benchmark:
-        "<benchmarks>/transfer_logits/{source}/{shard}.tsv"
+        "<benchmarks>/transfer_logits/{source}{variant}/{shard}.tsv"
     conda:
         "../envs/data.yaml"
     threads: 1
@@ -95,7 +96,7 @@ rule transfer_logits:
     params:
         pivot=subpath(input.pivot, parent=True),
         source=subpath(input.source, parent=True),
-        rules=lookup(dpath="alignment/transfer", within=config),
+        rules=alignment_of("transfer"),
     shell:
         "python {input.program:q} --pivot-logits {input.pivot_logits:q}"
         " --source-logits {input.source_logits:q} --spans {input.spans:q}"
@@ -113,17 +114,17 @@ rule report_alignment:
         source="<results>/models/{source}/manifest.json",
         pivot_logits=collect(f"{RESULTS}/logits/{PIVOT}/{{shard}}.parquet", shard=SHARDS),
         source_logits=collect("<results>/logits/{{source}}/{shard}.parquet", shard=SHARDS),
-        spans=collect("<results>/spans/{{source}}/{shard}.parquet", shard=SHARDS),
-        aligned=collect("<results>/aligned/{{source}}/{shard}.parquet", shard=SHARDS),
-        vocabulary="<results>/vocabulary/{source}.parquet",
+        spans=collect("<results>/spans/{{source}}{{variant}}/{shard}.parquet", shard=SHARDS),
+        aligned=collect("<results>/aligned/{{source}}{{variant}}/{shard}.parquet", shard=SHARDS),
+        vocabulary="<results>/vocabulary/{source}{variant}.parquet",
     output:
-        markdown="<results>/alignment/{source}.md",
-        json="<results>/alignment/{source}.json",
-        figure="<results>/figures/alignment/{source}.svg",
+        markdown="<results>/alignment/{source}{variant}.md",
+        json="<results>/alignment/{source}{variant}.json",
+        figure="<results>/figures/alignment/{source}{variant}.svg",
     log:
-        "<logs>/report_alignment/{source}.log",
+        "<logs>/report_alignment/{source}{variant}.log",
     benchmark:
-        "<benchmarks>/report_alignment/{source}.tsv"
+        "<benchmarks>/report_alignment/{source}{variant}.tsv"
     conda:
         "../envs/data.yaml"
     threads: 1

@@ -29,6 +29,7 @@ ELSEWHERE = {
     name: COMPARED[name] for name in COMPARED if not {"repo", "path"} & COMPARED[name].keys()
 }
 MODELS = config["models"] | {name: COMPARED[name] for name in COMPARED if name not in ELSEWHERE}
+VARIANTS = [f"@{name}" for name, target in config["targets"].items() if "alignment" in target]
 EVALUATED = [*config["models"], *config["targets"], *config["merges"]]
 RATED = [*COMPARED, *EVALUATED]
 RELEASED = {
@@ -62,6 +63,7 @@ def models_by(kind):
 wildcard_constraints:
     model=any_of(RATED),
     source=any_of(SOURCES),
+    variant=f"({'|'.join(['', *VARIANTS])})",
     target=any_of(config["targets"]),
     merge=any_of(config["merges"]),
     judge=any_of(config["mt_bench"]["judges"]),

@@ -41,19 +41,24 @@ def mixture(wildcards):
     return config["data"].get("path", f"{RESULTS}/data/mixture.json")
 
 
+def aligned_names(target):
+    """What a target's sources are called once aligned: apart where the target has its own way."""
+    variant = f"@{target}" if f"@{target}" in VARIANTS else ""
+    return [f"{source}{variant}" for source in config["targets"][target]["sources"]]
+
+
 def aligned_sources(wildcards):
     """The aligned stores of a target's sources, in the config's order."""
     return collect(
         f"{RESULTS}/aligned/{{source}}/{{shard}}.parquet",
-        source=config["targets"][wildcards.target]["sources"],
+        source=aligned_names(wildcards.target),
         shard=wildcards.shard,
     )
 
 
 def alignment_reports(wildcards):
     """Reports that exist only when enough of a source's probability was kept."""
-    sources = config["targets"][wildcards.target]["sources"]
-    return [f"{RESULTS}/alignment/{source}.json" for source in sources]
+    return [f"{RESULTS}/alignment/{name}.json" for name in aligned_names(wildcards.target)]
 
 
 def training_data(wildcards):

@@ -144,6 +144,8 @@ FAULTS = [
     ("targets/solar/sources", ["tiny_openchat"], "'tiny_openchat' is not one of"),
     ("targets/solar/sources", ["tiny_solar", "tiny_solar"], "targets.solar.sources"),
     ("targets/tiny_solar", {"sources": []}, "already a model's"),
+    ("targets/solar/alignment", {"method": "magic"}, "spans, dtw"),
+    ("targets/solar/alignment", {}, "targets.solar.alignment"),
     ("targets/bad name", {"sources": []}, "bad name"),
     ("targets/solar/checkpoint", {}, "exactly one of path, repo"),
     ("merges/linear/targets/solar", -1, "merges.linear.targets.solar"),

@@ -135,6 +135,34 @@ def test_the_plan_counts_the_jobs_of_small_runs(clone, name):
     assert clone.planned("--configfile", f"{name}.yaml") == plan_of(f"{name}.yaml")
 
 
+SWEEPS = ("clm_weight", "top_k", "fusion", "alignment", "varm", "seeds")
+
+
+def test_ablations_sweep_one_setting_at_a_time_from_the_demos(clone):
+    config = yaml.safe_load((ROOT / "configs" / "ablations.yaml").read_text())
+    demo = yaml.safe_load((ROOT / "config.yaml").read_text())
+    for section in ("models", "data", "logits", "training", "mt_bench"):
+        assert config[section] == demo[section]
+    assert tuple(config["sweeps"]) == SWEEPS
+    planned = clone.planned("sweeps", "--configfile", "configs/ablations.yaml")
+    assert planned["sweep_table"] == planned["sweep_figure"] == len(SWEEPS)
+    assert planned["train_target"] == len(config["targets"]) == 19
+    otherwise = [t for t in config["targets"].values() if "alignment" in t]
+    assert planned["align_tokens"] == planned["transfer_logits"] == 2 + len(otherwise) == 6
+
+
+def test_a_targets_own_alignment_reaches_its_programs_alone(clone):
+    run = clone.snakemake("-n", "-p", "sweeps", "--configfile", "configs/ablations.yaml")
+    text = run.stdout + run.stderr
+    own = "results/ablations/aligned/tiny_solar@align_released/0000.parquet"
+    for line in re.findall(r"^Shell command: (.*)$", text, flags=re.MULTILINE):
+        if "scripts/transfer_logits.py" in line:
+            assert ("--rules reference" in line) == (f"--output {own}" in line)
+        if "scripts/fuse_distributions.py" in line and "/align_released/" in line:
+            assert f"--source tiny_solar={own}" in line
+    assert f"--output {own}" in text
+
+
 def test_released_checkpoints_are_compared_with_what_is_made_from_the_same_targets(clone):
     planned = clone.planned("released", "--configfile", "configs/released.yaml")
     planned.pop("released")

@@ -217,20 +217,27 @@ class Plan:
     def _alignment(self) -> Iterator[Work]:
         rate, sizes = self.known["seconds"], self.known["bytes"]
         store = self._store(self.config["logits"]["top_k"]) / self.shards
+        aligned = [*self.sources, *self._aligned_otherwise]
         for rule, tokens, bytes_ in (
             ("align_tokens", self.tokens, sizes["spans"] * self.response_tokens / self.shards),
             ("transfer_logits", self.response_tokens, store),
         ):
             seconds = rate[rule] * tokens / self.shards
-            yield self._small(rule, self.shards * len(self.sources), seconds, kept=bytes_)
-        for name in self.sources:
+            yield self._small(rule, self.shards * len(aligned), seconds, kept=bytes_)
+        for name in aligned:
             tiny = "pretrain" in self.config["models"][name]
             yield self._small("map_vocabulary", 1, 0 if tiny else rate["map_vocabulary"], kept=5e5)
-        yield self._small("report_alignment", len(self.sources), kept=1e5)
+        yield self._small("report_alignment", len(aligned), kept=1e5)
         for name in self.trained:
             if sources := self.config["targets"][name]["sources"]:
                 seconds = rate["fuse_distributions"] * self.response_tokens * (1 + len(sources))
                 yield self._small("fuse_distributions", self.shards, seconds / self.shards, store)
+
+    @property
+    def _aligned_otherwise(self) -> list[str]:
+        """A source for each target that aligns it in its own way."""
+        targets = (self.config["targets"][name] for name in self.trained)
+        return [s for target in targets if "alignment" in target for s in target["sources"]]
 
     def _training(self) -> Iterator[Work]:
         training, size = self.config["training"], self.pivot

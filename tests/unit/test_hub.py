@@ -246,6 +246,21 @@ def test_locks_that_pin_too_little_are_refused(tmp_path):
         library.read_lock(path, "m")
 
 
+def test_a_model_with_code_of_its_own_is_refused_before_the_download(server, tmp_path):
+    config = {"model_type": "internlm2", "auto_map": {"AutoModelForCausalLM": "modeling_evil.X"}}
+    server.repos["lab/model"]["config.json"] = json.dumps(config).encode()
+    argv = ["lock_models", "--output", tmp_path / "lock.json", "--model"]
+    told = run(server, *argv, "m=lab/model")
+    assert "'internlm2'" in told
+    assert f"remote_code: {hub_server.COMMIT}" in told
+    read = [f"m=lab/model@{hub_server.COMMIT}", "--remote-code"]
+    assert run(server, *argv, *read) == ""
+    assert "modeling_evil.py" in json.loads((tmp_path / "lock.json").read_text())["m"]["files"]
+    config["model_type"] = "mistral"
+    server.repos["lab/model"]["config.json"] = json.dumps(config).encode()
+    assert run(server, *argv, "m=lab/model") == ""
+
+
 def test_pickles_are_taken_only_where_there_is_nothing_else():
     names = ["config.json", "pytorch_model.bin", "a/model.safetensors", "code.py"]
     assert library.chosen_files(names) == ["config.json", "pytorch_model.bin"]

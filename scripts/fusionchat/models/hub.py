@@ -6,6 +6,7 @@ nothing of a file that was cut off, so partial files are kept here and continued
 
 import fnmatch
 import hashlib
+import json
 import logging
 import os
 import re
@@ -68,11 +69,25 @@ def lock(
         raise UserError(
             f"{repo} at {commit} has no {file or 'weights in safetensors or .bin files'}"
         )
+    if kind == "model" and not code and "config.json" in names:
+        _refuse_foreign_architecture(repo, commit)
     files = {}
     for name in names:
         files[name] = _locked_file(repo, commit, kind, entries[name])
     runs = {"remote_code": True} if code else {}
     return {"repo": repo, "kind": kind, "revision": commit, "files": files} | runs
+
+
+def _refuse_foreign_architecture(repo: str, commit: str) -> None:
+    """Stop before a download that could not be loaded: modelling code that transformers lacks."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    config = json.loads(_read(repo, commit, "model", "config.json"))
+    if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING_NAMES:
+        raise UserError(
+            f"{repo}: transformers does not know {config.get('model_type')!r}, the model brings "
+            f"code of its own; read it and give the model `remote_code: {commit}` in the config"
+        )
 
 
 def chosen_files(names: list[str]) -> list[str]:

@@ -5,7 +5,6 @@ Out: dialogues/{shard}.parquet, and dialogues/heldout.parquet which no model is 
 dialogues/report.json says what was malformed, split or left out.
 """
 
-
 EXCLUSIONS = [config["data"]["exclude"]] if "exclude" in config["data"] else []
 
 

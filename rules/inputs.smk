@@ -41,6 +41,16 @@ def mixture(wildcards):
     return config["data"].get("path", f"{RESULTS}/data/mixture.json")
 
 
+def alignment_of(name):
+    """A setting of the alignment: the run's, or what the target of this variant does otherwise."""
+
+    def value(wildcards):
+        own = config["targets"].get(wildcards.variant[1:], {}).get("alignment", {})
+        return own.get(name, config["alignment"][name])
+
+    return value
+
+
 def aligned_names(target):
     """What a target's sources are called once aligned: apart where the target has its own way."""
     variant = f"@{target}" if f"@{target}" in VARIANTS else ""

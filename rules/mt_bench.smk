@@ -71,8 +71,9 @@ rule answer:
         decoding=decoding_flags(),
         dtype=lookup(dpath="logits/dtype", within=config),
         device=answer_device,
+        launch=answer_launcher,
     shell:
-        "python {input.program:q} --model {params.folder:q} --model-id {wildcards.model:q}"
+        "{params.launch} {input.program:q} --model {params.folder:q} --model-id {wildcards.model:q}"
         " --questions {input.questions:q} --template {params.template:q}"
         " --max-new-tokens {params.max_new_tokens} --batch-size {params.batch_size}"
         " --choices {params.choices} --seed {params.seed} {params.decoding:q} --dtype {params.dtype}"

@@ -42,16 +42,6 @@ def fusion_of(wildcards):
     return config["fusion"] | config["targets"][wildcards.target].get("fusion", {})
 
 
-def alignment_of(name):
-    """A setting of the alignment: the run's, or what the target of this variant does otherwise."""
-
-    def value(wildcards):
-        own = config["targets"].get(wildcards.variant[1:], {}).get("alignment", {})
-        return own.get(name, config["alignment"][name])
-
-    return value
-
-
 def fusion_width(wildcards):
     """--top-k where a target is taught by fewer entries than were dumped."""
     kept = fusion_of(wildcards)

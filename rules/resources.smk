@@ -41,6 +41,15 @@ def devices(wildcards):
     return max(1, model_gpus(wildcards))
 
 
+MOST_GPUS = max(model["gpu"] for model in config["models"].values())
+
+
+def own_gpus(count):
+    """What stands before a program that needs GPUs: on_gpus, which SLURM makes unnecessary."""
+    needed = config["device"] == "cuda" and count > 0
+    return f"python {program('on_gpus')} {count} " if needed else ""
+
+
 def forward_launcher(wildcards):
     """How a forward pass starts: a model that needs several devices gets a process for each.
 
@@ -49,8 +58,13 @@ def forward_launcher(wildcards):
     foreign = "remote_code" in config["models"].get(wildcards.model, {})
     count = 1 if foreign else devices(wildcards)
     hidden = "CUDA_VISIBLE_DEVICES= " if config["device"] == "cpu" else ""
-    run = f"{hidden}python -m torch.distributed.run --standalone --nproc_per_node"
-    return f"{run} {count}" if count > 1 else "python"
+    run = f"{hidden}python -m torch.distributed.run --standalone --nproc_per_node {count}"
+    return own_gpus(model_gpus(wildcards)) + (run if count > 1 else "python")
+
+
+def answer_launcher(wildcards):
+    """How a model's answers start: as one process on all its GPUs."""
+    return own_gpus(model_gpus(wildcards)) + "python"
 
 
 def launcher(wildcards):
@@ -61,9 +75,10 @@ def launcher(wildcards):
     when it is told to end.
     """
     gpus, nodes = config["training"]["gpu"], config["training"]["nodes"]
+    start = "${STOP-} " + own_gpus(gpus // nodes) + "python"
     if gpus < 2 and "deepspeed" not in config["training"]:
-        return "${STOP-} python"
-    run = "${STOP-} python -m torch.distributed.run --shutdown-timeout 270"
+        return start
+    run = f"{start} -m torch.distributed.run --shutdown-timeout 270"
     run = f"{run} --nproc_per_node {max(1, gpus // nodes)}"
     if nodes == 1:
         return f"{run} --standalone"

@@ -23,8 +23,8 @@ rule figure_alignment:
         "../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=2_000,
-        runtime=10,
+        mem_mb=grows(4_000, 32_000),
+        runtime=grows(30, 240),
     params:
         output=subpath(output.svg, strip_suffix=".svg"),
         rows=ROWS,

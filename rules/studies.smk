@@ -59,7 +59,7 @@ rule memory_efficiency:
         "../envs/models.yaml"
     threads: gpu_threads
     resources:
-        gpu=max(model["gpu"] for model in config["models"].values()),
+        gpu=MOST_GPUS,
         nodes=1,
         mem_mb=grows(128_000, 480_000),
         runtime=grows(120, 480),
@@ -70,7 +70,8 @@ rule memory_efficiency:
         sources=[f"{name}={RESULTS}/models/{name}" for name in config["models"]],
         dtype=lookup(dpath="logits/dtype", within=config),
         device=lookup(dpath="device", within=config),
+        launch=own_gpus(MOST_GPUS) + "python",
     shell:
-        "python {input.program:q} {params.rows:q} --fused {params.fused:q}"
+        "{params.launch} {input.program:q} {params.rows:q} --fused {params.fused:q}"
         " --source {params.sources:q} --dtype {params.dtype} --device {params.device}"
         " --threads {threads} --output {params.output:q} > {log:q} 2>&1"

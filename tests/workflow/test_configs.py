@@ -279,6 +279,20 @@ def test_a_site_that_is_not_ready_is_examined_once(clone, tmp_path):
     assert (tmp_path / "calls").read_text().split() == ["called"]
 
 
+def test_jobs_on_one_machine_get_gpus_of_their_own(clone):
+    run = clone.snakemake("all", "memory_efficiency", "--profile", "profiles/multi_gpu", "-n", "-p")
+    found = {}
+    start = r"python scripts/on_gpus\.py (\d) python (?:-m torch.* )?scripts/(\w+)\.py"
+    for gpus, program in re.findall(start, run.stdout):
+        found.setdefault(program, set()).add(gpus)
+    assert found == {
+        "dump_logits": {"1", "4"},
+        "train_target": {"8"},
+        "answer": {"1", "4"},
+        "memory_efficiency": {"4"},
+    }
+
+
 def training_job(clone, **training) -> tuple[str, str]:
     """Resources and shell command of a target's training in the paper's run, otherwise set."""
     config = yaml.safe_load((clone.folder / "configs" / "paper.yaml").read_text())
@@ -290,7 +304,7 @@ def training_job(clone, **training) -> tuple[str, str]:
     )
     assert run.returncode == 0, run.stderr
     job = re.search(r"^rule train_target:.*", run.stdout + run.stderr, re.MULTILINE | re.DOTALL)[0]
-    return re.search(r"resources: (.*)", job)[1], re.search(r"exec (.*)", job)[0]
+    return re.search(r"resources: (.*)", job)[1], re.search(r"STOP=(.*)", job)[0]
 
 
 def words(clone, command: str, program: str) -> list[str]:
@@ -316,6 +330,8 @@ def test_several_nodes_start_through_srun(clone):
     assert {"gpu=16", "nodes=2", "mpi=srun", "tasks=2", "tasks_per_gpu=0"} <= needs
     given = words(clone, command, "srun")
     program = given.index("python")
+    assert given[program - 3 : program] == ["timeout", "--foreground", "42900"]
+    assert given[program + 1 : program + 5] == ["scripts/on_gpus.py", "8", "python", "-m"]
     for option, value in (
         *(("--nodes", "2"), ("--ntasks", "2"), ("--ntasks-per-node", "1")),
         ("--cpus-per-task", "8"),
@@ -332,7 +348,7 @@ def test_several_nodes_start_through_srun(clone):
 
 def test_deepspeed_starts_through_torchrun_on_one_gpu_too(clone):
     given = words(clone, training_job(clone, gpu=1)[1], "python")
-    assert given[:2] == ["-m", "torch.distributed.run"]
+    assert given[:5] == ["scripts/on_gpus.py", "1", "python", "-m", "torch.distributed.run"]
     assert given[given.index("--nproc_per_node") + 1] == "1"
     assert "--deepspeed" in given
 

@@ -117,6 +117,33 @@ def test_other_configurations_plan_the_same_way(clone, name, jobs):
     assert clone.planned("--profile", "slurm", "--configfile", f"configs/{name}.yaml") == jobs
 
 
+def test_the_papers_run_has_the_papers_settings():
+    """Paper: section 4.1 and appendix A; released code: batch split, top 10, loss, seed."""
+    config = checked(yaml.safe_load((ROOT / "configs" / "paper.yaml").read_text()), SCHEMA)
+    training = config["training"]
+    assert {
+        key: training[key] for key in ("clm_weight", "epochs", "learning_rate", "scheduler")
+    } == {
+        "clm_weight": 0.9,
+        "epochs": 3,
+        "learning_rate": 5e-6,
+        "scheduler": "cosine",
+    }
+    assert (training["warmup_ratio"], training["weight_decay"]) == (0.03, 0.0)
+    assert (training["max_grad_norm"], training["seed"]) == (1.0, 42)
+    assert (training["global_batch_size"], training["micro_batch_size"]) == (128, 4)
+    assert (training["gpu"], training["loss"], training["temperature"]) == (8, "ce", 1.0)
+    assert config["data"]["max_length"] == 2048
+    assert config["logits"]["top_k"] == 10
+    assert config["fusion"] == {"function": "min_ce", "level": "dialogue"}
+    merges = config["merges"]
+    assert merges["linear"]["targets"] == {"target_mixtral": 1, "target_solar": 2}
+    for name in ("ta", "ties", "dare"):
+        assert merges[name]["targets"] == {"target_mixtral": 0.25, "target_solar": 0.5}
+    assert merges["ties"]["density"] == merges["dare"]["density"] == 0.5
+    assert (config["mt_bench"]["max_new_tokens"], config["mt_bench"]["choices"]) == (1024, 1)
+
+
 def plan_of(name: str) -> dict[str, int]:
     config = checked(yaml.safe_load((ROOT / name).read_text()), SCHEMA)
     known = yaml.safe_load((ROOT / "resources" / "throughputs.yaml").read_text())

@@ -131,6 +131,30 @@ def test_a_model_of_unknown_size_is_named():
         plan.rows()
 
 
+def test_folders_and_files_of_ones_own_are_planned_by_their_name(tmp_path):
+    data = tmp_path / "mixture.json"
+    data.write_text("[]")
+    models = {name: {"path": str(tmp_path)} for name in ("a", "b")}
+    plan = make_plan(
+        "configs/paper.yaml",
+        models=models,
+        pivot="b",
+        data={"path": str(data)},
+        targets={"t": {"sources": ["a"]}},
+        merges={},
+    )
+    with pytest.raises(UserError, match=r"data has no .*mixture\.json"):
+        plan.rows()
+    plan.known["data"][str(data)] = {"dialogues": 9, "tokens": 1, "response_tokens": 1}
+    with pytest.raises(UserError, match="models has no b;"):
+        plan.rows()
+    plan.known["models"] |= {name: {"parameters": 7.0, "active": 7.0} for name in models}
+    rows = by_rule(plan)
+    assert rows["fetch_model"].jobs == 2
+    assert rows["fetch_model"].kept_gb == 0
+    assert "lock_models" not in rows
+
+
 def test_the_program_writes_all_formats_and_fails_on_demand(tmp_path, capsys):
     config = str(ROOT / "configs" / "paper.yaml")
     program.main(["--configfile", config, "--output", str(tmp_path / "plan")])

@@ -82,7 +82,8 @@ class Plan:
 
     @cached_property
     def _data(self) -> Mapping[str, float]:
-        name = self.config["data"].get("repo", "world")
+        data = self.config["data"]
+        name = "world" if "world" in data else data.get("repo", data.get("path"))
         if name not in self.known["data"]:
             raise UserError(
                 f"throughputs: data has no {name}; add its dialogues, tokens and megabytes"
@@ -148,18 +149,15 @@ class Plan:
 
     def _models(self) -> Iterator[Work]:
         models, data = self.config["models"], self.config["data"]
-        fetched = [n for n, m in (models | self.local).items() if "repo" in m]
-        fetched += [
-            name
-            for group in (self.config["targets"], self.config["merges"])
-            for name, part in group.items()
-            if "repo" in part.get("checkpoint", {})
-        ]
+        origins = {n: m for n, m in (models | self.local).items() if "pretrain" not in m}
+        for group in (self.config["targets"], self.config["merges"]):
+            origins |= {n: part["checkpoint"] for n, part in group.items() if "checkpoint" in part}
         fetches_data = "repo" in data and bool(self.trained or data["heldout"])
         published = sum("published" in entry for entry in self.compared.values())
-        yield self._small("lock_models", len(fetched) + fetches_data + published)
-        for name in fetched:
-            bytes_ = 2e9 * self.size(name).parameters
+        locked = [name for name, origin in origins.items() if "repo" in origin]
+        yield self._small("lock_models", len(locked) + fetches_data + published)
+        for name in origins:  # a folder of one's own is linked
+            bytes_ = 2e9 * self.size(name).parameters if name in locked else 0.0
             seconds = self.known["seconds"]["download"] * bytes_ / GB
             yield Work("fetch_model", 1, seconds, kept=bytes_, host=4 * GB)
         if fetches_data:

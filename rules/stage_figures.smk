@@ -20,7 +20,7 @@ rule figure_alignment:
     benchmark:
         "<benchmarks>/figure_alignment.tsv"
     conda:
-        "../envs/report.yaml"
+        "../envs/data.yaml"
     threads: 1
     resources:
         mem_mb=grows(4_000, 32_000),

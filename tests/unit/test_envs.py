@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 import tomllib
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from fusionchat.sources import PRESENTATION, source_files
-
 ROOT = Path(__file__).resolve().parents[2]
 OWN = {"vllm": "0.33.0"}  # pins other versions of torch and transformers than the project
 ENVS = sorted((ROOT / "envs").glob("*.yaml"))
-ELSEWHERE = {"answer": {"openai", "vllm"}}  # engines that the workflow does not use
+UNUSED = {  # engines of answer.py that the rule does not use
+    "answer": {"openai", "vllm"},
+    "answer_elsewhere": {"torch", "transformers", "vllm"},
+}
 
 
 def pinned() -> dict[str, str]:
@@ -56,36 +58,54 @@ def installed_with(path: Path) -> set[str]:
     return found
 
 
+def modules_of(tree: ast.AST) -> Iterator[str]:
+    """Modules that a file may import when it runs: not those that are for annotations only."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        else:
+            yield from modules_of(node)
+
+
 def imports_of(program: str) -> set[str]:
     """Top-level modules outside the standard library that a program may import."""
-    shared = [ROOT / "scripts" / "fusionchat" / f"{name}.py" for name in PRESENTATION]
-    found = set()
-    for file in [*source_files(ROOT / "scripts" / f"{program}.py"), *shared]:
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                found.add(node.module.split(".")[0])
-            elif isinstance(node, ast.Import):
-                found |= {alias.name.split(".")[0] for alias in node.names}
+    found: set[str] = set()
+    seen, waiting = set(), [ROOT / "scripts" / f"{program}.py"]
+    while waiting:
+        file = waiting.pop()
+        if file in seen or not file.is_file():
+            continue
+        seen.add(file)
+        for module in modules_of(ast.parse(file.read_text())):
+            first, *rest = module.split(".")
+            found.add(first)
+            if first == "fusionchat":
+                place = ROOT.joinpath("scripts", "fusionchat", *rest)
+                waiting += [place.with_suffix(".py"), place / "__init__.py"]
     return found - sys.stdlib_module_names - {"fusionchat"}
 
 
 def test_environments_hold_what_their_programs_import():
-    blocks = [
-        block
+    blocks = {
+        block.partition(":")[0].removeprefix("rule "): block
         for file in sorted((ROOT / "rules").glob("*.smk"))
         for block in re.split(r"^(?=rule \w+:$)", file.read_text(), flags=re.MULTILINE)
         if "conda:" in block
-    ]
+    }
     known = {path.name: installed_with(path) for path in ENVS}
     distributions = packages_distributions()
     missing = {}
-    for block in blocks:
-        program = re.search(r'program\("(\w+)"\)', block)[1]
-        there = known[re.search(r"\.\./envs/([\w.]+)", block)[1]]
-        for module in imports_of(program) - ELSEWHERE.get(program, set()):
+    for rule, block in blocks.items():
+        there = known[re.findall(r"\.\./envs/([\w.]+)", block)[-1]]  # vLLM's own is before it
+        for module in imports_of(re.search(r'program\("(\w+)"\)', block)[1]):
             if not there & {plain(name) for name in distributions.get(module, [])}:
-                missing.setdefault(program, set()).add(module)
-    assert not missing
+                missing.setdefault(rule, set()).add(module)
+    assert missing == UNUSED
     assert len(blocks) > 30
 
 

@@ -142,6 +142,7 @@ def test_folders_and_files_of_ones_own_are_planned_by_their_name(tmp_path):
         data={"path": str(data)},
         targets={"t": {"sources": ["a"]}},
         merges={},
+        comparisons={},
     )
     with pytest.raises(UserError, match=r"data has no .*mixture\.json"):
         plan.rows()

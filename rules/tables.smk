@@ -111,7 +111,7 @@ rule sweep_table:
     shell:
         "python {input.program:q} --scores {input.scores:q} --judge {params.judge:q}"
         " {params.rows:q} --baseline {params.baseline:q} --nll {input.nll:q}"
-        " --output {params.output:q} > {log:q} 2>&1"
+        " --title 'Sweep: {wildcards.sweep}' --output {params.output:q} > {log:q} 2>&1"
 
 
 rule sweep_figure:

@@ -16,6 +16,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The program's arguments."""
     parser = cli.parser(__doc__)
     add_score_arguments(parser, "the row that all others are compared with (the paper's: CLM)")
+    parser.add_argument("--title", default="Table 1: MT-Bench scores", help="of the first table")
     parser.add_argument(
         "--nll", type=cli.existing_path, nargs="*", default=[], help="files of measure_nll"
     )
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     likelihoods = read_likelihoods(args.nll)
     benchmark = read_benchmark(args.scores, args.judge)
     found = views.find(benchmark, rows, baseline, args.judge_model)
-    scores = views.score_table(found, "Table 1: MT-Bench scores", likelihoods)
+    scores = views.score_table(found, args.title, likelihoods)
     controls = precision.null_controls(found, args.null)
     equal = equal_changes(*args.equal_changes) if args.equal_changes else None
     tables = present(

@@ -178,6 +178,14 @@ def test_ablations_sweep_one_setting_at_a_time_from_the_demos(clone):
     assert planned["align_tokens"] == planned["transfer_logits"] == 2 + len(otherwise) == 6
 
 
+def test_a_sweeps_table_bears_its_name(clone):
+    table = "results/ablations/sweeps/alignment.csv"
+    run = clone.snakemake("-n", "-p", table, "--configfile", "configs/ablations.yaml")
+    command = next(re.finditer(r"^Shell command: .*table1.*$", run.stdout, re.MULTILINE))[0]
+    assert "--baseline solar " in command
+    assert "--title 'Sweep: alignment' --output results/ablations/sweeps/alignment " in command
+
+
 def test_a_targets_own_alignment_reaches_its_programs_alone(clone):
     run = clone.snakemake("-n", "-p", "sweeps", "--configfile", "configs/ablations.yaml")
     text = run.stdout + run.stderr

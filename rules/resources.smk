@@ -57,8 +57,7 @@ def forward_launcher(wildcards):
     """
     foreign = "remote_code" in config["models"].get(wildcards.model, {})
     count = 1 if foreign else devices(wildcards)
-    hidden = "CUDA_VISIBLE_DEVICES= " if config["device"] == "cpu" else ""
-    run = f"{hidden}python -m torch.distributed.run --standalone --nproc_per_node {count}"
+    run = f"python -m torch.distributed.run --standalone --nproc_per_node {count}"
     return own_gpus(model_gpus(wildcards)) + (run if count > 1 else "python")
 
 

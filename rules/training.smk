@@ -50,7 +50,8 @@ rule train_target:
         max_length=lookup(dpath="data/max_length", within=config),
         training=training_of,
     shell:
-        'STOP="${{SLURM_JOB_ID:+timeout --foreground $(({resources.runtime} * 60 - 300))}}";'
+        "LEFT=$(({resources.runtime} > 10 ? {resources.runtime} * 60 - 300 : {resources.runtime} * 50));"
+        ' STOP="${{SLURM_JOB_ID:+timeout --foreground $LEFT}}";'
         " exec {params.launch} {input.program:q} --pivot-model {params.pivot:q} {params.data:q}"
         " --template {params.template:q} --max-length {params.max_length}"
         " --clm-weight {params.training[clm_weight]} --loss {params.training[loss]}"

@@ -51,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Load the model, score what is missing part by part, join the parts."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
+    if args.device == "cpu":
+        cli.hide_gpus()
     import torch
 
     from fusionchat.alignment.tokenizer import load as load_table

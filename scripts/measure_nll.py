@@ -35,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Load the model, score the dialogues, write the sums."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
+    if args.device == "cpu":
+        cli.hide_gpus()
     import torch
 
     from fusionchat.dialogues import read_dialogues

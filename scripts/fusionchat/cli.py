@@ -86,6 +86,11 @@ def limit_threads(threads: int) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+def hide_gpus() -> None:
+    """Leave this process no GPU, before torch is imported: its parallelism takes what it sees."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> None:
     """Run a program's `main`; a `UserError`, or a file that cannot be read or written, becomes one
     line on stderr and exit code 1.

@@ -129,8 +129,10 @@ def assert_close(first: Path, second: Path) -> None:
 
 
 AND_NO_GROUP_IS_LEFT = """
+import os
 import dump_logits, torch
 dump_logits.main()
+assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
 assert not torch.distributed.is_initialized()
 """
 
@@ -143,7 +145,7 @@ def test_two_processes_share_a_mixture_of_experts(folder, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     torchrun += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
     argv = arguments(folder, two, "mixtral", devices=2)
-    own = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(SCRIPTS)}
+    own = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "0,1", "PYTHONPATH": str(SCRIPTS)}
     done = subprocess.run(
         [*torchrun, str(program), *argv],
         env={**os.environ, **own},

@@ -226,7 +226,7 @@ def test_a_committed_lock_stands_in_for_locking(clone):
 def test_rows_of_the_papers_own_models_get_verdicts_beside_its_numbers(clone, name, count):
     run = clone.snakemake("-n", "-p", "table1", "--configfile", f"configs/{name}.yaml")
     (command,) = re.findall(r"python scripts/table1.py .*", run.stdout + run.stderr)
-    words = shlex.split(command.partition(" > ")[0])
+    words = shlex.split(command.rpartition(" > ")[0])
     assert words[words.index("--compare") + 1] == "verdicts"
     paper = read_paper(ROOT / "resources" / "paper" / "table1.csv")
     config = yaml.safe_load((ROOT / f"configs/{name}.yaml").read_text())
@@ -339,7 +339,7 @@ def training_job(clone, **training) -> tuple[str, str]:
     )
     assert run.returncode == 0, run.stderr
     job = re.search(r"^rule train_target:.*", run.stdout + run.stderr, re.MULTILINE | re.DOTALL)[0]
-    return re.search(r"resources: (.*)", job)[1], re.search(r"STOP=(.*)", job)[0]
+    return re.search(r"resources: (.*)", job)[1], re.search(r"LEFT=(.*)", job)[0]
 
 
 def words(clone, command: str, program: str) -> list[str]:
@@ -349,7 +349,7 @@ def words(clone, command: str, program: str) -> list[str]:
     stub.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     stub.chmod(0o755)
     shell = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command.partition(" > ")[0]],
+        ["bash", "-euo", "pipefail", "-c", command.rpartition(" > ")[0]],
         env={"PATH": f"{stub.parent}:/usr/bin:/bin", "SLURM_JOB_ID": "12345"},
         capture_output=True,
         text=True,

@@ -286,7 +286,8 @@ def test_the_wrapper_is_gone_before_its_process_group(data, tmp_path, code, opti
 
         def checked(group=None):
             wrapper = torch.nn.parallel.DistributedDataParallel
-            assert not [one for one in gc.get_objects() if isinstance(one, wrapper)]
+            # by type: isinstance asks an object for its __class__, which some cannot answer
+            assert not [one for one in gc.get_objects() if issubclass(type(one), wrapper)]
             with mark.open("a") as stream:
                 stream.write("x")
             destroy(group)

@@ -19,6 +19,7 @@ SCHEMA = ROOT / "schemas" / "config.schema.yaml"
 
 REPORT = {
     "score": 1,
+    "agreement": 1,
     "figure_costs": 1,
     "report": 1,
     "write_table1": 1,

@@ -40,6 +40,7 @@ RELEASED = {
 }
 
 
+IMPORTED = [name for name, model in config["models"].items() if "logits" in model]
 HELD_OUT = config["data"]["heldout"] > 0
 TRAINED = [name for name in config["targets"] if name not in RELEASED]
 

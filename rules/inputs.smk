@@ -34,6 +34,11 @@ def model_origin(wildcards):
     return lock_file(wildcards.model) if "repo" in origin else f"{origin['path']}/config.json"
 
 
+def released_dump(wildcards):
+    """The folder of released distribution matrices that stands in for a model's dump."""
+    return config["models"][wildcards.model]["logits"]
+
+
 def mixture(wildcards):
     """The dialogues' file: generated, local or fetched."""
     if "world" in config["data"]:

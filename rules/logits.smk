@@ -1,7 +1,8 @@
 """Distribution matrices of every source LLM (section 3.2): top-k logits of response positions.
 
 In: models/{model}/, dialogues/{shard}.parquet. Out: logits/{model}/{shard}.parquet, and beside it
-a report of the dialogues that the model could not score.
+a report of the dialogues that the model could not score. The matrices that the authors released stand
+in for the dump of a model whose `logits` the config names.
 """
 
 
@@ -19,6 +20,8 @@ rule dump_logits:
         "<logs>/dump_logits/{model}/{shard}.log",
     benchmark:
         "<benchmarks>/dump_logits/{model}/{shard}.tsv"
+    wildcard_constraints:
+        model=any_of([name for name in RATED if name not in IMPORTED]),
     conda:
         "../envs/models.yaml"
     threads: gpu_threads
@@ -42,3 +45,37 @@ rule dump_logits:
         " --token-budget {params.token_budget} --dtype {params.dtype} --device {params.device}"
         " --devices {params.devices} --threads {threads} --output {output.store:q}"
         " --report {output.report:q} > {log:q} 2>&1"
+
+
+rule import_logits:
+    """Take one model's top-k log-probabilities on all shards from a released dump."""
+    input:
+        code=code("import_logits"),
+        program=program("import_logits"),
+        released=released_dump,
+        model="<results>/models/{model}/manifest.json",
+        dialogues=collect("<results>/dialogues/{shard}.parquet", shard=SHARDS),
+    output:
+        stores=collect("<results>/logits/{{model}}/{shard}.parquet", shard=SHARDS),
+        reports=collect("<results>/logits/{{model}}/{shard}.json", shard=SHARDS),
+    log:
+        "<logs>/import_logits/{model}.log",
+    benchmark:
+        "<benchmarks>/import_logits/{model}.tsv"
+    wildcard_constraints:
+        model=any_of(IMPORTED),
+    conda:
+        "../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=grows(8_000, 64_000),
+        runtime=grows(120, 960),
+    params:
+        model=subpath(input.model, parent=True),
+        template=lookup(dpath="template", within=config),
+        top_k=lookup(dpath="logits/top_k", within=config),
+        output="<results>/logits/{model}",
+    shell:
+        "python {input.program:q} --released {input.released:q} --model {params.model:q}"
+        " --dialogues {input.dialogues:q} --template {params.template:q} --top-k {params.top_k}"
+        " --threads {threads} --output {params.output:q} > {log:q} 2>&1"

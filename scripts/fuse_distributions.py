@@ -111,20 +111,22 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from fusionchat.errors import UserError
     from fusionchat.fusion import fuse_dialogue, narrowed
+    from fusionchat.logits.imported import check_token_ce
     from fusionchat.logits.store import LogitWriter, read_provenance
     from fusionchat.progress import progress
 
     names = [args.pivot_name, *(name for name, _ in args.source)]
     if len(set(names)) != len(names):
         raise UserError(f"--source: the names {names} must differ from each other")
+    stores = [args.pivot_logits, *dict(args.source).values()]
+    for path in stores if args.level == "token" else ():
+        check_token_ce(path, "a fusion at level `token` needs")
     provenance = {
         "function": args.function,
         "level": args.level,
         "top_k": args.top_k,
         "candidates": names,
-        "inputs": [
-            read_provenance(path) for path in (args.pivot_logits, *dict(args.source).values())
-        ],
+        "inputs": [read_provenance(path) for path in stores],
     }
     extra = {"winner": pa.string(), "ces": pa.list_(pa.float32())}
     winners: Counter[str] = Counter()

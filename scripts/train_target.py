@@ -96,12 +96,15 @@ def load_examples(args: argparse.Namespace, tokenizer: Any, vocabulary: int) -> 
     from fusionchat.chat import encode_dialogue
     from fusionchat.dialogues import read_dialogues
     from fusionchat.errors import UserError
+    from fusionchat.logits.imported import check_full_vocabulary
     from fusionchat.logits.store import check_shards, read_logits
     from fusionchat.training.collator import Examples, example_from_fused, example_from_tokens
 
     examples = Examples()
     check_shards(args.fused or (), ("candidates", "function", "level", "top_k"))
     for path in args.fused or ():
+        if args.tail:
+            check_full_vocabulary(path, "--tail needs")
         examples.extend(example_from_fused(row, args.max_length) for row in read_logits(path))
     for path in args.dialogues or ():
         examples.extend(

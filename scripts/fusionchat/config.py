@@ -88,6 +88,7 @@ def _cross_references(config: Config) -> Iterator[str]:
     yield from _data(config["data"])
     yield from _models(config)
     yield from _targets(config)
+    yield from _tails(config)
     yield from _merges(config)
     yield from _comparisons(config)
     yield from _training(config["training"])
@@ -124,6 +125,15 @@ def _models(config: Config) -> Iterator[str]:
             yield f"models.{name}.revision: differs from remote_code, the commit that you read"
         if "path" in model and not Path(model["path"]).is_dir():
             yield f"models.{name}.path: {model['path']} is not a folder"
+        if "logits" in model:
+            yield from _released_dump(f"models.{name}.logits", model)
+
+
+def _released_dump(key: str, model: Config) -> Iterator[str]:
+    if "pretrain" in model:
+        yield f"{key}: not for a model that the run trains itself"
+    if not Path(model["logits"]).is_dir():
+        yield f"{key}: {model['logits']} is not a folder"
 
 
 def _data(data: Config) -> Iterator[str]:
@@ -144,6 +154,22 @@ def _targets(config: Config) -> Iterator[str]:
                 yield _unknown(f"targets.{name}.sources", source, teachers)
         if "checkpoint" in target:
             yield from _one_of(f"targets.{name}.checkpoint", target["checkpoint"], ("path", "repo"))
+
+
+def _tails(config: Config) -> Iterator[str]:
+    """A released dump lists the top k and not the mass outside."""
+    for name, target in config["targets"].items():
+        tail = (config["training"] | target.get("training", {}))["tail"]
+        if not tail or not target["sources"] or "checkpoint" in target:
+            continue
+        for teacher in (config["pivot"], *target["sources"]):
+            if "logits" in config["models"][teacher]:
+                own = "tail" in target.get("training", {})
+                key = f"targets.{name}.training.tail" if own else "training.tail"
+                yield (
+                    f"{key}: models.{teacher}.logits, which teaches {name}, is a released dump "
+                    "without the mass outside the top k"
+                )
 
 
 def _merges(config: Config) -> Iterator[str]:

@@ -22,6 +22,7 @@ from fusionchat.alignment.transfer import MassTransfer
 from fusionchat.alignment.transfer_kernel import KINDS, Transferred
 from fusionchat.alignment.transfer_reference import ReferenceRules
 from fusionchat.errors import UserError
+from fusionchat.logits.imported import check_full_vocabulary
 from fusionchat.logits.store import DialogueLogits, LogitWriter, read_logits, read_provenance
 
 EXTRA = {
@@ -53,8 +54,11 @@ class Row(NamedTuple):
 
 def transfers(inputs: Inputs, pivot: TokenTable, source: TokenTable, rules: str) -> Iterator[Row]:
     """Stream the dialogues that the spans file holds, in its order."""
-    vocabulary.check_tokenizers(inputs.spans, spans_file.read_facts(inputs.spans), pivot, source)
+    facts = spans_file.read_facts(inputs.spans)
+    vocabulary.check_tokenizers(inputs.spans, facts, pivot, source)
     check_origin(inputs.source, source)
+    if rules == "mass" and not facts["equal_tokenizers"]:
+        check_full_vocabulary(inputs.source, "between different tokenizers the rules `mass` need")
     transfer = transfer_function(inputs, pivot, source, rules)
     pivot_rows, source_rows = read_tokens(inputs.pivot, pivot), read_logits(inputs.source)
     for name, alignment in spans_file.read_alignments(inputs.spans):

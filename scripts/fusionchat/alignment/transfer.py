@@ -66,13 +66,20 @@ class MassTransfer:
         top_logprobs: np.ndarray,
         token_ce: np.ndarray,
     ) -> Transferred:
-        """Transfer one dialogue: ids int32 [N] and [M], the source's rows [M, k] and CE [M]."""
+        """Transfer one dialogue: ids int32 [N] and [M], the source's rows [M, k] and CE [M].
+
+        Where a CE is NaN (an imported dump), a token that is not listed has no probability, and
+        the CE at the pivot's tokens is NaN.
+        """
         with np.errstate(under="ignore"):
             mass = np.exp(top_logprobs.astype(np.float64))
         source = source_ids.astype(np.int64), top_ids.astype(np.int64)
-        rows = Distributions(*source, mass, token_ce.astype(np.float64))
+        known = not np.isnan(token_ce).any()
+        ce = np.where(np.isnan(token_ce), np.inf, token_ce).astype(np.float64)
+        rows = Distributions(*source, mass, ce)
         pivot = (array.astype(np.int64) for array in (pivot_ids, alignment.start, alignment.count))
-        return transfer_groups(self.tables, rows, *pivot)
+        found = transfer_groups(self.tables, rows, *pivot)
+        return found if known else found._replace(token_ce=np.full(len(pivot_ids), np.nan))
 
 
 def _text_bytes(table: TokenTable) -> tuple[np.ndarray, np.ndarray]:

@@ -200,6 +200,11 @@ class Plan:
             return
         store = self._store(self.config["logits"]["top_k"]) / self.shards
         for name in [self.config["pivot"], *self.sources]:
+            if "logits" in self.config["models"][name]:
+                seconds = self.known["seconds"]["import_logits"] * self.dialogues
+                kept = store * self.shards
+                yield self._small("import_logits", 1, seconds, kept)
+                continue
             size, gpus = self.size(name), self.config["models"][name]["gpu"]
             operations = 2e9 * size.active * self.tokens / self.shards
             yield Work(

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -60,18 +61,23 @@ class Parts:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def report(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Counts of a finished store, and the dialogues that were not scored, by reason."""
+def report(path: str | os.PathLike[str], missing: Collection[str] = ()) -> dict[str, Any]:
+    """Counts of a finished store, and the dialogues that were not scored, by reason.
+
+    `missing` names dialogues that an imported dump does not have.
+    """
     limit = read_provenance(path)["max_length"]
     facts: dict[str, Any] = {"dialogues": 0, "tokens": 0, "response_tokens": 0}
-    reasons: dict[str, list[str]] = {"too_long": [], "not_finite": []}
+    reasons: dict[str, list[str]] = {"too_long": [], "not_finite": [], "missing": []}
+    lacking = set(missing)
     for row in read_logits(path):
         facts["dialogues"] += 1
         facts["tokens"] += len(row.input_ids)
         facts["response_tokens"] += len(row.token_ce)
         if not row.usable:
             too_long = limit is not None and len(row.input_ids) > limit
-            reasons["too_long" if too_long else "not_finite"].append(row.dialogue_id)
+            reason = "missing" if row.dialogue_id in lacking else "not_finite"
+            reasons["too_long" if too_long else reason].append(row.dialogue_id)
     for reason, names in reasons.items():
         if names:
             logging.warning("%s: %d dialogues not scored: %s", path, len(names), reason)

@@ -1,0 +1,82 @@
+"""Take a model's top-k log-probabilities from a dump that the paper's authors released.
+
+The dump is a folder of Arrow or Parquet files with the columns input_ids, attention_mask, labels,
+per_step_logits, per_step_indices and metric_ce. Dialogues are found by their token ids; one that
+the dump lacks is kept as a row that teaches nothing, and counted in the report.
+"""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from fusionchat import cli
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = cli.parser(__doc__)
+    path = cli.existing_path
+    parser.add_argument("--released", type=path, required=True, help="folder of the released dump")
+    parser.add_argument(
+        "--model", type=path, required=True, help="Hugging Face folder: tokenizer and config"
+    )
+    parser.add_argument(
+        "--dialogues", type=path, nargs="+", required=True, help="Parquet files of dialogues"
+    )
+    parser.add_argument("--template", default="openchat_3.5", help="FastChat conversation template")
+    parser.add_argument(
+        "--top-k", type=cli.positive_int, default=10, help="entries of a distribution to keep"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        help="folder: a store and a report (JSON) for each file of dialogues, named like it",
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Index the dump once, then look up the dialogues file by file."""
+    args = build_parser().parse_args(argv)
+    cli.limit_threads(args.threads)
+    from fusionchat.alignment.tokenizer import load as load_table
+    from fusionchat.dialogues import read_dialogues
+    from fusionchat.files import sha256, write_json
+    from fusionchat.logits import imported, released
+    from fusionchat.logits.parts import report
+    from fusionchat.logits.released_files import ReleasedFiles
+    from fusionchat.logits.store import LogitWriter
+    from fusionchat.models.loading import load_tokenizer
+    from fusionchat.progress import progress
+
+    tokenizer, files = load_tokenizer(args.model), ReleasedFiles(args.released)
+    index = released.index(files)
+    vocab_size = released.vocabulary_size(args.model)
+    importer = released.Importer(files, index, tokenizer, args.template, args.top_k, vocab_size)
+    provenance = {
+        "model": args.model.name,
+        "vocabulary": load_table(args.model).fingerprint,
+        "vocab_size": vocab_size,
+        "template": args.template,
+        "top_k": args.top_k,
+        "max_length": index.width,
+        "released": args.released.name,
+        "normalised": imported.TOP_K,
+        "token_ce": files.has_token_ce,
+    }
+    for path in args.dialogues:
+        dialogues, outcome = read_dialogues(path), released.Outcome()
+        store = args.output / f"{path.stem}.parquet"
+        with LogitWriter(store, {**provenance, "dialogues": sha256(path)}) as writer:
+            rows = importer.rows(dialogues, outcome)
+            for row in progress(rows, total=len(dialogues), desc=path.stem, unit="dialogue"):
+                writer.write(row)
+        facts = {**report(store, outcome.missing), "other_labels": outcome.other_labels}
+        logging.info("%s", facts)
+        write_json(store.with_suffix(".json"), facts)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -114,6 +114,12 @@ FAULTS = [
     ("models/tiny_solar/pretrain", None, "exactly one of pretrain, path, repo"),
     ("models/tiny_solar/path", "x", "exactly one of pretrain, path, repo"),
     ("models/tiny_solar", {"path": "no/such/folder"}, "no/such/folder is not a folder"),
+    ("models/tiny_solar/logits", str(ROOT), "models.tiny_solar.logits: not for a model that"),
+    (
+        "models/tiny_solar",
+        {"repo": "org/name", "logits": "no/such"},
+        "models.tiny_solar.logits: no/such is not a folder",
+    ),
     ("models/tiny_solar", {"repo": "org/name", "revision": "main"}, "revision"),
     ("models/tiny_solar", {"repo": "name"}, "repo"),
     ("models/tiny_solar/gpu", -1, "gpu"),
@@ -198,6 +204,24 @@ def test_full_shapes_take_the_place_of_the_small_ones():
     full = checked(config | {"full_shapes": True}, SCHEMA)["models"]
     assert full["tiny_solar"]["pretrain"]["layers"] == 48
     assert full["tiny_mixtral"]["pretrain"]["layers"] == 2
+
+
+@pytest.mark.parametrize("model", ["tiny_openchat", "tiny_solar"])
+def test_no_tail_is_taken_from_a_released_dump(model: str):
+    config = changed(f"models/{model}", {"repo": "org/name", "logits": str(ROOT)})
+    checked(config, SCHEMA)
+    config["targets"]["clm"]["training"] = {"tail": True}
+    checked(config, SCHEMA)
+    own = copy.deepcopy(config)
+    own["targets"]["solar"]["training"] = {"tail": True}
+    with pytest.raises(UserError, match=rf"targets.solar.training.tail: models.{model}.logits"):
+        checked(own, SCHEMA)
+    config["training"]["tail"] = True
+    with pytest.raises(UserError, match=rf"config: training.tail: models.{model}.logits"):
+        checked(config, SCHEMA)
+    for name in ("multi", "mixtral", "solar"):
+        config["targets"][name]["training"] = {"tail": False}
+    checked(config, SCHEMA)
 
 
 @pytest.mark.parametrize(("path", "value", "message"), FAULTS)

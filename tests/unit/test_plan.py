@@ -54,6 +54,16 @@ def test_a_dump_costs_more_with_more_shards_only_by_their_start():
     assert many.kept_gb == pytest.approx(few.kept_gb)
 
 
+def test_a_released_dump_takes_the_place_of_a_models_own():
+    models = yaml.safe_load((ROOT / "configs/paper.yaml").read_text())["models"]
+    models["openchat"]["logits"] = str(ROOT)
+    rows = by_rule(make_plan("configs/paper.yaml", models=models))
+    assert rows["dump_logits"].jobs == 2 * 4
+    assert (rows["import_logits"].jobs, rows["import_logits"].gpu_hours) == (1, 0)
+    dumped = by_rule(make_plan("configs/paper.yaml"))["dump_logits"]
+    assert rows["import_logits"].kept_gb == pytest.approx(dumped.kept_gb / 3)
+
+
 def test_size_of_a_trained_model_equals_its_parameters(tmp_path):
     from transformers import MixtralConfig, MixtralForCausalLM
 

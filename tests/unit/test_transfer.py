@@ -75,6 +75,20 @@ def test_equal_tokenizers_change_nothing(seed, text):
     np.testing.assert_allclose(found.mass_in, found.mass_out)
 
 
+def test_without_cross_entropies_a_token_that_is_not_listed_has_no_probability():
+    """An imported dump of an equal tokenizer that cut the text otherwise."""
+    pivot, source = words("ab", "a", "b", "c"), words("a", "b", "c")
+    pivot_ids, source_ids = np.array([0], np.int32), np.array([0, 1], np.int32)
+    top_ids = np.array([[0, 2], [0, 2]], np.int32)
+    rules = MassTransfer.of(pivot, source, vocabulary_map.exact(source, pivot))
+    alignment = Alignment(*spans.align(pivot, source, pivot_ids, source_ids))
+    logprobs, unknown = np.log(np.full((2, 2), 0.5)), np.full(2, np.nan)
+    found = rules(pivot_ids, source_ids, alignment, top_ids, logprobs, unknown)
+    assert probabilities(found, 0)[0] == pytest.approx(0, abs=1e-9)
+    assert probabilities(found, 0)[3] == pytest.approx(0.5)
+    assert np.isnan(found.token_ce).all()
+
+
 def test_long_turns():
     a, b = table("A"), table("B")
     text = " the quiet river, and the other one" * 600

@@ -3,6 +3,7 @@
 import csv
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 
@@ -406,6 +407,22 @@ def test_models_with_code_of_their_own_are_spread_over_gpus_by_one_process(clone
     spread = planned_command(clone, "spread", config, output)
     assert "torch.distributed" not in spread
     assert "--devices 2" in spread
+
+
+def test_a_released_dump_takes_the_place_of_a_models_own(clone):
+    config = yaml.safe_load((clone.folder / "configs" / "paper.yaml").read_text())
+    config["models"]["openchat"]["logits"] = "released dump"
+    (clone.folder / "released dump").mkdir()
+    output = "results/paper/logits/openchat/0001.parquet"
+    command = planned_command(clone, "released_dump", config, output)
+    assert "import_logits.py --released 'released dump' --model" in command
+    shards = [f"results/paper/dialogues/000{i}.parquet" for i in range(4)]
+    assert f"--dialogues {' '.join(shards)} --template openchat_3.5 --top-k 10 " in command
+    planned = clone.planned("--profile", "slurm", "--configfile", "released_dump.yaml")
+    assert planned == PAPER | {"dump_logits": 2 * 4, "import_logits": 1}
+    shutil.rmtree(clone.folder / "released dump")
+    run = clone.snakemake("--configfile", "released_dump.yaml", "-n")
+    assert "models.openchat.logits: released dump is not a folder" in run.stdout + run.stderr
 
 
 def test_a_frozen_list_of_exclusions_reaches_the_dialogues(clone):

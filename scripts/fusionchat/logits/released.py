@@ -18,7 +18,7 @@ from fusionchat.chat import Encoded, encode_dialogue, response_bytes
 from fusionchat.dialogues import Dialogue
 from fusionchat.errors import UserError
 from fusionchat.files import read_json
-from fusionchat.logits.released_files import TOKEN_CE, ReleasedFiles, split
+from fusionchat.logits.released_files import TOKEN_CE, Place, ReleasedFiles, split
 from fusionchat.logits.store import DialogueLogits, response_positions, unusable
 from fusionchat.progress import progress
 
@@ -31,9 +31,9 @@ LENGTHS = ("input_ids", "attention_mask", "labels")
 
 @dataclass(frozen=True)
 class Index:
-    """Where dialogues lie: hash of the token ids to (chunk, row); `width`: longest padded row."""
+    """Where dialogues lie: hash of the token ids to place; `width`: tokens of the longest row."""
 
-    places: dict[bytes, tuple[int, int]]
+    places: dict[bytes, Place]
     width: int
 
 
@@ -52,13 +52,13 @@ def length(attention_mask: np.ndarray) -> int:
 
 def index(files: ReleasedFiles) -> Index:
     """Find every dialogue in one pass; of equal ones the first counts."""
-    places: dict[bytes, tuple[int, int]] = {}
+    places: dict[bytes, Place] = {}
     width = 0
     with progress(total=files.rows, desc="index", unit="dialogue") as bar:
-        for number, batch in files.stream(["input_ids", "attention_mask"]):
+        for first, batch in files.stream(["input_ids", "attention_mask"]):
             columns = zip(split(batch.column(0)), split(batch.column(1)), strict=True)
             for row, (ids, mask) in enumerate(columns):
-                places.setdefault(key(ids[: length(mask)]), (number, row))
+                places.setdefault(key(ids[: length(mask)]), first._replace(row=row))
                 width = max(width, len(ids))
             bar.update(batch.num_rows)
     return Index(places, width)
@@ -152,7 +152,7 @@ class Importer:
                 outcome.missing.append(dialogue.dialogue_id)
                 yield unusable(dialogue.dialogue_id, encoded.input_ids, encoded.spans, self.top_k)
                 continue
-            released = self.files.row(*place)
+            released = self.files.row(place)
             self._check(released, dialogue.dialogue_id)
             outcome.found += 1
             if not _same_labels(encoded, released["labels"]):

@@ -35,50 +35,58 @@ NUMBERED = re.compile(r"(.+)-\d+-of-(\d+)\.\w+")
 class Chunk(NamedTuple):
     """Some rows of a file; `read` gives the named columns of them."""
 
-    path: Path
     rows: int
     read: Callable[[Sequence[str]], pa.RecordBatch]
 
 
-class ReleasedFiles:
-    """The rows of a folder, in chunks; a foreign, incomplete or damaged folder is a `UserError`.
+class Place(NamedTuple):
+    """Where a dialogue lies: number of the file, of the chunk in it and of the row in that."""
 
-    `has_token_ce`: whether every file has the optional column `per_step_metric_ce`.
+    file: int
+    chunk: int
+    row: int
+
+
+class ReleasedFiles:
+    """The rows of a folder; a foreign, incomplete or damaged folder is a `UserError`.
+
+    `rows`: number of dialogues; `has_token_ce`: whether every file has the optional column
+    `per_step_metric_ce`. One file is open at a time, so that memory stays that of one file.
     """
 
     def __init__(self, folder: str | os.PathLike[str]):
         self.folder = Path(folder)
-        paths = find(self.folder)
-        opened = {path: _open(path) for path in paths}
-        for path, (schema, _) in opened.items():
+        self._paths = find(self.folder)
+        self.rows, self.has_token_ce = 0, True
+        for path in self._paths:
+            schema, chunks = _open(path)
             _check_columns(schema, path)
-        self.has_token_ce = all(TOKEN_CE in schema.names for schema, _ in opened.values())
-        self._chunks = [chunk for _, chunks in opened.values() for chunk in chunks]
+            self.rows += sum(chunk.rows for chunk in chunks)
+            self.has_token_ce &= TOKEN_CE in schema.names
         self._names = [*NESTING, TOKEN_CE] if self.has_token_ce else [*NESTING]
-        self._held: tuple[int, pa.RecordBatch] | None = None
+        self._file: tuple[int, list[Chunk]] = (-1, [])
+        self._chunk: tuple[int, int, pa.RecordBatch | None] = (-1, -1, None)
 
-    @property
-    def rows(self) -> int:
-        """Number of dialogues."""
-        return sum(chunk.rows for chunk in self._chunks)
+    def stream(self, names: Sequence[str]) -> Iterator[tuple[Place, pa.RecordBatch]]:
+        """Some columns of every chunk, with the place of its first row."""
+        for file, path in enumerate(self._paths):
+            for number, chunk in enumerate(_open(path)[1]):
+                with _named(path):
+                    batch = chunk.read(names)
+                yield Place(file, number, 0), batch
 
-    def stream(self, names: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Some columns of every chunk, with the chunk's number."""
-        for number, chunk in enumerate(self._chunks):
-            with _named(chunk.path):
-                batch = chunk.read(names)
-            yield number, batch
-
-    def row(self, number: int, index: int) -> dict[str, np.ndarray]:
+    def row(self, place: Place) -> dict[str, np.ndarray]:
         """One dialogue: an array a column, as deep as `NESTING` says.
 
-        The chunk is kept: dialogues are asked for nearly in the order of the files.
+        File and chunk are kept: dialogues are asked for nearly in the order of the files.
         """
-        path = self._chunks[number].path
+        path = self._paths[place.file]
+        if self._file[0] != place.file:
+            self._file = place.file, _open(path)[1]
         with _named(path):
-            if self._held is None or self._held[0] != number:
-                self._held = number, self._chunks[number].read(self._names)
-            batch = self._held[1].slice(index, 1)
+            if self._chunk[:2] != place[:2]:
+                self._chunk = *place[:2], self._file[1][place.chunk].read(self._names)
+            batch = self._chunk[2].slice(place.row, 1)
             return {name: _values(batch.column(name), name, path) for name in self._names}
 
 
@@ -130,7 +138,7 @@ def _open_arrow(path: Path) -> tuple[pa.Schema, list[Chunk]]:
     chunks = []
     for batch in reader:
         batch.validate()
-        chunks.append(Chunk(path, batch.num_rows, lambda names, batch=batch: batch.select(names)))
+        chunks.append(Chunk(batch.num_rows, lambda names, batch=batch: batch.select(names)))
     return reader.schema, chunks
 
 
@@ -145,7 +153,7 @@ def _open_parquet(path: Path) -> tuple[pa.Schema, list[Chunk]]:
         return read
 
     counts = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-    chunks = [Chunk(path, rows, reader(group)) for group, rows in enumerate(counts) if rows]
+    chunks = [Chunk(rows, reader(group)) for group, rows in enumerate(counts) if rows]
     return file.schema_arrow, chunks
 
 

@@ -74,7 +74,7 @@ rule import_logits:
         model=subpath(input.model, parent=True),
         template=lookup(dpath="template", within=config),
         top_k=lookup(dpath="logits/top_k", within=config),
-        output="<results>/logits/{model}",
+        output=subpath(output[0], parent=True),
     shell:
         "python {input.program:q} --released {input.released:q} --model {params.model:q}"
         " --dialogues {input.dialogues:q} --template {params.template:q} --top-k {params.top_k}"

@@ -16,7 +16,7 @@ import dump_logits
 import import_logits
 from fusionchat.dialogues import write_dialogues
 from fusionchat.errors import UserError
-from fusionchat.logits.released import key, length, normalised
+from fusionchat.logits.released import key, length, normalised, vocabulary_size
 from fusionchat.logits.store import read_logits, read_provenance
 
 MODEL = "llama"
@@ -174,6 +174,21 @@ def test_numbers_that_are_not_finite_make_a_dialogue_unusable(world, records, tm
     assert report["not_finite"] == [row.dialogue_id for row in rows[-3:]]
 
 
+def test_what_is_longer_than_the_release_is_too_long(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(released_dump, "WIDTH", 150)
+    lengths = {row.dialogue_id: len(row.input_ids) for row in dumped(world)}
+    model, dialogues = tiny_models.build(MODEL), tiny_models.dialogues(COUNT, seed=5)
+    fitting = [d for d in dialogues if lengths[d.dialogue_id] <= 150]
+    records = [released_dump.record(model, dialogue) for dialogue in fitting]
+    released = released_dump.save(tmp_path / "r", released_dump.columns(records))
+    rows = run(world, released, tmp_path / "out")
+    reports = [json.loads((tmp_path / "out" / f"000{i}.json").read_text()) for i in (0, 1)]
+    too_long = [name for report in reports for name in report["too_long"]]
+    assert too_long == [name for name, length in lengths.items() if length > 150]
+    assert 0 < len(too_long) == sum(not row.usable for row in rows) < COUNT
+    assert not any(report["missing"] for report in reports)
+
+
 def relabelled(records: list[dict], count: int) -> list[dict]:
     """The first so many as without --mask_instruction."""
     free = [{**record, "labels": record["input_ids"]} for record in records[:count]]
@@ -248,6 +263,21 @@ def test_foreign_and_damaged_folders_are_named(world, records, tmp_path):
     with pytest.raises(UserError, match=r"released holds no .arrow or .parquet file"):
         run(world, released, tmp_path / "out")
     assert not list(tmp_path.glob("out/*"))
+
+
+def test_columns_of_tokens_are_long_enough(world, records, tmp_path):
+    short = [{**r, "per_step_metric_ce": r["per_step_metric_ce"][:-1]} for r in records]
+    released = released_dump.save(tmp_path / "r", released_dump.columns(short, token_ce=True))
+    with pytest.raises(UserError, match="column per_step_metric_ce is too short"):
+        run(world, released, tmp_path / "out")
+
+
+def test_a_model_says_how_many_entries_it_has(tmp_path):
+    (tmp_path / "config.json").write_text('{"text_config": {"vocab_size": 7}}')
+    assert vocabulary_size(tmp_path) == 7
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"config.json names no vocab_size"):
+        vocabulary_size(tmp_path)
 
 
 def test_other_files_of_arrow_are_no_dump(world, tmp_path):

@@ -54,7 +54,11 @@ class Cluster(Project):
 
     def run(self, *arguments: str) -> str:
         """Run `snakemake --profile slurm` to its end; returns what it wrote."""
-        out, err = (process := self.submit(*arguments)).communicate(timeout=900)
+        return self.ended(self.submit(*arguments))
+
+    def ended(self, process: subprocess.Popen[str]) -> str:
+        """Wait until a submitted run has succeeded; returns what it wrote."""
+        out, err = process.communicate(timeout=900)
         assert process.returncode == 0, out + err
         return out + err
 

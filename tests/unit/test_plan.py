@@ -31,7 +31,7 @@ def test_the_papers_trainings_take_what_the_paper_says():
     assert rows["train_target"].jobs == 4
     assert rows["train_target"].gpu_hours == pytest.approx(4 * 56, rel=0.1)
     assert rows["dump_logits"].jobs == 12
-    assert rows["judge"].judge_calls == (16 + 6) * 160
+    assert rows["judge"].judge_calls == (16 + 6) * 160 * 2  # judged twice
     assert (rows["answer"].jobs, rows["answer_elsewhere"].jobs) == (16 + 3, 3)
     assert rows["answer_elsewhere"].judge_calls == 0
 
@@ -89,7 +89,7 @@ def test_a_comparison_behind_an_api_costs_calls_and_dollars():
     rows = by_rule(plan)
     assert rows["answer_elsewhere"].judge_calls == 160
     assert rows["answer_elsewhere"].dollars > 0
-    assert rows["judge"].judge_calls == 17 * 160
+    assert rows["judge"].judge_calls == 17 * 160 * 2
 
 
 def test_shortfalls_name_disk_and_budget():

@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     import yaml
 
     from fusionchat.cluster import doctor, doctor_slurm
-    from fusionchat.cluster.plan import Plan, total
+    from fusionchat.cluster.plan import Plan
+    from fusionchat.cluster.work import total
     from fusionchat.config import checked
     from fusionchat.errors import UserError
 

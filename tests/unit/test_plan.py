@@ -7,9 +7,10 @@ import pytest
 import yaml
 
 import plan as program
-from fusionchat.cluster.plan import Plan, total
+from fusionchat.cluster.plan import Plan
 from fusionchat.cluster.plan_report import Place, records, shortfalls
 from fusionchat.cluster.sizes import pretrained_size
+from fusionchat.cluster.work import total
 from fusionchat.config import checked
 from fusionchat.errors import UserError
 

@@ -5,49 +5,16 @@ knows nothing of the machine. Hours are those of one job's allocation, so GPU-ho
 GPUs. Disk is in bytes: kept for good, or only while a job runs.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
 from fusionchat.cluster.sizes import BYTES, Size, pretrained_size
+from fusionchat.cluster.work import GB, Row, Work, summed
 from fusionchat.errors import UserError
 
 Config = Mapping[str, Any]
-GB = 1e9
 CHECKPOINTS = 3  # of a training: two are kept, and the next is complete before the oldest goes
-
-
-@dataclass(frozen=True)
-class Work:
-    """Equal jobs of one rule. Memory is of one job on the host and of one of its GPUs."""
-
-    rule: str
-    jobs: int
-    seconds: float
-    gpus: int = 0
-    kept: float = 0.0
-    temporary: float = 0.0
-    host: float = 1 * GB
-    gpu_memory: float = 0.0
-    calls: int = 0
-    dollars: float = 0.0
-
-
-@dataclass(frozen=True)
-class Row:
-    """One rule's sums over its jobs; passing disk and memory are those of its largest job."""
-
-    rule: str
-    jobs: int
-    gpu_hours: float
-    hours: float
-    kept_gb: float
-    temporary_gb: float
-    host_gb: float
-    gpu_gb: float
-    judge_calls: int
-    dollars: float
 
 
 class Plan:
@@ -142,7 +109,7 @@ class Plan:
         for stage in stages:
             for item in stage():
                 work.setdefault(item.rule, []).append(item)
-        return [_row(rule, items) for rule, items in work.items() if any(i.jobs for i in items)]
+        return [summed(rule, items) for rule, items in work.items() if any(i.jobs for i in items)]
 
     def _small(self, rule: str, jobs: int = 1, seconds: float = 0.0, kept: float = 1e5) -> Work:
         return Work(rule, jobs, self.device["startup_cpu"] + seconds, kept=kept)
@@ -374,34 +341,3 @@ class Plan:
             merge["method"] == "varm" and merge["granularity"] == "matrix"
             for merge in merges.values()
         )
-
-
-LARGEST = ("temporary_gb", "host_gb", "gpu_gb")
-
-
-def total(rows: Sequence[Row]) -> Row:
-    """Sums over all rules; of passing disk and of memory the largest."""
-    values = {
-        field.name: (max if field.name in LARGEST else sum)(
-            getattr(row, field.name) for row in rows
-        )
-        for field in fields(Row)
-        if field.name != "rule"
-    }
-    return Row(rule="total", **values)
-
-
-def _row(rule: str, items: list[Work]) -> Row:
-    total = [(item, item.jobs) for item in items]
-    return Row(
-        rule,
-        sum(jobs for _, jobs in total),
-        sum(jobs * item.gpus * item.seconds for item, jobs in total) / 3600,
-        sum(jobs * item.seconds for item, jobs in total) / 3600,
-        sum(jobs * item.kept for item, jobs in total) / GB,
-        max(item.temporary for item in items) / GB,
-        max(item.host for item in items) / GB,
-        max(item.gpu_memory if item.gpus else 0.0 for item in items) / GB,
-        sum(jobs * item.calls for item, jobs in total),
-        sum(jobs * item.dollars for item, jobs in total),
-    )

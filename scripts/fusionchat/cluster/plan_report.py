@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from fusionchat.cluster.plan import Row, total
+from fusionchat.cluster.work import Row, total
 from fusionchat.report.costs import duration
 from fusionchat.report.style import PAGE, light_grid, new_figure
 from fusionchat.report.tables import Table

@@ -11,28 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusionchat import cli
+from fusionchat.logits.options import add_forward_options, open_inputs
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = cli.parser(__doc__)
-    parser.add_argument(
-        "--model", type=cli.existing_path, required=True, help="Hugging Face folder, safetensors"
-    )
-    parser.add_argument(
-        "--dialogues", type=cli.existing_path, required=True, help="Parquet file of dialogues"
-    )
-    parser.add_argument("--template", default="openchat_3.5", help="FastChat conversation template")
+    add_forward_options(parser)
     parser.add_argument(
         "--top-k", type=cli.positive_int, default=10, help="entries of a distribution to keep"
-    )
-    parser.add_argument(
-        "--token-budget", type=cli.positive_int, default=8192, help="padded tokens of a batch"
-    )
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument(
-        "--devices", type=cli.positive_int, default=1, help="devices that share the model"
     )
     parser.add_argument(
         "--max-length",
@@ -50,24 +37,14 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the model, score what is missing part by part, join the parts."""
     args = build_parser().parse_args(argv)
-    cli.limit_threads(args.threads)
-    if args.device == "cpu":
-        cli.hide_gpus()
-    import torch
-
+    dialogues, model, tokenizer = open_inputs(args)
     from fusionchat.alignment.tokenizer import load as load_table
-    from fusionchat.dialogues import read_dialogues
     from fusionchat.files import sha256, write_json
     from fusionchat.logits import dump
     from fusionchat.logits.parts import Parts, report
     from fusionchat.models import loading as models
     from fusionchat.progress import progress
 
-    torch.set_num_threads(args.threads)
-    dialogues = read_dialogues(args.dialogues)
-    tokenizer = models.load_tokenizer(args.model)
-    model = models.load_causal_lm(args.model, args.dtype, args.device, args.devices)
-    dump.check_vocabulary(model, tokenizer)
     settings = dump.Settings(
         args.template, args.token_budget, args.top_k, args.max_length or model.max_length
     )

@@ -1,0 +1,52 @@
+"""What the programs that score dialogues share: their command line, and the model they open."""
+
+import argparse
+from typing import TYPE_CHECKING, NamedTuple
+
+from fusionchat import cli
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from fusionchat.dialogues import Dialogue
+    from fusionchat.models.loading import CausalLM
+
+
+def add_forward_options(parser: argparse.ArgumentParser) -> None:
+    """Add which model reads which dialogues, in what batches and precision, and where."""
+    path = cli.existing_path
+    add = parser.add_argument
+    add("--model", type=path, required=True, help="Hugging Face folder, safetensors")
+    add("--dialogues", type=path, required=True, help="Parquet file of dialogues")
+    add("--template", default="openchat_3.5", help="FastChat conversation template")
+    add("--token-budget", type=cli.positive_int, default=8192, help="padded tokens of a batch")
+    add("--dtype", choices=["float32", "bfloat16"], default="float32")
+    add("--device", choices=["cpu", "cuda"], default="cpu")
+    add("--devices", type=cli.positive_int, default=1, help="devices that share the model")
+
+
+class Inputs(NamedTuple):
+    """What the options name, opened."""
+
+    dialogues: "list[Dialogue]"
+    model: "CausalLM"
+    tokenizer: "PreTrainedTokenizerBase"
+
+
+def open_inputs(args: argparse.Namespace) -> Inputs:
+    """Read the dialogues, then load the model; the first to import torch in its process."""
+    cli.limit_threads(args.threads)
+    if args.device == "cpu":
+        cli.hide_gpus()
+    import torch
+
+    from fusionchat.dialogues import read_dialogues
+    from fusionchat.logits.dump import check_vocabulary
+    from fusionchat.models import loading
+
+    torch.set_num_threads(args.threads)
+    dialogues = read_dialogues(args.dialogues)
+    tokenizer = loading.load_tokenizer(args.model)
+    model = loading.load_causal_lm(args.model, args.dtype, args.device, args.devices)
+    check_vocabulary(model, tokenizer)
+    return Inputs(dialogues, model, tokenizer)

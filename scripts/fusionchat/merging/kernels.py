@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float32] | NDArray[np.uint16]
 _BF16_INFINITY = 0x7F80
+_BF16_NORMAL = 2.0**-126  # the smallest normal number
+_BF16_GRID = 2.0 ** (52 - 133)  # float64 numbers from here on are 2^-133 apart
 _compiled = njit(cache=True, nogil=True)
 # Sums may be reordered (vectorised); NaN and infinity must survive so that they can be reported.
 _reduction = njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
@@ -44,19 +46,21 @@ def widen_bf16(source: NDArray[np.uint16], result: NDArray[np.float32]) -> None:
 def narrow_bf16(values: NDArray[np.float64], result: NDArray[np.uint16]) -> bool:
     """Float64 [n] to bfloat16 bits [n], to nearest even in one rounding; whether all are finite.
 
-    Rounding at the 8th significant bit leaves nothing for float32 to round, except for subnormal
-    numbers, which the last step rounds.
+    Normal numbers are rounded at their 8th significant bit, subnormal ones to multiples of 2^-133.
+    Both are float32 numbers whose lower half is zero.
     """
     largest, undefined = np.uint16(0), False
     for i in range(values.size):
-        undefined |= values[i] != values[i]  # rounding up may carry a NaN's bits over to zero
-        bits = np.float64(values[i]).view(np.uint64)
+        value = np.float64(values[i])
+        undefined |= value != value  # rounding up may carry a NaN's bits over to zero
+        bits = value.view(np.uint64)
         odd = (bits >> np.uint64(45)) & np.uint64(1)
         bits = np.uint64(bits + np.uint64((1 << 44) - 1) + odd)
         rounded = np.uint64((bits >> np.uint64(45)) << np.uint64(45)).view(np.float64)
-        single = np.float32(rounded).view(np.uint32)
-        odd_single = (single >> np.uint32(16)) & np.uint32(1)
-        result[i] = np.uint32(single + np.uint32(0x7FFF) + odd_single) >> np.uint32(16)
+        magnitude = abs(value)
+        if magnitude < _BF16_NORMAL:
+            rounded = np.copysign((magnitude + _BF16_GRID) - _BF16_GRID, value)
+        result[i] = np.float32(rounded).view(np.uint32) >> np.uint32(16)
         largest = max(largest, np.uint16(result[i] & np.uint16(0x7FFF)))
     return largest < _BF16_INFINITY and not undefined
 

@@ -125,7 +125,7 @@ def test_a_folder_that_nodes_do_not_share_is_found(commands, tmp_path, monkeypat
 def test_a_job_that_waits_too_long_is_withdrawn(commands, tmp_path):
     """srun gives its place in the queue back when it is told to end, not when it is killed."""
     gone = tmp_path / "gone"
-    commands(sacct="exit 0", srun=f"trap 'touch {gone}; exit 1' TERM; sleep 60 & wait")
+    commands(sacct="exit 0", srun=f"trap 'kill $!; touch {gone}; exit 1' TERM; sleep 60 & wait")
     found = failed(doctor_slurm.slurm(PROFILE, probe(tmp_path, seconds=1)))
     assert "--wait" in found["GPU job"]
     assert gone.exists()

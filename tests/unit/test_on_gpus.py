@@ -58,7 +58,7 @@ def test_each_gets_gpus_of_its_own_and_waits_for_free_ones(start):
 
 
 def test_what_the_command_starts_does_not_keep_its_gpus(start):
-    code = f"import subprocess; subprocess.Popen(['sleep', '60'], stdout=-3); {SAY}"
+    code = f"import subprocess; subprocess.Popen(['sleep', '60'], stdout=-3, stderr=-3); {SAY}"
     first = start(3, code)
     assert len(seen(first)) == 3
     first.kill()

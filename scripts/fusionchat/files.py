@@ -6,10 +6,11 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TextIO
 
 from fusionchat.errors import UserError
@@ -92,11 +93,17 @@ def sha256(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def checksums(folder: str | os.PathLike[str]) -> dict[str, str]:
-    """The sha256 of every file below a folder except its manifest, by relative name, sorted."""
+def checksums(
+    folder: str | os.PathLike[str], known: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
+    """The sha256 of every file below a folder except its manifest, by relative name, sorted.
+
+    `known` are those that need not be taken again.
+    """
     folder = Path(folder)
     found = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
-    return {str(p.relative_to(folder)): sha256(p) for p in found}
+    names = {str(path.relative_to(folder)): path for path in found}
+    return {name: known.get(name) or sha256(path) for name, path in names.items()}
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
@@ -141,12 +148,15 @@ def write_jsonl(path: str | os.PathLike[str], records: list[dict[str, Any]]) -> 
         partial.write_text("".join(lines), encoding="utf-8")
 
 
-def write_manifest(folder: str | os.PathLike[str], **facts: Any) -> None:
+def write_manifest(
+    folder: str | os.PathLike[str], known: Mapping[str, str] = MappingProxyType({}), /, **facts: Any
+) -> None:
     """Write `manifest.json`: checksums of the folder's files, versions, hardware and `facts`.
 
     It is the last file of a step, so its presence means that the step is complete. It holds no time
-    of day: the same work on the same machine gives the same manifest.
+    of day: the same work on the same machine gives the same manifest. `known` are checksums that
+    were taken while the files were written.
     """
     packages = {name: version(name) for name in ("torch", "transformers", "tokenizers", "numpy")}
-    made = {"files": checksums(folder), "versions": packages, "hardware": hardware()}
+    made = {"files": checksums(folder, known), "versions": packages, "hardware": hardware()}
     write_json(Path(folder) / MANIFEST, {**made, **facts})

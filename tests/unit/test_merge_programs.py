@@ -111,6 +111,7 @@ def test_threads_and_shards_change_no_tensor(options, models, tmp_path):
     ]
     assert manifests[0]["inputs"] == manifests[1]["inputs"]
     assert manifests[0]["weights"] == manifests[1]["weights"]
+    assert manifests[1]["files"] == checksums(tmp_path / "other")
     tables = [(tmp_path / name / "weights.csv").read_text() for name in ("one", "other")]
     assert tables[0] == tables[1]
 

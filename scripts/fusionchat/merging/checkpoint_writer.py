@@ -1,11 +1,14 @@
 """Writes a checkpoint tensor by tensor in a layout that is fixed before the first byte."""
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from fusionchat.files import MANIFEST, read_json
 from fusionchat.merging.checkpoints import FLOATS, INDEX, SINGLE, Checkpoint, TensorInfo
@@ -15,16 +18,36 @@ _SIDE_FILES = (".json", ".jinja", ".model", ".txt", ".tiktoken", ".py")
 _NOT_SIDE_FILES = (MANIFEST, "trainer_state.json")
 
 
+_READ = 1 << 20  # bytes
+
+
+@dataclass
+class _File:
+    name: str
+    descriptor: int
+    hashed: int = 0
+    sha256: Any = field(default_factory=hashlib.sha256)
+
+    def hash_until(self, end: int) -> None:
+        while self.hashed < end:
+            data = os.pread(self.descriptor, min(_READ, end - self.hashed), self.hashed)
+            self.sha256.update(data)
+            self.hashed += len(data)
+
+
 class CheckpointWriter:
     """Safetensors files in a folder: the headers first, then tensors in any order.
 
     Tensors go into files of at most `shard_bytes` in the given order. Threads may share a writer.
+    A thread of its own takes the files' checksums behind what is `finished`, while it is in memory.
     """
 
     def __init__(self, folder: Path, dtypes: Mapping[str, TensorInfo], shard_bytes: int) -> None:
         self._folder = folder
-        self._places: dict[str, tuple[int, int]] = {}
-        self._files: list[int] = []
+        self._places: dict[str, tuple[_File, int, int]] = {}
+        self._files: list[_File] = []
+        self._hashing = ThreadPoolExecutor(1)
+        self._hashed: list[Future[None]] = []
         shards = _shards(dtypes, shard_bytes)
         names = _file_names(len(shards))
         for file_name, tensors in zip(names, shards, strict=True):
@@ -52,26 +75,39 @@ class CheckpointWriter:
             position = end
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
-        descriptor = os.open(self._folder / file_name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        self._files.append(descriptor)
+        descriptor = os.open(self._folder / file_name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+        file = _File(file_name, descriptor)
+        self._files.append(file)
         # Reserving the space makes writing cheaper, and a full disk shows before the work.
         os.posix_fallocate(descriptor, 0, 8 + len(text) + position)
         _write(descriptor, len(text).to_bytes(8, "little") + text, 0)
         for name in tensors:
-            self._places[name] = descriptor, 8 + len(text) + header[name]["data_offsets"][0]
+            start, end = header[name]["data_offsets"]
+            self._places[name] = file, 8 + len(text) + start, 8 + len(text) + end
 
     def write(self, name: str, start: int, data: bytes | memoryview) -> None:
         """Write bytes of a tensor from its byte `start` on."""
-        descriptor, offset = self._places[name]
-        _write(descriptor, data, offset + start)
+        file, offset, _ = self._places[name]
+        _write(file.descriptor, data, offset + start)
+
+    def finished(self, name: str) -> None:
+        """A tensor and all before it in its file are written."""
+        file, _, end = self._places[name]
+        self._hashed.append(self._hashing.submit(file.hash_until, end))
 
     def close(self, sync: bool = True) -> None:
         """Close the files, on the disk if `sync`."""
-        for descriptor in self._files:
-            if sync:
-                os.fsync(descriptor)
-            os.close(descriptor)
-        self._files.clear()
+        for file in self._files if sync else ():
+            os.fsync(file.descriptor)
+        self._hashing.shutdown()
+        for file in self._files:
+            os.close(file.descriptor)
+
+    def checksums(self) -> dict[str, str]:
+        """The sha256 of each file, once all tensors are `finished` and the writer is closed."""
+        for part in self._hashed:
+            part.result()
+        return {file.name: file.sha256.hexdigest() for file in self._files}
 
 
 def _write(descriptor: int, data: bytes | memoryview, offset: int) -> None:

@@ -114,6 +114,7 @@ def finish_folder(
     write_card(folder / CARD, inputs, method.name, settings, rows)
     write_manifest(
         folder,
+        outcome.files,
         method=method.name,
         settings=settings,
         inputs=describe_inputs(inputs, outcome.digests),

@@ -49,10 +49,13 @@ class Method(Protocol):
 
 @dataclass
 class Outcome:
-    """Content digests of the inputs, and the inputs that the merged model equals."""
+    """Content digests of the inputs, the inputs that the merged model equals, and the sha256 of
+    the files that were written.
+    """
 
     digests: dict[str, str]
     equal_to: list[str]
+    files: dict[str, str]
 
 
 @dataclass
@@ -89,10 +92,12 @@ class Merge:
             closing(CheckpointWriter(folder, self._layout, shard_bytes)) as writer,
         ):
             for name, found in self._merge_all(writer, threads):
+                writer.finished(name)
                 for source, digest in zip(self._sources, found, strict=bool(found)):
                     digests[source].add(self._inputs.tensor(source, name), digest)
         equal = [source for source, same in self._equal.items() if same]
-        return Outcome({s: d.hexdigest() for s, d in digests.items()}, equal)
+        read = {source: digest.hexdigest() for source, digest in digests.items()}
+        return Outcome(read, equal, writer.checksums())
 
     def _merge_all(self, writer: CheckpointWriter, threads: int) -> Iterator[tuple[str, list[str]]]:
         def merge_one(name: str) -> list[str]:

@@ -43,7 +43,7 @@ include: "rules/stage_figures.smk"
 include: "rules/studies.smk"
 include: "rules/report.smk"
 include: "rules/cluster.smk"
-include: "rules/targets.smk"
+include: "rules/named_targets.smk"
 
 
 # Tables, figures, sweeps and everything that they need.

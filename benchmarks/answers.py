@@ -31,9 +31,9 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from fusionchat.mt_bench.answering.dialogue_engine import AnswerOptions
+from fusionchat.mt_bench.answering.local_engine import LocalEngine
 from fusionchat.mt_bench.answers import clean_answer, special_token_texts
-from fusionchat.mt_bench.dialogue_engine import AnswerOptions
-from fusionchat.mt_bench.local_engine import LocalEngine
 from fusionchat.mt_bench.questions import TEMPERATURES, Question
 
 GOAL = 6.0

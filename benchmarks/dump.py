@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from fusionchat.chat import Encoded  # noqa: E402
+from fusionchat.dialogues.conversation import Encoded  # noqa: E402
 from fusionchat.logits import dump  # noqa: E402
 from fusionchat.logits.store import DialogueLogits, LogitWriter, read_logits  # noqa: E402
 from fusionchat.models.loading import CausalLM  # noqa: E402

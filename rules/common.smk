@@ -11,7 +11,7 @@ sys.path.insert(0, str(SCRIPTS))
 
 from fusionchat.config import checked
 from fusionchat.errors import UserError
-from fusionchat.sources import source_files
+from fusionchat.code_files import source_files
 
 try:
     config.update(checked(config, Path(workflow.basedir, "schemas/config.schema.yaml")))

@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.limit_threads(args.threads)
     import pyarrow.parquet as pq
 
-    from fusionchat.mt_bench.agreement import agreement
+    from fusionchat.mt_bench.judging.agreement import agreement
 
     rows = agreement(pq.read_table(args.scores))
     if not rows:

@@ -10,8 +10,8 @@ from fusionchat import cli
 from fusionchat.errors import UserError
 from fusionchat.files import MANIFEST, checksums, sha256, write_jsonl
 from fusionchat.mt_bench.answers import Journal, length_statistics
-from fusionchat.mt_bench.limits import BudgetReachedError
-from fusionchat.mt_bench.options import add_endpoint_options, open_endpoint
+from fusionchat.mt_bench.endpoint.limits import BudgetReachedError
+from fusionchat.mt_bench.endpoint.options import add_endpoint_options, open_endpoint
 from fusionchat.mt_bench.questions import Question, read_questions
 from fusionchat.progress import progress
 
@@ -99,7 +99,7 @@ def run_identity(args: argparse.Namespace) -> dict[str, Any]:
 def answer(args: argparse.Namespace, questions: Sequence[Question]) -> Iterator[list[dict]]:
     """Yield answer records of these questions by the engine that the options name."""
     if args.engine == "published":
-        from fusionchat.mt_bench.published import published_answers
+        from fusionchat.mt_bench.answering.published import published_answers
 
         yield published_answers(args.model, args.model_id, questions)
         return
@@ -114,7 +114,7 @@ def answer(args: argparse.Namespace, questions: Sequence[Question]) -> Iterator[
 
 def checkpoint_engine(args: argparse.Namespace) -> Any:
     """The engine that loads a checkpoint."""
-    from fusionchat.mt_bench.dialogue_engine import AnswerOptions
+    from fusionchat.mt_bench.answering.dialogue_engine import AnswerOptions
 
     options = AnswerOptions(
         template=args.template,
@@ -128,12 +128,12 @@ def checkpoint_engine(args: argparse.Namespace) -> Any:
         temperature_scale=args.temperature_scale,
     )
     if args.engine == "vllm":
-        from fusionchat.mt_bench.vllm_engine import VllmEngine
+        from fusionchat.mt_bench.answering.vllm_engine import VllmEngine
 
         return VllmEngine(args.model, options, args.device, args.dtype)
     import torch
 
-    from fusionchat.mt_bench.local_engine import LocalEngine
+    from fusionchat.mt_bench.answering.local_engine import LocalEngine
 
     torch.set_num_threads(args.threads)
     return LocalEngine(args.model, options, args.device, args.dtype)
@@ -141,7 +141,7 @@ def checkpoint_engine(args: argparse.Namespace) -> Any:
 
 def api_engine(args: argparse.Namespace) -> Any:
     """The engine that asks an endpoint."""
-    from fusionchat.mt_bench.api_engine import ApiEngine
+    from fusionchat.mt_bench.answering.api_engine import ApiEngine
 
     endpoint = open_endpoint(args, "--api-model")
     return ApiEngine(

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusionchat import cli
-from fusionchat.report.figure_program import chosen
-from fusionchat.report.rows import add_rows
+from fusionchat.figures.arguments import chosen
+from fusionchat.scores.rows import add_rows
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
     from fusionchat.mt_bench.questions import read_questions
-    from fusionchat.report import case_study
-    from fusionchat.report.examples import Examples
+    from fusionchat.tables import case_study
+    from fusionchat.tables.examples import Examples
 
     rows = chosen(args.rows, args.show, "--show")
     question = case_study.choose_question(read_questions(args.questions), args.question)

@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     import torch
 
     from fusionchat.merging.released import compare
-    from fusionchat.report.tables import Table, write_csv, write_tables
+    from fusionchat.tables.table import Table, write_csv, write_tables
 
     torch.set_num_threads(args.threads)
     name, folder = args.released

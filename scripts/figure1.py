@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from fusionchat import cli
-from fusionchat.report.figure_program import add_figure_arguments, add_scores_arguments, chosen
+from fusionchat.figures.arguments import add_figure_arguments, add_scores_arguments, chosen
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -20,9 +20,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Draw first turn, second turn and both."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat.report import style
-    from fusionchat.report.benchmark import read_benchmark
-    from fusionchat.report.score_figures import turn_bars
+    from fusionchat.figures import style
+    from fusionchat.figures.scores import turn_bars
+    from fusionchat.scores.benchmark import read_benchmark
 
     shown = chosen(args.rows, args.show, "--show")
     benchmark = read_benchmark(args.scores, args.judge)

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from fusionchat import cli
-from fusionchat.report.figure_program import add_figure_arguments, chosen, named_files
+from fusionchat.figures.arguments import add_figure_arguments, chosen, named_files
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -23,9 +23,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     from pathlib import Path
 
     from fusionchat.alignment.quality import read_quality
-    from fusionchat.report import style
-    from fusionchat.report.alignment_quality import alignment_figure, records
-    from fusionchat.report.tables import write_csv
+    from fusionchat.figures import style
+    from fusionchat.figures.alignment import alignment_figure, records
+    from fusionchat.tables.table import write_csv
 
     sources = chosen(args.rows, [name for name, _ in args.aligned], "--aligned")
     found = {name: read_quality(paths) for name, paths in args.aligned}

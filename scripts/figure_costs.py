@@ -23,9 +23,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Sum the benchmark files by rule, draw them and write the sums as csv."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat.report import style
-    from fusionchat.report.costs import cost_figure, read_costs
-    from fusionchat.report.tables import write_csv
+    from fusionchat.figures import style
+    from fusionchat.figures.costs import cost_figure, read_costs
+    from fusionchat.tables.table import write_csv
 
     costs = read_costs(args.benchmarks)
     style.save(cost_figure(costs), args.output)

@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Sequence
 
 from fusionchat import cli
-from fusionchat.report.figure_program import add_figure_arguments, chosen, named_files
-from fusionchat.report.rows import find_row
+from fusionchat.figures.arguments import add_figure_arguments, chosen, named_files
+from fusionchat.scores.rows import find_row
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -22,9 +22,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Draw a panel a source."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat.report import style
-    from fusionchat.report.teacher_figures import cross_entropies
-    from fusionchat.report.teachers import read_entropies
+    from fusionchat.figures import style
+    from fusionchat.figures.teachers import cross_entropies
+    from fusionchat.scores.teachers import read_entropies
 
     pivot = find_row(args.rows, args.pivot[0], "--pivot")
     sources = chosen(args.rows, [name for name, _ in args.source], "--source")

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from fusionchat import cli
-from fusionchat.report.figure_program import add_figure_arguments, chosen, named_files
+from fusionchat.figures.arguments import add_figure_arguments, chosen, named_files
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -21,8 +21,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Draw total, language-modelling and fusion loss over the steps."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat.report import style
-    from fusionchat.report.loss_figures import loss_curves, read_losses
+    from fusionchat.figures import style
+    from fusionchat.figures.losses import loss_curves, read_losses
 
     rows = chosen(args.rows, [name for name, _ in args.loss], "--loss")
     losses = {name: read_losses(path) for name, (path,) in args.loss}

@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Sequence
 
 from fusionchat import cli
-from fusionchat.report.figure_program import add_figure_arguments, add_scores_arguments
-from fusionchat.report.rows import find_row
+from fusionchat.figures.arguments import add_figure_arguments, add_scores_arguments
+from fusionchat.scores.rows import find_row
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -21,9 +21,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Draw the bars and the paired differences."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat.report import style
-    from fusionchat.report.benchmark import read_benchmark
-    from fusionchat.report.score_figures import score_bars
+    from fusionchat.figures import style
+    from fusionchat.figures.scores import score_bars
+    from fusionchat.scores.benchmark import read_benchmark
 
     baseline = find_row(args.rows, args.baseline, "--baseline")
     benchmark = read_benchmark(args.scores, args.judge)

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from fusionchat import cli
-from fusionchat.report.figure_program import add_figure_arguments, labels
+from fusionchat.figures.arguments import add_figure_arguments, labels
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -19,8 +19,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Draw the map."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat.report import style
-    from fusionchat.report.weight_figures import heatmap, read_weights
+    from fusionchat.figures import style
+    from fusionchat.figures.weights import heatmap, read_weights
 
     style.save(heatmap(read_weights(args.weights), labels(args.rows)), args.output)
 

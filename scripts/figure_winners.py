@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from fusionchat import cli
-from fusionchat.report.figure_program import add_figure_arguments, chosen, named_files
+from fusionchat.figures.arguments import add_figure_arguments, chosen, named_files
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -29,9 +29,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Count the winners and draw a panel a target."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat.report import style
-    from fusionchat.report.teacher_figures import winners
-    from fusionchat.report.teachers import read_categories, read_teachers, winner_shares
+    from fusionchat.figures import style
+    from fusionchat.figures.teachers import winners
+    from fusionchat.scores.teachers import read_categories, read_teachers, winner_shares
 
     categories = read_categories(args.dialogues)
     targets = chosen(args.rows, [name for name, _ in args.fused], "--fused")

@@ -110,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     import pyarrow as pa
 
     from fusionchat.errors import UserError
-    from fusionchat.fusion import fuse_dialogue, narrowed
+    from fusionchat.fusion.fuse import fuse_dialogue, narrowed
     from fusionchat.logits.imported import check_token_ce
     from fusionchat.logits.store import LogitWriter, read_provenance
     from fusionchat.progress import progress

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
     from fusionchat.alignment.tokenizer import load as load_table
-    from fusionchat.dialogues import read_dialogues
+    from fusionchat.dialogues.dialogue import read_dialogues
     from fusionchat.files import sha256, write_json
     from fusionchat.logits import imported, released
     from fusionchat.logits.parts import report

@@ -9,11 +9,11 @@ from fusionchat import cli
 from fusionchat.errors import UserError
 from fusionchat.files import write_jsonl
 from fusionchat.mt_bench.answers import read_answers
-from fusionchat.mt_bench.judges import Judge, RuleJudge, judgment_record, make_tasks
-from fusionchat.mt_bench.limits import BudgetReachedError
-from fusionchat.mt_bench.options import add_endpoint_options, open_endpoint
+from fusionchat.mt_bench.endpoint.limits import BudgetReachedError
+from fusionchat.mt_bench.endpoint.options import add_endpoint_options, open_endpoint
+from fusionchat.mt_bench.judging.judges import Judge, RuleJudge, judgment_record, make_tasks
+from fusionchat.mt_bench.judging.ratings import NO_RATING
 from fusionchat.mt_bench.questions import Question, read_questions
-from fusionchat.mt_bench.ratings import NO_RATING
 from fusionchat.progress import progress
 
 
@@ -73,8 +73,8 @@ def make_judge(args: argparse.Namespace, questions: Sequence[Question]) -> Judge
     """The judge that the options name."""
     if args.judge == "rule":
         return RuleJudge(args.judge_name or "rule")
-    from fusionchat.mt_bench.chat_judge import ChatJudge
-    from fusionchat.mt_bench.judge_prompts import read_judge_prompts
+    from fusionchat.mt_bench.judging.chat_judge import ChatJudge
+    from fusionchat.mt_bench.judging.judge_prompts import read_judge_prompts
 
     if not args.prompts:
         raise UserError("--prompts: an LLM judge needs FastChat's judge_prompts.jsonl")

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusionchat import cli
-from fusionchat.report.figure_program import named_files
-from fusionchat.report.rows import add_rows, find_row
+from fusionchat.figures.arguments import named_files
+from fusionchat.scores.rows import add_rows, find_row
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     import torch
 
     from fusionchat.progress import progress
-    from fusionchat.report import efficiency
-    from fusionchat.report.tables import write_tables
+    from fusionchat.tables import efficiency
+    from fusionchat.tables.table import write_tables
 
     torch.set_num_threads(args.threads)
     fused = find_row(args.rows, args.fused[0], "--fused")

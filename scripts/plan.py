@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.cluster.plan import Plan
     from fusionchat.config import checked
     from fusionchat.errors import UserError
-    from fusionchat.report.tables import markdown, write_csv
+    from fusionchat.tables.table import markdown, write_csv
 
     given = yaml.safe_load(args.configfile.read_text())
     config = checked(given | ({"full_shapes": True} if args.full_shapes else {}), args.schema)
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     lacking = plan_report.shortfalls(rows, place, free, budgets)
     print(text, *(f"NOT ENOUGH {line}" for line in lacking), sep="\n")
     if args.output:
-        from fusionchat.report import style
+        from fusionchat.figures import style
 
         args.output.parent.mkdir(parents=True, exist_ok=True)
         write_csv(Path(f"{args.output}.csv"), plan_report.records(rows, place))

@@ -42,9 +42,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Read, check, hold out, split, write."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat import mixture
-    from fusionchat.chat import encode_dialogue
-    from fusionchat.dialogues import Dialogue, write_dialogues
+    from fusionchat.dialogues import mixture
+    from fusionchat.dialogues.conversation import encode_dialogue
+    from fusionchat.dialogues.dialogue import Dialogue, write_dialogues
     from fusionchat.errors import UserError
     from fusionchat.files import write_json
     from fusionchat.models.loading import load_tokenizer

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusionchat import cli
-from fusionchat.dialogues import Dialogue, parse_conversations
+from fusionchat.dialogues.dialogue import Dialogue, parse_conversations
 from fusionchat.errors import UserError
 from fusionchat.files import atomic_folder, read_json, sha256, write_manifest
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusionchat import cli
-from fusionchat.report.figure_program import add_scores_arguments, chosen
-from fusionchat.report.rows import add_rows
-from fusionchat.report.score_program import add_judge_model, checked_baseline
+from fusionchat.figures.arguments import add_scores_arguments, chosen
+from fusionchat.scores.rows import add_rows
+from fusionchat.tables.arguments import add_judge_model, checked_baseline
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -47,11 +47,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.limit_threads(args.threads)
     from fusionchat.files import atomic_file
     from fusionchat.mt_bench.questions import read_questions
-    from fusionchat.report import page, run_facts, summary, views
-    from fusionchat.report.benchmark import read_benchmark
-    from fusionchat.report.dialogue_section import dialogue_section
-    from fusionchat.report.examples import Examples
-    from fusionchat.report.likelihood import read_likelihoods
+    from fusionchat.page import page, run_facts
+    from fusionchat.page.dialogue_section import dialogue_section
+    from fusionchat.scores.benchmark import read_benchmark
+    from fusionchat.scores.likelihood import read_likelihoods
+    from fusionchat.tables import summary, views
+    from fusionchat.tables.examples import Examples
 
     baseline = checked_baseline(args.rows, args.baseline)
     (subject,) = chosen(args.rows, [args.main], "--main")

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error("--output-folder needs --shards")
     if args.output and args.shards not in (None, len(args.output)):
         parser.error("--shards and the number of --output files differ")
-    from fusionchat.dialogues import read_dialogues, shard, write_dialogues
+    from fusionchat.dialogues.dialogue import read_dialogues, shard, write_dialogues
 
     shards = args.shards or len(args.output)
     outputs = args.output or [args.output_folder / f"{i:04d}.parquet" for i in range(shards)]

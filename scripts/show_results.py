@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fusionchat import cli
 from fusionchat.errors import UserError
-from fusionchat.report.tables import first_section
+from fusionchat.tables.table import first_section
 
 SHOWN = (
     ("report", "report.html"),

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from fusionchat import cli
-from fusionchat.report.score_program import (
+from fusionchat.tables.arguments import (
     add_score_arguments,
     checked_baseline,
     null_pair,
@@ -42,13 +42,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
     from fusionchat.errors import UserError
-    from fusionchat.report import precision, printed, views
-    from fusionchat.report.benchmark import read_benchmark
-    from fusionchat.report.equal_changes import equal_changes
-    from fusionchat.report.likelihood import read_likelihoods
-    from fusionchat.report.likelihood_view import likelihood_record, likelihood_table
-    from fusionchat.report.paper import read_paper
-    from fusionchat.report.tables import write_tables
+    from fusionchat.scores.benchmark import read_benchmark
+    from fusionchat.scores.equal_changes import equal_changes
+    from fusionchat.scores.likelihood import read_likelihoods
+    from fusionchat.scores.paper import read_paper
+    from fusionchat.tables import precision, printed, views
+    from fusionchat.tables.likelihood import likelihood_record, likelihood_table
+    from fusionchat.tables.table import write_tables
 
     baseline = checked_baseline(args.rows, args.baseline)
     shown = [row for row in args.rows if row.group == printed.GROUP]

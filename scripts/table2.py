@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from fusionchat import cli
-from fusionchat.report.score_program import add_score_arguments, checked_baseline, present
+from fusionchat.tables.arguments import add_score_arguments, checked_baseline, present
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -18,10 +18,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Read the scores, compute every number once and write the table in four formats."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat.report import turns, views
-    from fusionchat.report.benchmark import read_benchmark
-    from fusionchat.report.paper import read_paper
-    from fusionchat.report.tables import write_tables
+    from fusionchat.scores.benchmark import read_benchmark
+    from fusionchat.scores.paper import read_paper
+    from fusionchat.tables import turns, views
+    from fusionchat.tables.table import write_tables
 
     baseline = checked_baseline(args.rows, args.baseline)
     paper = read_paper(args.paper, args.rows) if args.paper else None

@@ -93,8 +93,8 @@ def choose_device(wanted: str | None, processes: int | None) -> str:
 
 def load_examples(args: argparse.Namespace, tokenizer: Any, vocabulary: int) -> Any:
     """The training examples in the order of the shards; useless or foreign ones are refused."""
-    from fusionchat.chat import encode_dialogue
-    from fusionchat.dialogues import read_dialogues
+    from fusionchat.dialogues.conversation import encode_dialogue
+    from fusionchat.dialogues.dialogue import read_dialogues
     from fusionchat.errors import UserError
     from fusionchat.logits.imported import check_full_vocabulary
     from fusionchat.logits.store import check_shards, read_logits

@@ -10,7 +10,7 @@ from pathlib import Path
 from fusionchat import cli
 from fusionchat.errors import UserError
 from fusionchat.files import atomic_file
-from fusionchat.report.tables import first_section
+from fusionchat.tables.table import first_section
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 FIGURES = ("scores", "winners")

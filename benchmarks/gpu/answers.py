@@ -29,8 +29,8 @@ from answers import (  # noqa: E402
     write_questions,
 )
 
-from fusionchat.mt_bench.dialogue_engine import AnswerOptions, DialogueEngine  # noqa: E402
-from fusionchat.mt_bench.local_engine import LocalEngine  # noqa: E402
+from fusionchat.mt_bench.answering.dialogue_engine import AnswerOptions, DialogueEngine  # noqa: E402
+from fusionchat.mt_bench.answering.local_engine import LocalEngine  # noqa: E402
 
 BANDWIDTH = 3.35e12  # bytes a second of an H100's memory
 SHAPES = {

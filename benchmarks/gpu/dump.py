@@ -18,7 +18,7 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "benchmarks")]
 import torch  # noqa: E402
 from dump import Row, row, show, synthetic  # noqa: E402
 
-from fusionchat.chat import Encoded  # noqa: E402
+from fusionchat.dialogues.conversation import Encoded  # noqa: E402
 from fusionchat.logits import dump as forward  # noqa: E402
 from fusionchat.models.loading import CausalLM  # noqa: E402
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
-from fusionchat.chat import encode_dialogue, render, truncate
-from fusionchat.dialogues import Dialogue, parse_conversations
+from fusionchat.dialogues.conversation import encode_dialogue, render, truncate
+from fusionchat.dialogues.dialogue import Dialogue, parse_conversations
 
 
 def test_rendered_text_ids_and_labels(golden: Path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from fusionchat.fusion import choose, mix, reward_weights
+from fusionchat.fusion.fuse import choose, mix, reward_weights
 from fusionchat.training.losses import head_loss, teacher_from_logprobs
 
 MODELS = ("base", "aligned_0", "aligned_1")

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from mt_bench_files import answers, benchmark, jsonl
 from pyarrow import parquet
 
 import export_fastchat
@@ -17,15 +18,12 @@ import judge
 import score
 from fusionchat.categories import CATEGORIES
 from fusionchat.files import read_jsonl
-from fusionchat.mt_bench.judge_prompts import read_judge_prompts
-from fusionchat.mt_bench.judges import make_tasks
+from fusionchat.mt_bench.answering.templates import ChatTemplate
+from fusionchat.mt_bench.judging.judge_prompts import read_judge_prompts
+from fusionchat.mt_bench.judging.judges import make_tasks
+from fusionchat.mt_bench.judging.ratings import parse_rating
 from fusionchat.mt_bench.questions import read_questions
-from fusionchat.mt_bench.ratings import parse_rating
 from fusionchat.mt_bench.scores import fastchat_tables
-from fusionchat.mt_bench.templates import ChatTemplate
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
-from mt_bench_files import answers, benchmark, jsonl
 
 
 @pytest.fixture(scope="module")

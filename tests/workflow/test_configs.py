@@ -13,8 +13,8 @@ from micro_project import ROOT, copy_project
 
 from fusionchat.cluster.plan import Plan
 from fusionchat.config import checked
-from fusionchat.report.paper import read_paper
-from fusionchat.report.rows import row_argument
+from fusionchat.scores.paper import read_paper
+from fusionchat.scores.rows import row_argument
 
 SCHEMA = ROOT / "schemas" / "config.schema.yaml"
 

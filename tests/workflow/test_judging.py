@@ -2,19 +2,15 @@
 
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 from micro_project import Project, copy_project
-
-from fusionchat.files import read_jsonl, sha256
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from mt_bench_files import answers, benchmark, jsonl
 from mt_bench_server import FakeModel, serve
+
+from fusionchat.files import read_jsonl, sha256
 
 KEY = "sk-very-secret-9876543210"
 

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from fusionchat.cluster.work import Row, total
-from fusionchat.report.costs import duration
-from fusionchat.report.style import PAGE, light_grid, new_figure
-from fusionchat.report.tables import Table
+from fusionchat.figures.costs import duration
+from fusionchat.figures.style import PAGE, light_grid, new_figure
+from fusionchat.tables.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from fusionchat.chat import Encoded, encode_dialogue, response_bytes
-from fusionchat.dialogues import Dialogue
+from fusionchat.dialogues.conversation import Encoded, encode_dialogue, response_bytes
+from fusionchat.dialogues.dialogue import Dialogue
 from fusionchat.errors import UserError
 from fusionchat.logits.store import DialogueLogits, response_positions, unusable
 from fusionchat.models.loading import CausalLM

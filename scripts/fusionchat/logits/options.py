@@ -8,7 +8,7 @@ from fusionchat import cli
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from fusionchat.dialogues import Dialogue
+    from fusionchat.dialogues.dialogue import Dialogue
     from fusionchat.models.loading import CausalLM
 
 
@@ -40,7 +40,7 @@ def open_inputs(args: argparse.Namespace) -> Inputs:
         cli.hide_gpus()
     import torch
 
-    from fusionchat.dialogues import read_dialogues
+    from fusionchat.dialogues.dialogue import read_dialogues
     from fusionchat.logits.dump import check_vocabulary
     from fusionchat.models import loading
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusionchat.chat import Encoded, encode_dialogue, response_bytes
-from fusionchat.dialogues import Dialogue
+from fusionchat.dialogues.conversation import Encoded, encode_dialogue, response_bytes
+from fusionchat.dialogues.dialogue import Dialogue
 from fusionchat.errors import UserError
 from fusionchat.files import read_json
 from fusionchat.logits.released_files import TOKEN_CE, Place, ReleasedFiles, split

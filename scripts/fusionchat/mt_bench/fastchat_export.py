@@ -8,7 +8,7 @@ from typing import Any
 from fusionchat.errors import UserError
 from fusionchat.files import read_jsonl, write_jsonl
 from fusionchat.mt_bench.answers import answer_records
-from fusionchat.mt_bench.judge_prompts import prompt_name
+from fusionchat.mt_bench.judging.judge_prompts import prompt_name
 from fusionchat.mt_bench.questions import Question
 
 FIELDS = ("question_id", "model", "judge", "user_prompt", "judgment", "score", "turn", "tstamp")

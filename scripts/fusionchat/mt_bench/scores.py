@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from fusionchat.errors import UserError
 from fusionchat.files import read_jsonl
+from fusionchat.mt_bench.judging.ratings import NO_RATING
 from fusionchat.mt_bench.questions import Question
-from fusionchat.mt_bench.ratings import NO_RATING
 
 SCHEMA = pa.schema(
     [

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from fusionchat.chat import Encoded, truncate
+from fusionchat.dialogues.conversation import Encoded, truncate
 from fusionchat.logits.store import DialogueLogits, response_positions
 
 BATCHINGS = ("padded", "packed")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from fusionchat.dialogues import Dialogue, stable_id
+from fusionchat.dialogues.dialogue import Dialogue, stable_id
 from fusionchat.world.rules import Rule
 
 WORDINGS = ("{}.", "It is {}.", "That is {}.", "I would say {}.")

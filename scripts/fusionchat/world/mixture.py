@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from fusionchat.categories import CATEGORIES
-from fusionchat.chat import render
-from fusionchat.dialogues import ASSISTANT, USER
+from fusionchat.dialogues.conversation import render
+from fusionchat.dialogues.dialogue import ASSISTANT, USER
 from fusionchat.errors import UserError
 from fusionchat.world.exercise import Exercise
 from fusionchat.world.generator import World

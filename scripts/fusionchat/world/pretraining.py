@@ -21,8 +21,8 @@ from transformers import (
     TrainingArguments,
 )
 
-from fusionchat.chat import encode_dialogue
-from fusionchat.dialogues import Dialogue
+from fusionchat.dialogues.conversation import encode_dialogue
+from fusionchat.dialogues.dialogue import Dialogue
 from fusionchat.progress import progress
 
 ARCHITECTURES = {"mistral": MistralConfig, "llama": LlamaConfig, "mixtral": MixtralConfig}

@@ -1,0 +1,1 @@
+"""Dialogues: reading a mixture, and rendering conversations as text and tokens."""

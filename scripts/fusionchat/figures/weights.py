@@ -1,0 +1,108 @@
+"""The map of VaRM's weights by layer and matrix."""
+
+import csv
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fusionchat.errors import UserError
+from fusionchat.figures.style import PAGE, PER_ROW, new_figure, panel_grid, panel_rows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LAYER = re.compile(r"^(?:.*\.)?(?:layers|layer|h|blocks|block)\.(\d+)(?:\.(.+))?$")
+OUTSIDE = "none"
+MOST_ANNOTATED = 8
+NARROWEST = 0.05
+BLACK_FROM = 0.45  # of the colours: from here on black has more contrast than white
+
+
+def read_weights(path: Path) -> dict[str, dict[str, float]]:
+    """The weight of each target for each unit: {target: {unit: weight}}."""
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            weights: dict[str, dict[str, float]] = {}
+            for record in csv.DictReader(stream):
+                weights.setdefault(record["target"], {})[record["unit"]] = float(record["weight"])
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path} is not a weights.csv of a merge: {error!r}") from error
+    if not weights:
+        raise UserError(f"{path} holds no weights; it is not a merge with weights of its own")
+    return weights
+
+
+def place_unit(unit: str) -> tuple[str, int | None]:
+    """The matrix's name within its layer, and the layer; None for a unit outside all layers."""
+    match = LAYER.match(unit)
+    if not match:
+        return unit.removesuffix(".weight").rsplit(".", 1)[-1], None
+    return (match.group(2) or "all").removesuffix(".weight"), int(match.group(1))
+
+
+def weight_grid(weights: Mapping[str, float]) -> tuple[list[str], list[str], np.ndarray]:
+    """Names, columns and the weights [names, columns]; NaN where a layer lacks the matrix.
+
+    The columns are the layers and, last, `none` for units outside all layers.
+    """
+    placed = {unit: place_unit(unit) for unit in weights}
+    inside = [(name, layer) for name, layer in placed.values() if layer is not None]
+    outside = [name for name, layer in placed.values() if layer is None]
+    names = [*dict.fromkeys(name for name, _ in inside), *outside]
+    columns = [str(layer) for layer in sorted({layer for _, layer in inside})]
+    columns += [OUTSIDE] if outside else []
+    grid = np.full((len(names), len(columns)), np.nan)
+    for unit, (name, layer) in placed.items():
+        column = columns.index(OUTSIDE if layer is None else str(layer))
+        grid[names.index(name), column] = weights[unit]
+    return names, columns, grid
+
+
+def heatmap(weights: Mapping[str, Mapping[str, float]], labels: Mapping[str, str]) -> "Figure":
+    """One map a target: rows are matrices, columns layers, colour the weight."""
+    grids = {target: weight_grid(found) for target, found in weights.items()}
+    names, columns, _ = next(iter(grids.values()))
+    figure = new_figure(PAGE, 0.2 + (0.9 + 0.2 * len(names)) * panel_rows(len(grids)))
+    panels = panel_grid(figure, len(grids), sharey=True)
+    low, high = colour_limits(weights)
+    for axes, (target, (_, _, grid)) in zip(panels, grids.items(), strict=True):
+        image = axes.imshow(grid, cmap="cividis", vmin=low, vmax=high, aspect="auto")
+        axes.set_title(labels.get(target, target))
+        axes.set_xlabel("layer")
+        every = max(1, len(columns) // (10 if len(grids) < PER_ROW else 5))
+        axes.set_xticks(range(0, len(columns), every), columns[::every])
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        if len(columns) <= MOST_ANNOTATED:
+            _write_values(axes, grid, low + BLACK_FROM * (high - low))
+    panels[0].set_yticks(range(len(names)), [_short(name) for name in names])
+    bar = figure.colorbar(image, ax=panels, fraction=0.04, pad=0.02)
+    bar.set_label(f"weight (equal: {1 / len(grids):.2g})")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def colour_limits(weights: Mapping[str, Mapping[str, float]]) -> tuple[float, float]:
+    """The range of colours: equal weights in its middle, and as wide as the weights need.
+
+    Never narrower than `NARROWEST` to a side, so that rounding does not look like an effect.
+    """
+    equal = 1 / len(weights)
+    values = [value for found in weights.values() for value in found.values()]
+    half = max(NARROWEST, *(abs(value - equal) for value in values))
+    return equal - half, equal + half
+
+
+def _short(name: str) -> str:
+    return name.replace("self_attn.", "attention ").replace("mlp.", "MLP ").replace("_", " ")
+
+
+def _write_values(axes: "Axes", grid: np.ndarray, bright: float) -> None:
+    for (row, column), value in np.ndenumerate(grid):
+        if np.isfinite(value):
+            colour = "black" if value > bright else "white"
+            axes.text(column, row, f"{value:.3f}", ha="center", va="center", color=colour, size=6.5)

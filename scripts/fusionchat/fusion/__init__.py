@@ -1,0 +1,1 @@
+"""The fusion function: which distribution teaches."""

@@ -1,0 +1,1 @@
+"""How models answer the questions."""

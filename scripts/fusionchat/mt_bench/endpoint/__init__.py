@@ -1,0 +1,1 @@
+"""Paid calls: the endpoint, its limits, and the store of responses."""

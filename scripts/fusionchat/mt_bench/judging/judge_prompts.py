@@ -1,0 +1,96 @@
+"""MT-Bench's single-answer judge prompts, filled in exactly as FastChat fills them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fusionchat.errors import UserError
+from fusionchat.files import read_jsonl, sha256
+from fusionchat.mt_bench.answering.templates import chat_messages
+from fusionchat.mt_bench.endpoint.endpoint import Messages
+from fusionchat.mt_bench.judging.judges import Task
+from fusionchat.mt_bench.questions import Question
+
+NAMES = ("single-v1", "single-math-v1", "single-v1-multi-turn", "single-math-v1-multi-turn")
+
+
+def prompt_name(question: Question, turn: int) -> str:
+    """The name of FastChat's judge prompt for a question's turn, counted from 1."""
+    kind = "math-v1" if question.needs_reference else "v1"
+    return f"single-{kind}" + ("-multi-turn" if turn == 2 else "")
+
+
+@dataclass(frozen=True)
+class JudgePrompts:
+    """The four prompt templates by name, the reference answers by question, their checksums."""
+
+    templates: dict[str, dict[str, Any]]
+    references: dict[int, tuple[str, ...]]
+    prompts_sha256: str
+    references_sha256: str
+
+    def name(self, task: Task) -> str:
+        """Which template a task uses: with reference or without, first turn or both turns."""
+        return prompt_name(task.question, task.turn)
+
+    def user_prompt(self, task: Task) -> str:
+        """The text that shows the judge the question, the answer and the reference."""
+        turns, answers = task.question.turns, task.answers
+        fields = {}
+        if task.question.needs_reference:
+            reference = self.references[task.question.question_id]
+            fields = {f"ref_answer_{i + 1}": text for i, text in enumerate(reference)}
+        if task.turn == 1:
+            fields |= {"question": turns[0], "answer": answers[0]}
+        else:
+            fields |= {f"question_{i + 1}": text for i, text in enumerate(turns)}
+            fields |= {f"answer_{i + 1}": text for i, text in enumerate(answers)}
+        name = self.name(task)
+        try:
+            return self.templates[name]["prompt_template"].format(**fields)
+        except (LookupError, ValueError) as error:
+            raise UserError(
+                f"judge prompt {name}: its prompt_template cannot be filled in: {error!r}"
+            ) from error
+
+    def messages(self, task: Task) -> Messages:
+        """The chat messages for the judge: the system's and the user's."""
+        return chat_messages(
+            self.templates[self.name(task)]["system_prompt"], [self.user_prompt(task)]
+        )
+
+    def check(self, questions: Sequence[Question]) -> None:
+        """Raise a `UserError` for questions that lack a reference answer or have over two turns."""
+        for question in questions:
+            if len(question.turns) > 2:
+                raise UserError(f"question {question.question_id}: has more than two turns")
+            found = len(self.references.get(question.question_id, ()))
+            if question.needs_reference and found < len(question.turns):
+                raise UserError(
+                    f"question {question.question_id} ({question.category}) has no reference "
+                    "answer for all its turns; name a complete file with --references"
+                )
+
+
+def read_judge_prompts(prompts: Path, references: Path) -> JudgePrompts:
+    """Read FastChat's judge_prompts.jsonl and the reference answers.
+
+    These are FastChat's answer records, or questions that hold their own under `reference`.
+    """
+    templates = {record.get("name"): record for record in read_jsonl(prompts)}
+    absent = [name for name in NAMES if name not in templates]
+    if absent:
+        raise UserError(f"{prompts}: judge prompts {', '.join(absent)} are missing")
+    return JudgePrompts(templates, _references(references), sha256(prompts), sha256(references))
+
+
+def _references(path: Path) -> dict[int, tuple[str, ...]]:
+    """The reference answers of a file by question, a text a turn; some questions have none."""
+    found = {}
+    for record in read_jsonl(path):
+        choices = record.get("choices") or [{"turns": record.get("reference")}]
+        turns = choices[0].get("turns")
+        if isinstance(turns, list):
+            found[record["question_id"]] = tuple(turns)
+    return found

@@ -1,0 +1,84 @@
+"""The self-contained page: sections, embedded figures, and the frame around them."""
+
+import base64
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fusionchat.page.assets import SCRIPT, STYLE
+from fusionchat.page.run_facts import numbers_note, relative
+
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+WIDE = 400  # points; figures wider than this scroll on a phone instead of shrinking
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: its anchor, its heading and its HTML."""
+
+    anchor: str
+    title: str
+    body: str
+
+
+def caption(name: str, folder: Path) -> str:
+    """The caption of a table or figure as one line of text; empty where there is none."""
+    path = folder / f"{name}.rst"
+    return " ".join(path.read_text(encoding="utf-8").split()) if path.exists() else ""
+
+
+def tables(paths: Sequence[Path], captions: Path, root: Path) -> str:
+    """The tables with their captions and the csv file of their numbers."""
+    parts = []
+    for path in paths:
+        parts.append(
+            f'<section id="{html.escape(path.stem)}"><p>{html.escape(caption(path.stem, captions))}'
+            f"</p>{path.read_text(encoding='utf-8')}"
+            f"{numbers_note([path.with_suffix('.csv')], root)}</section>"
+        )
+    return "".join(parts)
+
+
+def figures(paths: Sequence[Path], captions: Path, root: Path) -> str:
+    """The figures as embedded SVG; wide ones can be scrolled on a narrow screen."""
+    parts = []
+    for path in paths:
+        text = html.escape(caption(path.stem, captions) or path.stem, quote=True)
+        data = base64.b64encode(path.read_bytes()).decode()
+        width = figure_width(path)
+        kind = "wide" if width > WIDE else "narrow"
+        parts.append(
+            f'<figure id="figure-{html.escape(path.stem)}" class="{kind}">'
+            f'<div class="scroll" tabindex="0"><img alt="{text}" loading="lazy" '
+            f'src="data:image/svg+xml;base64,{data}"></div><figcaption>{text} '
+            f"<code>{html.escape(relative(path, root))}</code></figcaption></figure>"
+        )
+    return "".join(parts)
+
+
+def figure_width(path: Path) -> float:
+    """Width of an SVG file in points."""
+    with path.open(encoding="utf-8") as stream:
+        match = re.search(r'<svg[^>]*\bwidth="([\d.]+)pt"', stream.read(4000))
+    return float(match.group(1)) if match else 0.0
+
+
+def document(name: str, sections: Sequence[Section]) -> str:
+    """The whole page; it loads nothing and needs no script to be read."""
+    shown = [section for section in sections if section.body]
+    links = "".join(f'<a href="#{s.anchor}">{html.escape(s.title)}</a>' for s in shown)
+    body = "".join(
+        f'<section id="{s.anchor}"><h2>{html.escape(s.title)}</h2>{s.body}</section>' for s in shown
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<link rel="icon" href="data:,">'
+        f"<title>FusionChat: {html.escape(name)}</title><style>{STYLE}</style></head>"
+        f"<body><header><h1>FusionChat: {html.escape(name)}</h1>"
+        "<p>Knowledge Fusion of Chat LLMs (arXiv 2402.16107), reproduced with intervals.</p>"
+        f"<nav>{links}</nav></header><main>{body}</main><script>{SCRIPT}</script></body></html>\n"
+    )

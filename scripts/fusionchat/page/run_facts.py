@@ -1,0 +1,144 @@
+"""The page's facts about the run: config, versions, hardware, checksums, cost, files."""
+
+import csv
+import html
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fusionchat.figures.alignment import kind_label
+from fusionchat.figures.costs import duration
+from fusionchat.files import read_json, sha256
+from fusionchat.tables.table import Table, fixed, html_table
+
+DIGITS = 12
+UNKNOWN = "–"
+ALIGNMENT_FACTS = ("source", "listed_mass", "kept", "dialogues", "excluded")
+PACKAGES = ("numpy", "scipy", "matplotlib", "pyarrow")
+
+
+def relative(path: Path, root: Path) -> str:
+    """A path as seen from the page's folder."""
+    return os.path.relpath(path, root)
+
+
+def numbers_note(paths: Sequence[Path], root: Path) -> str:
+    """The files behind the numbers above; empty where there are none."""
+    if not paths:
+        return ""
+    names = ", ".join(f"<code>{html.escape(relative(path, root))}</code>" for path in paths)
+    return f'<p class="note">Numbers: {names}</p>'
+
+
+def run_section(config: Path | None, manifests: Sequence[Path], root: Path) -> str:
+    """Config file, versions of the training packages, hardware, and each model's checksum."""
+    parts = [_software_table(manifests), _model_table(manifests, root)]
+    if config is not None:
+        text = html.escape(config.read_text(encoding="utf-8"))
+        parts.append(f"<details><summary>config ({html.escape(config.name)})</summary>")
+        parts.append(f'<pre tabindex="0">{text}</pre></details>')
+    return "".join(part for part in parts if part)
+
+
+def _software_table(manifests: Sequence[Path]) -> str:
+    """Versions that the manifests name, all different ones, then those of this program."""
+    found: dict[str, set[str]] = {}
+    for path in manifests:
+        for name, number in (read_json(path).get("versions") or {}).items():
+            found.setdefault(name, set()).add(str(number))
+    for name in PACKAGES:
+        found.setdefault(name, {version(name)})
+    lines = [[name, ", ".join(sorted(numbers))] for name, numbers in sorted(found.items())]
+    machine = f"{platform.machine()}, {os.cpu_count()} CPU cores, {platform.system()}"
+    lines += [["Python", platform.python_version()], ["machine of this page", machine]]
+    return html_table(Table("Software and hardware", ["what", "version"], {"": lines}, left=2))
+
+
+def _model_table(manifests: Sequence[Path], root: Path) -> str:
+    if not manifests:
+        return ""
+    lines = []
+    for path in manifests:
+        facts = read_json(path)
+        weights = _weights(facts)
+        lines.append(
+            [path.parent.name, relative(path, root), weights, facts.get("hardware", UNKNOWN)]
+        )
+    notes = [f"Checksums: first {DIGITS} digits of the sha256 of the weights file(s)."]
+    columns = ["model", "manifest", "weights", "made on"]
+    return html_table(Table("Checkpoints", columns, {"": lines}, notes, left=4))
+
+
+def _weights(facts: dict[str, Any]) -> str:
+    files = facts.get("files") or {}
+    sums = [value for name, value in sorted(files.items()) if name.endswith(".safetensors")]
+    return ", ".join(str(value)[:DIGITS] for value in sums) or UNKNOWN
+
+
+def alignment_section(quality: Path | None, root: Path) -> str:
+    """Shares of the kinds of alignment and the mass kept, from the csv of the alignment figure."""
+    if quality is None:
+        return ""
+    with quality.open(newline="", encoding="utf-8") as stream:
+        records = list(csv.DictReader(stream))
+    kinds = [name for name in records[0] if name not in ALIGNMENT_FACTS]
+    lines = [
+        [
+            record["source"],
+            *(fixed(100 * float(record[kind]), 1) + "%" for kind in kinds),
+            fixed(float(record["listed_mass"]), 3),
+            fixed(100 * float(record["kept"]), 1) + "%",
+            record["dialogues"],
+            record["excluded"],
+        ]
+        for record in records
+    ]
+    notes = [
+        "Kinds: the pivot's response tokens, source tokens to pivot tokens. Top-k mass: mean "
+        "probability that the source's stored entries hold. Kept: the share of it that reached the "
+        "pivot's vocabulary. Excluded: dialogues that the source could not score."
+    ]
+    columns = ["source", *map(kind_label, kinds), "top-k mass", "kept", "dialogues", "excluded"]
+    table = html_table(Table("Alignment with the pivot", columns, {"": lines}, notes))
+    return table + numbers_note([quality], root)
+
+
+def cost_section(costs: Path | None, root: Path) -> str:
+    """Time and memory of each rule, from the csv of the costs figure."""
+    if costs is None:
+        return ""
+    with costs.open(newline="", encoding="utf-8") as stream:
+        records = list(csv.DictReader(stream))
+    lines = [
+        [
+            record["rule"],
+            record["jobs"],
+            duration(float(record["seconds"])),
+            duration(float(record["cpu_seconds"])),
+            fixed(float(record["peak_mb"]) / 1024) + " GiB",
+        ]
+        for record in records
+    ]
+    total = sum(float(record["seconds"]) for record in records)
+    notes = [
+        f"All jobs one after another: {duration(total)}. CPU time and memory are sampled, twice a "
+        "second at first and every 30 s later: a job's last seconds are not in its CPU time, and "
+        "both are too low for jobs of about a second."
+    ]
+    columns = ["rule", "jobs", "wall time", "CPU time", "largest memory"]
+    table = html_table(Table("Cost of each rule", columns, {"": lines}, notes))
+    return table + numbers_note([costs], root)
+
+
+def file_section(paths: Sequence[Path], root: Path) -> str:
+    """Each file that the page was made from, with size and checksum."""
+    lines = [
+        [relative(path, root), f"{path.stat().st_size:,}", sha256(path)[:DIGITS]]
+        for path in dict.fromkeys(paths)
+    ]
+    columns = ["file", "bytes", "sha256"]
+    table = Table("Files, from the folder of this page", columns, {"": lines})
+    return f"<details><summary>{len(lines)} files</summary>{html_table(table)}</details>"

@@ -1,0 +1,1 @@
+"""Scores: statistics, comparisons and what may be concluded from them."""

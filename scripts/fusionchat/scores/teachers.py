@@ -1,0 +1,80 @@
+"""Which model taught each dialogue, and how well each predicted it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fusionchat.scores.benchmark import category_order
+from fusionchat.scores.parquet import read_columns
+
+ALL = "all"
+NO_CATEGORY = "other"
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """Dialogues of a target: ids [D], winners [D], cross-entropies [D, models], pivot first."""
+
+    dialogue_ids: list[str]
+    winners: list[str]
+    entropies: np.ndarray
+
+
+def read_teachers(paths: Sequence[Path]) -> Teachers:
+    """Read the shards of a target; only three columns of the logit store are touched."""
+    ids: list[str] = []
+    winners: list[str] = []
+    entropies: list[list[float]] = []
+    for path in paths:
+        table = read_columns(path, ["dialogue_id", "winner", "ces"], "fuse_distributions")
+        ids += [str(value) for value in table["dialogue_id"].to_pylist()]
+        winners += table["winner"].to_pylist()
+        entropies += table["ces"].to_pylist()
+    return Teachers(ids, winners, np.asarray(entropies, dtype=np.float64))
+
+
+def read_categories(paths: Sequence[Path]) -> dict[str, str]:
+    """The category of each dialogue; dialogues without one are in `other`."""
+    found = {}
+    for path in paths:
+        table = read_columns(path, ["dialogue_id", "category"], "shard_dialogues")
+        pairs = zip(table["dialogue_id"].to_pylist(), table["category"].to_pylist(), strict=True)
+        found |= {str(name): category or NO_CATEGORY for name, category in pairs}
+    return found
+
+
+def winner_shares(
+    teachers: Teachers, categories: Mapping[str, str]
+) -> dict[str, dict[str, tuple[int, float]]]:
+    """Count and share of the dialogues that each model won: {category: {model: (count, share)}}.
+
+    The first category is `all`.
+    """
+    groups: dict[str, list[str]] = {ALL: list(teachers.winners)}
+    pairs = zip(teachers.dialogue_ids, teachers.winners, strict=True)
+    for name, winner in pairs:
+        groups.setdefault(categories.get(name, NO_CATEGORY), []).append(winner)
+    order = [ALL, *sorted((c for c in groups if c != ALL), key=category_order)]
+    models = list(dict.fromkeys(teachers.winners))
+    return {
+        category: {
+            model: (
+                groups[category].count(model),
+                groups[category].count(model) / len(groups[category]),
+            )
+            for model in models
+        }
+        for category in order
+    }
+
+
+def read_entropies(paths: Sequence[Path]) -> dict[str, float]:
+    """Each dialogue's cross-entropy in nats a response byte; NaN where it could not be scored."""
+    found = {}
+    for path in paths:
+        table = read_columns(path, ["dialogue_id", "ce_byte"], "dump_logits")
+        pairs = zip(table["dialogue_id"].to_pylist(), table["ce_byte"].to_pylist(), strict=True)
+        found |= {str(name): float(value) for name, value in pairs}
+    return found

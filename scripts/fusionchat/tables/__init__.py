@@ -1,0 +1,1 @@
+"""Tables of a run, from scores to csv, Markdown, LaTeX and HTML."""

@@ -1,0 +1,158 @@
+"""How far the scores can be trusted: noise, power, and controls that must tie."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fusionchat.scores.benchmark import Benchmark
+from fusionchat.scores.comparisons import Comparison, compare
+from fusionchat.scores.equal_changes import EqualChanges
+from fusionchat.scores.variance import (
+    Parts,
+    mean_parts,
+    questions_needed,
+    repeats_needed,
+    variance_parts,
+)
+from fusionchat.tables.table import Table, fixed
+from fusionchat.tables.views import Findings, comparison_cells, grouped, short_label
+
+MANY = 1_000_000
+NOT_MEASURABLE = "not measurable"
+
+
+@dataclass(frozen=True)
+class Control:
+    """Two names of what must score the same, why, and how they came out."""
+
+    first: str
+    second: str
+    why: str
+    result: Comparison
+
+
+def precision_table(found: Findings) -> Table | None:
+    """What it would take to see each row's observed difference from the baseline."""
+    if not found.against_baseline:
+        return None
+    benchmark = found.benchmark
+    cells = {}
+    for name, result in found.against_baseline.items():
+        cells[name] = [
+            fixed(result.difference, signed=True),
+            fixed(result.detectable),
+            *(quantity(value) for value in needed(found, name)),
+        ]
+    title = f"What it takes to see a difference from {found.baseline.label}"
+    columns = ["Model", f"− {short_label(found.baseline.label)}", "detectable"]
+    columns += ["questions needed", "repeats needed"]
+    notes = [
+        "detectable: the true difference found with 80% power at 5%, uncorrected, with these "
+        f"{len(benchmark.strata)} questions. Needed, to find a difference of the observed "
+        "size with that power: questions in all, or repeats (answers, or judgments where answers "
+        "do not vary) of these questions."
+    ]
+    return Table(title, columns, grouped(found.rows, cells), notes)
+
+
+def needed(found: Findings, name: str) -> tuple[float, float]:
+    """Questions, and repeats of these questions, that would find the observed difference."""
+    benchmark, result = found.benchmark, found.against_baseline[name]
+    pairs = benchmark.scores[name] - benchmark.scores[found.baseline.name]
+    parts = variance_parts(pairs, benchmark.strata)
+    questions = questions_needed(result.difference, result.detectable, len(benchmark.strata))
+    return questions, repeats_needed(result.difference, parts, result.error)
+
+
+def quantity(value: float) -> str:
+    """A needed number: rounded up, or in words."""
+    if math.isnan(value):
+        return NOT_MEASURABLE
+    if math.isinf(value):
+        return "no number"
+    return f"over {MANY:,}" if value > MANY else f"{math.ceil(value - 1e-9):,}"
+
+
+def noise_parts(found: Findings) -> Parts:
+    """The variance parts of a question's score, averaged over the rows."""
+    scores, strata = found.benchmark.scores, found.benchmark.strata
+    return mean_parts([variance_parts(scores[row.name], strata) for row in found.rows])
+
+
+def noise_table(found: Findings) -> Table:
+    """Standard deviation and share of variance of question, answer and judgment."""
+    parts = noise_parts(found)
+    total = sum(v for v in (parts.question, parts.answer, parts.judge) if not math.isnan(v))
+    lines = []
+    for name in ("question", "answer", "judge"):
+        value = getattr(parts, name)
+        if math.isnan(value):
+            lines.append([name, NOT_MEASURABLE, "–"])
+        else:
+            share = 100 * value / total if total else math.nan
+            lines.append([name, fixed(math.sqrt(value)), fixed(share, 0) + "%"])
+    notes = ["Of a question's score (mean of its turns) within its category, mean over the models."]
+    if math.isnan(parts.answer):
+        notes.append("One answer to each question: the noise of answers is in the first line.")
+    if math.isnan(parts.judge):
+        why = "one judgment of each answer" if parts.repeats == 1 else "the judge never varied"
+        notes.append(f"The judge's own noise cannot be measured: {why}. That is not zero noise.")
+    return Table("Where the noise comes from", ["part", "sd", "variance"], {"": lines}, notes)
+
+
+def null_controls(found: Findings, pairs: Sequence[tuple[str, str, str]]) -> list[Control]:
+    """Pairs that must tie, given as (name, name, why), and the baseline judged twice."""
+    controls = [
+        Control(first, second, why, compare(found.benchmark, [first], second)[first])
+        for first, second, why in pairs
+    ]
+    scores = found.benchmark.scores[found.baseline.name]
+    if scores.shape[3] > 1:
+        halves = {str(i): scores[..., i : i + 1] for i in (0, 1)}
+        benchmark = Benchmark(**{**vars(found.benchmark), "scores": halves})
+        name, result = found.baseline.name, compare(benchmark, ["0"], "1")["0"]
+        controls.append(Control(name, name, "same answers judged twice", result))
+    return controls
+
+
+def null_table(
+    found: Findings, controls: Sequence[Control], equal: EqualChanges | None = None
+) -> Table | None:
+    """The controls: their differences show the noise of the benchmark, or a fault."""
+    lines = [
+        [
+            f"{found.label(control.first)} − {found.label(control.second)}",
+            control.why,
+            *comparison_cells(control.result)[:2],
+        ]
+        for control in controls
+    ]
+    notes = ["Each line compares a model with itself in another guise; the true difference is 0."]
+    if equal is not None:
+        why = "equal changes: uniform weights"
+        name = f"VaRM of {found.label(equal.target)}, twice"
+        lines.append([name, why, f"{equal.deviation:.2g}", "–"])
+        notes.append(f"VaRM's is the largest distance of {equal.units} matrices' weights from 1/2.")
+    if not lines:
+        return None
+    columns = ["Pair", "why they must tie", "difference", "95% interval"]
+    return Table("Null controls", columns, {"": lines}, notes, left=2)
+
+
+def precision_record(
+    found: Findings, controls: Sequence[Control], equal: EqualChanges | None, name: str
+) -> dict[str, object]:
+    """A row's columns of the csv file: noise, what is needed, and the controls that it opens."""
+    parts = variance_parts(found.benchmark.scores[name], found.benchmark.strata)
+    noise = {"question": parts.question, "answer": parts.answer, "judge": parts.judge}
+    record: dict[str, object] = {f"variance_{part}": value for part, value in noise.items()}
+    if name in found.against_baseline:
+        questions, repeats = needed(found, name)
+        record |= {"questions_needed": questions, "repeats_needed": repeats}
+    if equal is not None and equal.target == name:
+        record["varm_twice_deviation"] = equal.deviation
+    for control in controls:
+        if control.first == name:
+            key, result = f"minus_{control.second}", control.result
+            record |= {key: result.difference, f"{key}_low": result.low, f"{key}_high": result.high}
+    return record

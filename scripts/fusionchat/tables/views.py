@@ -1,0 +1,283 @@
+"""The tables of scores: Table 1 and Table 2 with their intervals, comparisons and verdicts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from fusionchat.scores import verdicts
+from fusionchat.scores.benchmark import Benchmark, short_name
+from fusionchat.scores.comparisons import Comparison, Score, best, compare, score_models
+from fusionchat.scores.likelihood import Likelihood
+from fusionchat.scores.paper import PaperTable
+from fusionchat.scores.rows import Row, find_row
+from fusionchat.tables.table import Table, fixed, span
+
+AVERAGE = "average"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that a table of scores shows, computed once.
+
+    `judge_model` is the model behind the judge, by which the paper's judge is recognised.
+    """
+
+    benchmark: Benchmark
+    judge_model: str
+    rows: Sequence[Row]
+    baseline: Row
+    scores: dict[str, dict[str, Score]]
+    against_baseline: dict[str, Comparison]
+    best_target: Row | None = None
+    against_best: dict[str, Comparison] = field(default_factory=dict)
+
+    def label(self, name: str) -> str:
+        """The label of a row by its name."""
+        return find_row(self.rows, name, "--null").label
+
+
+def find(
+    benchmark: Benchmark, rows: Sequence[Row], baseline: Row, judge_model: str | None = None
+) -> Findings:
+    """Scores of all rows, each trained or merged row against the baseline, merges against the best.
+
+    The families of Holm's correction: all Target and Fused rows against the baseline; all Fused
+    rows against the best Target.
+    """
+    groups = ("Target", "Fused")
+    tuned = [row.name for row in rows if row.group in groups and row.name != baseline.name]
+    targets = [row for row in rows if row.group == "Target" and row.name != baseline.name]
+    merged = [row.name for row in rows if row.group == "Fused"]
+    found = Findings(
+        benchmark,
+        judge_model or benchmark.judge,
+        rows,
+        baseline,
+        score_models(benchmark, [row.name for row in rows]),
+        compare(benchmark, tuned, baseline.name),
+    )
+    if not targets:
+        return found
+    top = best(benchmark, [row.name for row in targets])
+    return Findings(
+        **{
+            **vars(found),
+            "best_target": next(row for row in targets if row.name == top),
+            "against_best": compare(benchmark, merged, top),
+        }
+    )
+
+
+def grouped(rows: Sequence[Row], cells: dict[str, list[str]]) -> dict[str, list[list[str]]]:
+    """Rows of cells under their groups, in row order; rows without cells are left out."""
+    groups: dict[str, list[list[str]]] = {}
+    for row in rows:
+        if row.name in cells:
+            groups.setdefault(row.group, []).append([row.label, *cells[row.name]])
+    return groups
+
+
+def percent(score: float, reference: float) -> float:
+    """Relative change in percent, as under each cell of the paper's Table 1."""
+    return 100 * (score - reference) / reference if reference else float("nan")
+
+
+def score_table(found: Findings, title: str, likelihoods: dict[str, Likelihood]) -> Table:
+    """Category scores, Average with interval, percent against the baseline, held-out NLL."""
+    categories = found.benchmark.categories
+    cells = {}
+    for row in found.rows:
+        score = found.scores[row.name]
+        total = score[AVERAGE]
+        change = percent(total.mean, found.scores[found.baseline.name][AVERAGE].mean)
+        cells[row.name] = [
+            *(fixed(score[category].mean) for category in categories),
+            fixed(total.mean),
+            span(total.low, total.high),
+            "–" if row in (found.baseline,) else fixed(change, signed=True) + "%",
+            *_likelihood_cells(likelihoods, row.name),
+        ]
+    columns = [
+        "Model",
+        *(short_name(category) for category in categories),
+        "Avg",
+        "95% interval",
+        "vs " + short_label(found.baseline.label),
+        *(("NLL/token", "NLL/byte") if likelihoods else ()),
+    ]
+    return Table(title, columns, grouped(found.rows, cells), score_notes(found))
+
+
+def short_label(label: str) -> str:
+    """The last word of a label: "OpenChat-3.5-7B CLM" is "CLM"."""
+    return label.split()[-1]
+
+
+def _likelihood_cells(likelihoods: dict[str, Likelihood], name: str) -> list[str]:
+    if not likelihoods:
+        return []
+    if name not in likelihoods:
+        return ["–", "–"]
+    return [fixed(likelihoods[name].token[0], 3), fixed(likelihoods[name].byte[0], 4)]
+
+
+def score_notes(found: Findings) -> list[str]:
+    """What the reader must know about the scores: judge, questions, repeats, missing ones."""
+    benchmark = found.benchmark
+    shape = benchmark.scores[found.baseline.name].shape
+    missing = {row.label: benchmark.missing(row.name) for row in found.rows}
+    lacking = [f"{label} {count}" for label, count in missing.items() if count]
+    return [
+        f"Judge: {judge_name(found)}. {shape[0]} questions of {shape[1]} turns; answers to each: "
+        f"{shape[2]}; judgments of each: {shape[3]}. "
+        f"Missing scores: {', '.join(lacking) or 'none'}.",
+        "Intervals: 95%, studentised bootstrap over questions within their category. They hold for "
+        "these checkpoints only; the variation of training is not in them.",
+    ]
+
+
+def judge_name(found: Findings) -> str:
+    """The judge's name in the run, and the model behind it where that is called otherwise."""
+    name, model = found.benchmark.judge, found.judge_model
+    return name if name == model else f"{name} ({model})"
+
+
+def percent_table(found: Findings) -> Table | None:
+    """The second line of the cells of the paper's Table 1: change against the baseline."""
+    if not found.against_baseline:
+        return None
+    reference = found.scores[found.baseline.name]
+    columns = (*found.benchmark.categories, AVERAGE)
+    cells = {
+        name: [
+            fixed(percent(found.scores[name][c].mean, reference[c].mean), signed=True)
+            for c in columns
+        ]
+        for name in found.against_baseline
+    }
+    titles = ["Model", *(short_name(c) for c in found.benchmark.categories), "Avg"]
+    title = f"Relative change against {found.baseline.label}, percent"
+    return Table(title, titles, grouped(found.rows, cells))
+
+
+def comparison_table(found: Findings) -> Table | None:
+    """Paired differences from the baseline and from the best single target."""
+    if not found.against_baseline:
+        return None
+    cells = {}
+    for name, comparison in found.against_baseline.items():
+        cells[name] = comparison_cells(comparison)
+        if found.best_target is not None:
+            other = found.against_best.get(name)
+            cells[name] += comparison_cells(other) if other else ["–"] * 3
+    columns = ["Model", f"− {short_label(found.baseline.label)}", "95% interval", "p"]
+    notes = [
+        "Paired by question, Average column; intervals: 95%, t over questions within their "
+        f"category. p: Holm-corrected over the {len(found.against_baseline)} rows compared with "
+        f"{found.baseline.label}"
+    ]
+    if found.best_target is not None:
+        columns += ["− best target", "95% interval", "p"]
+        notes[0] += (
+            f", and over the {len(found.against_best)} merges compared with "
+            f"{found.best_target.label}, the best target on these very questions (which favours it)"
+        )
+    notes[0] += "."
+    return Table("Paired comparisons", columns, grouped(found.rows, cells), notes)
+
+
+def comparison_cells(comparison: Comparison) -> list[str]:
+    """Difference, interval and Holm-corrected p-value."""
+    return [
+        fixed(comparison.difference, signed=True),
+        span(comparison.low, comparison.high, signed=True),
+        p_value(comparison.p_holm),
+    ]
+
+
+def p_value(p: float) -> str:
+    """Three decimals."""
+    return "<0.001" if p < 0.001 else fixed(p, 3)
+
+
+def paper_table(found: Findings, paper: PaperTable, *, verdict: bool) -> Table | None:
+    """Our differences from the baseline beside the paper's: verdicts, or only the signs.
+
+    Verdicts are for runs of the paper's own models. The scale model is another experiment with
+    another judge, so only the sign of each difference is put beside the paper's.
+    """
+    reference = paper.average(found.baseline)
+    cells = {}
+    for row in found.rows:
+        expected = paper.average(row) - reference
+        if paper.has(row) and verdict:
+            cells[row.name] = _verdict_cells(found, paper, row, expected)
+        elif paper.has(row) and row.name in found.against_baseline:
+            cells[row.name] = _sign_cells(found, row, expected)
+    if not cells:
+        return None
+    base = short_label(found.baseline.label)
+    if verdict:
+        columns = ["Model", "paper", "ours", "95% interval"]
+        columns += [f"paper − {base}", f"ours − {base}", "95% interval", "verdict"]
+        note = (
+            f"agrees: our interval of the difference lies within ±{verdicts.TOLERANCE} of the "
+            "paper's; differs: it lies outside; not resolvable: neither."
+        )
+        if found.judge_model != paper.judge:
+            note += f" Our judge is {found.judge_model}."
+    else:
+        columns = ["Model", f"paper − {base}", "sign", f"ours − {base}", "95% interval", "sign"]
+        note = (
+            "Only signs are compared: other models, questions and judge. ? means not settled: the "
+            f"Holm-corrected p is not below {verdicts.SIGNIFICANT}."
+        )
+    title = "Beside the paper" if verdict else "Signs beside the paper"
+    notes = [f"{note} Paper: {paper.source}, judge {paper.judge}."]
+    return Table(title, columns, grouped(found.rows, cells), notes)
+
+
+def _verdict_cells(found: Findings, paper: PaperTable, row: Row, expected: float) -> list[str]:
+    score = found.scores[row.name][AVERAGE]
+    start = [fixed(paper.average(row)), fixed(score.mean), span(score.low, score.high)]
+    ours = found.against_baseline.get(row.name)
+    if ours is None:
+        return [*start, "–", "–", "–", "–"]
+    same = found.judge_model == paper.judge
+    word = verdicts.against_paper(ours.low, ours.high, expected, same_judge=same)
+    return [*start, fixed(expected, signed=True), *comparison_cells(ours)[:2], word]
+
+
+def _sign_cells(found: Findings, row: Row, expected: float) -> list[str]:
+    ours = found.against_baseline[row.name]
+    return [
+        fixed(expected, signed=True),
+        verdicts.plain_sign(expected),
+        *comparison_cells(ours)[:2],
+        verdicts.sign(ours.difference, ours.p_holm),
+    ]
+
+
+def score_records(found: Findings, paper: PaperTable | None) -> list[dict[str, object]]:
+    """One record a row with every number at full precision, for the csv file."""
+    records = []
+    for row in found.rows:
+        record: dict[str, object] = {"group": row.group, "model": row.name, "label": row.label}
+        reference = found.scores[found.baseline.name]
+        for name, score in found.scores[row.name].items():
+            record |= {name: score.mean, f"{name}_low": score.low, f"{name}_high": score.high}
+            record[f"{name}_percent"] = percent(score.mean, reference[name].mean)
+        record["missing_scores"] = found.benchmark.missing(row.name)
+        record |= _comparison_record("difference", found.against_baseline.get(row.name))
+        record |= _comparison_record("from_best_target", found.against_best.get(row.name))
+        if paper is not None:
+            record["paper_average"] = paper.average(row)
+        record["judge"] = found.benchmark.judge
+        records.append(record)
+    return records
+
+
+def _comparison_record(prefix: str, comparison: Comparison | None) -> dict[str, object]:
+    if comparison is None:
+        return {}
+    values = vars(comparison)
+    return {prefix if k == "difference" else f"{prefix}_{k}": v for k, v in values.items()}

@@ -1,0 +1,181 @@
+"""A small finished run as the other stages leave it, for the tests of tables, figures and page."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fusionchat.alignment.aligned_store import EXTRA
+from fusionchat.alignment.transfer_kernel import KINDS
+from fusionchat.files import write_json, write_jsonl
+from fusionchat.logits.store import DialogueLogits, LogitWriter
+from fusionchat.scores.benchmark import CATEGORIES
+
+SOURCES = ("tiny_mixtral", "tiny_solar")
+TARGETS = ("clm", "multi", "mixtral", "solar")
+MERGES = ("linear", "ta", "varm_model", "varm")
+MODELS = ("tiny_openchat", *SOURCES, *TARGETS, *MERGES)
+LABELS = {"clm": "CLM", "ta": "TA", "varm": "VaRM <&%_#>", "varm_model": "VaRM model"}
+QUESTIONS = 5
+JUDGE = "rule"
+
+
+def group(name: str) -> str:
+    return "Target" if name in TARGETS else "Fused" if name in MERGES else "Source"
+
+
+def rows(names=MODELS) -> list[str]:
+    """The `--row` words of a command line."""
+    words = []
+    for name in names:
+        label = LABELS.get(name, name.replace("_", " ").title())
+        words += ["--row", f"{group(name)}:{name}:{label}"]
+    return words
+
+
+def make_run(folder: Path, seed: int = 0) -> Path:
+    """Write questions, answers, judgments, scores, nll, losses, weights, fused shards and so on."""
+    rng = np.random.default_rng(seed)
+    questions = [
+        {
+            "question_id": 81 + i,
+            "category": category,
+            "turns": [f"Ask <b>{i}</b> & more", "And then?"],
+        }
+        for i, category in enumerate(np.repeat(CATEGORIES, QUESTIONS).tolist())
+    ]
+    write_jsonl(folder / "questions.jsonl", questions)
+    ease = rng.uniform(-2, 2, len(questions))
+    scores = []
+    for strength, model in enumerate(MODELS):
+        answers, judgments = [], []
+        for number, question in enumerate(questions):
+            answers.append(_answer(model, question))
+            for turn in (1, 2):
+                score = float(np.clip(round(5 + ease[number] + strength / 3 + rng.normal()), 1, 10))
+                score = -1.0 if model == "multi" and number == 3 and turn == 2 else score
+                judgments.append(_judgment(model, question, turn, score))
+                scores.append(_score(model, question, turn, score))
+        write_jsonl(folder / f"mt_bench/answers/{model}.jsonl", answers)
+        write_jsonl(folder / f"mt_bench/judgments/{JUDGE}/{model}.jsonl", judgments)
+        _write_nll(folder, model, rng)
+    pq.write_table(pa.Table.from_pylist(scores), folder / "mt_bench/scores.parquet")
+    _write_training(folder, rng)
+    _write_fusion(folder, rng)
+    _write_benchmarks(folder)
+    return folder
+
+
+def _answer(model, question):
+    choices = [{"index": 0, "turns": [f"{model} says <i>one</i>", f"{model} says two"]}]
+    return {"question_id": question["question_id"], "model_id": model, "choices": choices}
+
+
+def _judgment(model, question, turn, score):
+    return {
+        "question_id": question["question_id"],
+        "model": model,
+        "judge": [JUDGE, "rule-v1"],
+        "judgment": f"Because. Rating: [[{score:g}]]",
+        "score": score,
+        "turn": turn,
+    }
+
+
+def _score(model, question, turn, score):
+    return {
+        "model": model,
+        "judge": JUDGE,
+        "repeat": 0,
+        "choice": 0,
+        "question_id": question["question_id"],
+        "category": question["category"],
+        "turn": turn,
+        "score": None if score < 0 else score,
+    }
+
+
+def _write_nll(folder, model, rng):
+    per = [[f"h{i}", CATEGORIES[i % 8], float(rng.gamma(20, 0.4)), 20, 80] for i in range(30)]
+    nats = sum(row[2] for row in per)
+    record = {"model": model, "nll": nats / 600, "nll_byte": nats / 2400, "per_dialogue": per}
+    write_json(folder / f"nll/{model}.json", record)
+
+
+def _write_training(folder, rng):
+    for target in TARGETS:
+        lines = ["step,loss,clm,fusion,learning_rate"]
+        for step in range(1, 40):
+            clm = 2 * np.exp(-step / 10) + rng.normal(0, 0.03)
+            fusion = "" if target == "clm" else f"{clm + 0.2:.4f}"
+            lines.append(f"{step},{clm:.4f},{clm:.4f},{fusion},0.0001")
+        path = folder / f"targets/{target}/loss.csv"
+        path.parent.mkdir(parents=True)
+        path.write_text("\n".join(lines) + "\n")
+    lines = ["unit,target,weight,elements"]
+    names = [f"model.layers.{i}.{m}.weight" for i in (0, 1) for m in ("self_attn.q_proj", "mlp.up")]
+    for unit in [*names, "model.norm.weight"]:
+        weight = float(rng.beta(3, 3))
+        lines += [f"{unit},mixtral,{weight},9", f"{unit},solar,{1 - weight},9"]
+    path = folder / "merged/varm/weights.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(lines) + "\n")
+    manifest = {"files": {"model.safetensors": "ab" * 32}, "versions": {"torch": "2.13.0"}}
+    manifest["hardware"] = "8 x NVIDIA A100"
+    (path.parent / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _write_fusion(folder, rng, count=24):
+    ids = [f"d{i}" for i in range(count)]
+    for name in ("dialogues", "fused/multi", "fused/mixtral"):
+        (folder / name).mkdir(parents=True)
+    categories = pa.array([CATEGORIES[i % 8] if i else None for i in range(count)])
+    pq.write_table(
+        pa.table({"dialogue_id": ids, "category": categories}), folder / "dialogues/0000.parquet"
+    )
+    for target, models in (("multi", MODELS[:3]), ("mixtral", MODELS[:2])):
+        entropies = rng.gamma(5, 0.02, (count, len(models)))
+        fused = {
+            "dialogue_id": ids,
+            "winner": [models[i] for i in entropies.argmin(axis=1)],
+            "ces": pa.array(entropies.tolist(), pa.list_(pa.float32())),
+        }
+        pq.write_table(pa.table(fused), folder / f"fused/{target}/0000.parquet")
+    for model in MODELS[:3]:
+        _write_logits(folder / f"logits/{model}/0000.parquet", ids, rng)
+    for source in SOURCES:
+        kinds = (5, 0, 0, 0, 0) if source == "tiny_mixtral" else (1, 2, 1, 0, 1)
+        kept = 1.0 if source == "tiny_mixtral" else 0.75
+        extra = {**dict(zip(KINDS, kinds, strict=True)), "mass_in": 4.0, "mass_out": 4.0 * kept}
+        _write_logits(folder / f"aligned/{source}/0000.parquet", ids, rng, extra)
+
+
+def _write_logits(path, ids, rng, extra=None):
+    path.parent.mkdir(parents=True)
+    columns = {name: EXTRA[name] for name in extra or {}}
+    with LogitWriter(path, {"excluded": 2} if extra else {}, columns) as writer:
+        for name in ids:
+            mass = rng.dirichlet([8, 2, 1, 1], 5)[:, :3]
+            writer.write(
+                DialogueLogits(
+                    name,
+                    np.arange(9, dtype=np.int32),
+                    np.array([[3, 5]], np.int32),
+                    np.zeros((5, 3), np.int32),
+                    np.log(mass).astype(np.float16),
+                    np.ones(5, np.float16),
+                    1.0,
+                    float(rng.gamma(5, 0.02)),
+                ),
+                **(extra or {}),
+            )
+
+
+def _write_benchmarks(folder):
+    head = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+    for name in ("train_target/clm", "train_target/multi", "score"):
+        path = folder / f"benchmarks/{name}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(head + "61.5\t0:01:01\t512.0\t-\t-\t-\t-\t-\t90.0\t55.0\n")

@@ -1,0 +1,118 @@
+"""The conda environments hold what their programs import, in the versions of pyproject.toml."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[3]
+OWN = {"vllm": "0.33.0"}  # pins other versions of torch and transformers than the project
+ENVS = sorted((ROOT / "envs").glob("*.yaml"))
+UNUSED = {  # engines of answer.py that the rule does not use
+    "answer": {"openai", "vllm"},
+    "answer_elsewhere": {"torch", "transformers", "vllm"},
+}
+
+
+def pinned() -> dict[str, str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return dict(name.split("==") for name in project["dependencies"])
+
+
+def packages_of(path: Path) -> list[str]:
+    dependencies = yaml.safe_load(path.read_text())["dependencies"]
+    return next(item["pip"] for item in dependencies if isinstance(item, dict))
+
+
+@pytest.mark.parametrize("path", ENVS, ids=lambda path: path.stem)
+def test_versions_equal_the_project_s(path: Path):
+    for package in packages_of(path):
+        name, version = package.split("==")
+        assert pinned().get(name, OWN.get(name)) == version
+
+
+def plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def installed_with(path: Path) -> set[str]:
+    """Packages of an environment and, transitively, what they require."""
+    found, waiting = set(), [package.split("==")[0] for package in packages_of(path)]
+    while waiting:
+        name = plain(waiting.pop())
+        if name in found:
+            continue
+        found.add(name)
+        try:
+            needed = [Requirement(text) for text in requires(name) or []]
+        except PackageNotFoundError:
+            continue
+        waiting += [n.name for n in needed if n.marker is None or n.marker.evaluate({"extra": ""})]
+    return found
+
+
+def modules_of(tree: ast.AST) -> Iterator[str]:
+    """Modules that a file may import when it runs: not those that are for annotations only."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        else:
+            yield from modules_of(node)
+
+
+def imports_of(program: str) -> set[str]:
+    """Top-level modules outside the standard library that a program may import."""
+    found: set[str] = set()
+    seen, waiting = set(), [ROOT / "scripts" / f"{program}.py"]
+    while waiting:
+        file = waiting.pop()
+        if file in seen or not file.is_file():
+            continue
+        seen.add(file)
+        for module in modules_of(ast.parse(file.read_text())):
+            first, *rest = module.split(".")
+            found.add(first)
+            if first == "fusionchat":
+                place = ROOT.joinpath("scripts", "fusionchat", *rest)
+                waiting += [place.with_suffix(".py"), place / "__init__.py"]
+    return found - sys.stdlib_module_names - {"fusionchat"}
+
+
+def test_environments_hold_what_their_programs_import():
+    blocks = {
+        block.partition(":")[0].removeprefix("rule "): block
+        for file in sorted((ROOT / "rules").glob("*.smk"))
+        for block in re.split(r"^(?=rule \w+:$)", file.read_text(), flags=re.MULTILINE)
+        if "conda:" in block
+    }
+    known = {path.name: installed_with(path) for path in ENVS}
+    distributions = packages_distributions()
+    missing = {}
+    for rule, block in blocks.items():
+        there = known[re.findall(r"\.\./envs/([\w.]+)", block)[-1]]  # vLLM's own is before it
+        for module in imports_of(re.search(r'program\("(\w+)"\)', block)[1]):
+            if not there & {plain(name) for name in distributions.get(module, [])}:
+                missing.setdefault(rule, set()).add(module)
+    assert missing == UNUSED
+    assert len(blocks) > 30
+
+
+def test_every_rule_s_environment_exists():
+    named = {
+        name
+        for file in (ROOT / "rules").glob("*.smk")
+        for name in re.findall(r'"\.\./envs/([\w.]+)"', file.read_text())
+    }
+    assert named == {path.name for path in ENVS}

@@ -1,0 +1,341 @@
+"""The answer program: records, resuming, other engines."""
+
+import json
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+from mt_bench_files import answers, jsonl, questions
+from mt_bench_models import EOS, checkpoint
+from mt_bench_models import tokenizer as make_tokenizer
+from mt_bench_server import FakeModel, serve
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import answer
+from fusionchat.errors import UserError
+from fusionchat.files import read_jsonl
+from fusionchat.mt_bench.answering.dialogue_engine import AnswerOptions
+from fusionchat.mt_bench.answering.local_engine import LocalEngine
+from fusionchat.mt_bench.answering.templates import choose_template
+from fusionchat.mt_bench.answers import clean_answer, text_sha256
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return checkpoint(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def options(model, tmp_path):
+    asked = jsonl(tmp_path / "question.jsonl", questions(16))
+    return [
+        f"--model={model}",
+        "--model-id=tiny",
+        f"--questions={asked}",
+        "--max-new-tokens=12",
+        f"--output={tmp_path / 'answers' / 'tiny.jsonl'}",
+    ]
+
+
+def output(options):
+    return next(o for o in options if o.startswith("--output=")).removeprefix("--output=")
+
+
+def test_records_have_fastchats_fields_and_more(options):
+    answer.main([*options, "--choices=2"])
+    records = read_jsonl(output(options))
+    assert [r["question_id"] for r in records] == list(range(81, 97))
+    record = records[0]
+    assert list(record) == ["question_id", "answer_id", "model_id", "choices", "tstamp"]
+    assert record["model_id"] == "tiny"
+    assert [c["index"] for c in record["choices"]] == [0, 1]
+    assert all(len(c["turns"]) == len(c["prompt_sha256"]) == 2 for c in record["choices"])
+    assert len({r["answer_id"] for r in records}) == 16
+    assert EOS not in json.dumps([c["turns"] for r in records for c in r["choices"]])
+
+
+def test_equal_work_gives_equal_bytes_whatever_the_batch(options, tmp_path):
+    answer.main(options)
+    first = (tmp_path / "answers" / "tiny.jsonl").read_bytes()
+    answer.main([*options, "--batch-size=3"])
+    assert (tmp_path / "answers" / "tiny.jsonl").read_bytes() == first
+    answer.main([*options, "--seed=1"])
+    assert (tmp_path / "answers" / "tiny.jsonl").read_bytes() != first
+    assert [p.name for p in (tmp_path / "answers").iterdir()] == ["tiny.jsonl"]
+
+
+def test_the_second_prompt_holds_the_first_answer(options, model):
+    answer.main(options)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    template = choose_template("openchat_3.5", tokenizer)
+    record, question = read_jsonl(output(options))[3], questions(16)[3]
+    choice = record["choices"][0]
+    prompts = [
+        template.render(question["turns"][:1]),
+        template.render([question["turns"][0], choice["turns"][0], question["turns"][1]]),
+    ]
+    assert choice["prompt_sha256"] == [text_sha256(p) for p in prompts]
+    assert prompts[1].startswith(prompts[0] + " " + choice["turns"][0] + EOS)
+
+
+def test_a_killed_run_goes_on_where_it_was(options, tmp_path, monkeypatch):
+    answer.main(options)
+    expected = (tmp_path / "answers" / "tiny.jsonl").read_bytes()
+    (tmp_path / "answers" / "tiny.jsonl").unlink()
+    complete, asked = LocalEngine.complete, []
+
+    def watched(self, requests):
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        asked.append(len(requests))
+        return complete(self, requests)
+
+    monkeypatch.setattr(LocalEngine, "complete", watched)
+    with pytest.raises(KeyboardInterrupt):
+        answer.main([*options, "--batch-size=4"])
+    assert asked == [4, 4, 4, 4]
+    journal = tmp_path / "answers" / ".tiny.jsonl.journal"
+    with journal.open("a") as stream:
+        stream.write('{"question_id": 99, "torn')
+    asked.clear()
+    asked.append(0)
+    answer.main([*options, "--batch-size=8"])
+    assert asked == [0, 8, 8]
+    assert (tmp_path / "answers" / "tiny.jsonl").read_bytes() == expected
+    assert not journal.exists()
+
+
+def test_a_journal_of_other_options_is_not_used(options, tmp_path, monkeypatch):
+    monkeypatch.setattr(answer, "write_jsonl", lambda *args: (_ for _ in ()).throw(RuntimeError))
+    with pytest.raises(RuntimeError):
+        answer.main(options)
+    monkeypatch.undo()
+    answer.main([*options, "--max-new-tokens=3"])
+    tokens = [n for r in read_jsonl(output(options)) for n in r["choices"][0]["tokens"]]
+    assert max(tokens) == 3
+
+
+def test_one_most_probable_token_is_greedy(options, tmp_path):
+    answer.main([*options, "--top-k=1"])
+    first = (tmp_path / "answers" / "tiny.jsonl").read_bytes()
+    answer.main([*options, "--temperature-scale=0"])
+    assert (tmp_path / "answers" / "tiny.jsonl").read_bytes() == first
+
+
+def test_temperature_zero_makes_all_choices_equal(options):
+    answer.main([*options, "--choices=3", "--temperature-scale=0"])
+    for record in read_jsonl(output(options)):
+        assert len({tuple(c["turns"]) for c in record["choices"]}) == 1
+
+
+def test_choices_differ_where_a_category_is_sampled(options):
+    answer.main([*options, "--choices=2"])
+    differ = {
+        r["question_id"]: r["choices"][0]["turns"] != r["choices"][1]["turns"]
+        for r in read_jsonl(output(options))
+    }
+    for question in questions(16):
+        if question["category"] in ("writing", "roleplay"):
+            assert differ[question["question_id"]]
+        if question["category"] in ("math", "coding", "reasoning", "extraction"):
+            assert not differ[question["question_id"]]
+
+
+def test_a_model_behind_an_api_answers_and_is_paid_once(options, tmp_path):
+    model = FakeModel(reply=lambda messages: f"reply {len(messages)}")
+    with serve(model) as url:
+        arguments = [
+            *options[1:],
+            "--engine=api",
+            "--api-model=x",
+            f"--base-url={url}",
+            f"--store={tmp_path / 'store'}",
+        ]
+        answer.main(arguments)
+        first = (tmp_path / "answers" / "tiny.jsonl").read_bytes()
+        answer.main(arguments)
+    assert (tmp_path / "answers" / "tiny.jsonl").read_bytes() == first
+    assert len(model.requests) == 32
+    records = read_jsonl(output(options))
+    assert records[0]["choices"][0]["turns"] == ["reply 2", "reply 4"]
+    temperatures = {len(r["messages"]): set() for r in model.requests}
+    for request in model.requests:
+        temperatures[len(request["messages"])].add(request["temperature"])
+    assert temperatures == {2: {0.0, 0.1, 0.7}, 4: {0.0, 0.1, 0.7}}
+
+
+def test_published_answers_are_checked_and_renamed(options, tmp_path):
+    published = jsonl(tmp_path / "gpt-4.jsonl", answers("gpt-4", 16)[::-1])
+    arguments = [*options, "--engine=published", f"--model={published}", "--model-id=GPT-4"]
+    answer.main(arguments)
+    records = read_jsonl(output(options))
+    assert {r["model_id"] for r in records} == {"GPT-4"}
+    assert [r["question_id"] for r in records] == list(range(81, 97))
+    jsonl(published, answers("gpt-4", 15))
+    with pytest.raises(UserError, match="question 96 has no answer"):
+        answer.main(arguments)
+
+
+class FakeVllm:
+    """The parts of vLLM that are used: says two tokens, then stops, and remembers its calls."""
+
+    def __init__(self, context: int = 512, **ending: object) -> None:
+        self.context, self.loaded, self.seen = context, {}, []
+        self.ending = {"token_ids": (50, 51, 7), "finish_reason": "stop"} | ending
+
+    def module(self) -> ModuleType:
+        module = ModuleType("vllm")
+        module.LLM, module.SamplingParams = self.load, lambda **settings: settings
+        return module
+
+    def load(self, **settings: object) -> "FakeVllm":
+        self.loaded = settings
+        self.llm_engine = SimpleNamespace(model_config=SimpleNamespace(max_model_len=self.context))
+        return self
+
+    def get_tokenizer(self):
+        return make_tokenizer()
+
+    def generate(self, prompts, settings):
+        self.seen.extend(zip(prompts, settings, strict=True))
+        return [SimpleNamespace(outputs=[SimpleNamespace(**self.ending)]) for _ in prompts]
+
+
+def test_vllm_gets_the_same_prompts_and_stop_tokens(options, tmp_path, monkeypatch):
+    folder = checkpoint(tmp_path / "two ends")
+    facts = json.loads((folder / "generation_config.json").read_text()) | {"eos_token_id": [1, 7]}
+    (folder / "generation_config.json").write_text(json.dumps(facts))
+    fake = FakeVllm()
+    monkeypatch.setitem(sys.modules, "vllm", fake.module())
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    more = [f"--model={folder}", "--engine=vllm", "--dtype=bfloat16", "--top-k=50"]
+    answer.main([*options, *more, "--device=auto"])
+    assert fake.loaded["tensor_parallel_size"] == 4
+    assert fake.loaded["trust_remote_code"] is False
+    assert len(fake.seen) == 32
+    assert all(settings["stop_token_ids"] == [1, 7] for _, settings in fake.seen)
+    assert {settings["top_k"] for _, settings in fake.seen} == {50}
+    assert fake.seen[0][0]["prompt_token_ids"][0] == 0
+    assert len({settings["seed"] for _, settings in fake.seen}) == 32
+    choice = read_jsonl(output(options))[0]["choices"][0]
+    assert choice["tokens"] == [2, 2]
+    assert choice["finish"] == ["stop", "stop"]
+
+
+def test_vllm_is_not_asked_beyond_the_models_context(options, monkeypatch):
+    ending = {"token_ids": (50, 51), "finish_reason": "length"}
+    fake = FakeVllm(context=40, **ending)
+    monkeypatch.setitem(sys.modules, "vllm", fake.module())
+    answer.main([*options, "--engine=vllm", "--device=cuda"])
+    assert fake.loaded["tensor_parallel_size"] == 1
+    for prompt, settings in fake.seen:
+        room = 40 - len(prompt["prompt_token_ids"])
+        assert settings["max_tokens"] == min(12, room) > 0
+    finishes = [r["choices"][0]["finish"] for r in read_jsonl(output(options))]
+    assert {end for ends in finishes for end in ends} == {"length", "context"}
+    assert len(fake.seen) < 32
+
+
+def test_vllm_missing_is_explained(options, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(UserError, match=r"vLLM is not installed.*envs/vllm.yaml"):
+        answer.main([*options, "--engine=vllm"])
+
+
+def test_a_folder_without_a_model_is_explained(options, tmp_path):
+    with pytest.raises(UserError, match="cannot be loaded"):
+        answer.main([*options, f"--model={tmp_path}"])
+
+
+def test_an_unknown_template_is_explained(options):
+    with pytest.raises(UserError, match="no conversation template nonsense"):
+        answer.main([*options, "--template=nonsense"])
+
+
+def test_templates_end_turns_with_the_tokenizers_own_token():
+    tokenizer = make_tokenizer()
+    vicuna = choose_template("vicuna_v1.1", tokenizer).render(["Hi", "Yes", "Why"])
+    assert vicuna.endswith(f"USER: Hi ASSISTANT: Yes{EOS}USER: Why ASSISTANT:")
+    kept = choose_template("vicuna_v1.1", tokenizer, keep_separators=True)
+    assert "Yes</s>USER" in kept.render(["Hi", "Yes", "Why"])
+    chatml = choose_template("OpenHermes-2.5-Mistral-7B", tokenizer)
+    assert f"<|im_start|>user\nHi{EOS}" in chatml.render(["Hi"])
+    # The ids 32000 and 32001 of that template mean nothing in another vocabulary.
+    assert chatml.stop_token_ids(tokenizer) == {1}
+
+
+def test_the_tokenizers_own_template_can_be_used():
+    tokenizer = make_tokenizer()
+    with pytest.raises(UserError, match="no chat template"):
+        choose_template("tokenizer", tokenizer)
+    tokenizer.chat_template = (
+        "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    template = choose_template("tokenizer", tokenizer)
+    assert template.render(["a", "b", "c"]) == "[user]a[assistant]b[user]c[assistant]"
+    assert template.stop_token_ids(tokenizer) == {1}
+
+
+@pytest.mark.parametrize(("in_template", "in_tokenizer"), [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_the_tokenizers_own_template_gets_begin_of_text_where_the_model_expects_it(
+    in_template, in_tokenizer
+):
+    tokenizer = make_tokenizer()
+    start = "{{ bos_token }}" if in_template else ""
+    tokenizer.chat_template = start + "{% for m in messages %}{{ m.content }}{% endfor %}"
+    if in_tokenizer:
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", 0)]
+        )
+    template = choose_template("tokenizer", tokenizer)
+    ids = template.encode(tokenizer, template.render(["What is"]))
+    assert ids.count(0) == max(in_template, in_tokenizer)
+    named = choose_template("openchat_3.5", tokenizer)
+    assert named.encode(tokenizer, named.render(["What is"])).count(0) == 1
+
+
+def test_answers_are_cut_at_stop_strings_and_cleaned():
+    assert clean_answer(" one\n### User: two", ["###"], []) == "one"
+    assert clean_answer("### first", ["###"], []) == "### first"
+    assert clean_answer("a<s> b</s>", [], ["<s>", "</s>"]) == "a b"
+
+
+def test_all_stop_tokens_of_the_checkpoint_are_used(tmp_path):
+    folder = checkpoint(tmp_path)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    model.generation_config.eos_token_id = [1, 7]
+    model.save_pretrained(folder)
+    engine = LocalEngine(folder, AnswerOptions("openchat_3.5"), "cpu", "float32")
+    assert engine.stop_ids == {1, 7}
+
+
+MODELLING_CODE = """
+from transformers import MistralConfig, MistralForCausalLM
+
+class OwnConfig(MistralConfig):
+    model_type = "own"
+
+class OwnModel(MistralForCausalLM):
+    config_class = OwnConfig
+"""
+
+
+def test_a_checkpoints_own_code_answers_only_if_the_manifest_allows_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    folder = checkpoint(tmp_path / "model")
+    (folder / "modeling_own.py").write_text(MODELLING_CODE)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "own", "architectures": ["OwnModel"]}
+    config["auto_map"] = {
+        "AutoConfig": "modeling_own.OwnConfig",
+        "AutoModelForCausalLM": "modeling_own.OwnModel",
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="cannot be loaded"):
+        LocalEngine(folder, AnswerOptions("openchat_3.5"), "cpu", "float32")
+    (folder / "manifest.json").write_text('{"remote_code": true}')
+    engine = LocalEngine(folder, AnswerOptions("openchat_3.5"), "cpu", "float32")
+    assert type(engine.model).__name__ == "OwnModel"

@@ -1,0 +1,232 @@
+"""Every constraint of the configuration has a test that breaks it."""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fusionchat.config import checked
+from fusionchat.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[3]
+SCHEMA = ROOT / "schemas" / "config.schema.yaml"
+DEMO = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The demo's config with one key set, or removed when the value is None."""
+    config = copy.deepcopy(DEMO)
+    *parents, last = path.split("/")
+    place = config
+    for parent in parents:
+        place = place.setdefault(parent, {})
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return config
+
+
+def test_the_demo_is_valid_and_defaults_are_filled_in():
+    config = checked(DEMO, SCHEMA)
+    assert config["fusion"] == {"function": "min_ce", "level": "dialogue"}
+    assert config["merges"]["varm"]["change"] == "square"
+    assert "fusion" not in DEMO
+
+
+def test_the_schema_is_closed_and_each_object_has_its_defaults():
+    schema = yaml.safe_load(SCHEMA.read_text())
+
+    def visit(part: Any) -> None:
+        if isinstance(part, dict):
+            if part.get("type") == "object":
+                assert "additionalProperties" in part, part
+            for value in part.values():
+                visit(value)
+
+    visit(schema)
+
+
+EXAMPLES = {"models": "tiny_solar", "targets": "solar", "merges": "varm", "judges": "rule"}
+
+
+def breaches(part: dict[str, Any], place: str) -> Iterator[tuple[str, Any]]:
+    """A value that breaks each constraint of a leaf of the schema, and where to put it."""
+    wrong_type = {"integer": "x", "number": "x", "boolean": "x", "string": 7, "array": "x"}
+    if "enum" in part:
+        yield place, "no such choice"
+    elif "type" in part:
+        yield place, wrong_type[part["type"]]
+    if "minimum" in part:
+        yield place, part["minimum"] - 1
+    if "maximum" in part:
+        yield place, part["maximum"] + 1
+    if "exclusiveMinimum" in part:
+        yield place, part["exclusiveMinimum"]
+    if "pattern" in part or "minLength" in part:
+        yield place, ""
+    if "uniqueItems" in part:
+        yield place, ["same", "same"]
+    if "minItems" in part:
+        yield place, ["x"] * (part["minItems"] - 1)
+
+
+def all_breaches(part: dict[str, Any], place: str = "") -> Iterator[tuple[str, Any]]:
+    """`breaches` of every leaf below an object, and a key that each object does not know."""
+    schema = yaml.safe_load(SCHEMA.read_text())
+    part = schema["$defs"][part["$ref"].rpartition("/")[2]] | part if "$ref" in part else part
+    if part.get("type") != "object":
+        yield from breaches(part, place)
+        if "items" in part:
+            yield from ((place, [value]) for _, value in all_breaches(part["items"], place))
+        return
+    for name, child in part.get("properties", {}).items():
+        yield from all_breaches(child, f"{place}/{name}".strip("/"))
+    others = part["additionalProperties"]
+    name = EXAMPLES.get(place.rpartition("/")[2], "example") if others else "no_such_key"
+    if others:
+        yield from all_breaches(others, f"{place}/{name}".strip("/"))
+    else:
+        yield f"{place}/{name}".strip("/"), 1
+
+
+BREACHES = list(all_breaches(yaml.safe_load(SCHEMA.read_text())))
+
+
+@pytest.mark.parametrize(("path", "value"), BREACHES, ids=lambda part: str(part))
+def test_each_constraint_of_the_schema_is_enforced_and_named(path: str, value: Any):
+    with pytest.raises(UserError) as caught:
+        checked(changed(path, value), SCHEMA)
+    assert path.rpartition("/")[2] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+FAULTS = [
+    ("name", "my run", "name"),
+    ("name", None, "'name' is missing"),
+    ("nmae", "x", "unknown key 'nmae'"),
+    ("pivot", "tiny_openchatt", "tiny_openchat, tiny_mixtral, tiny_solar"),
+    ("device", "tpu", "cpu, cuda"),
+    ("models/tiny_solar/pretrain/architecture", "gpt", "mistral, llama, mixtral"),
+    ("models/tiny_solar/pretrain", None, "exactly one of pretrain, path, repo"),
+    ("models/tiny_solar/path", "x", "exactly one of pretrain, path, repo"),
+    ("models/tiny_solar", {"path": "no/such/folder"}, "no/such/folder is not a folder"),
+    ("models/tiny_solar/logits", str(ROOT), "models.tiny_solar.logits: not for a model that"),
+    (
+        "models/tiny_solar",
+        {"repo": "org/name", "logits": "no/such"},
+        "models.tiny_solar.logits: no/such is not a folder",
+    ),
+    ("models/tiny_solar", {"repo": "org/name", "revision": "main"}, "revision"),
+    ("models/tiny_solar", {"repo": "name"}, "repo"),
+    ("models/tiny_solar/gpu", -1, "gpu"),
+    ("models/tiny_solar/pretrain/dtype", "bfloat16", "steps must be 0"),
+    ("models/tiny_solar/pretrain/full", {"width": 1}, "unknown key 'width'"),
+    ("models/tiny_solar/pretrain/full", {"layers": 0}, "layers"),
+    ("data/world", None, "exactly one of world, path, repo"),
+    ("data/world/seed", None, "'seed' is missing"),
+    ("data", {"path": "no/such.json"}, "no/such.json is not a file"),
+    ("data", {"path": __file__}, "needs data.world"),
+    ("merges/varm/label", "a:b", "merges.varm.label"),
+    ("report", {"compare": "all"}, "signs, verdicts"),
+    ("data/shards", 0, "shards"),
+    ("data/on_error", "ignore", "stop, skip"),
+    ("data/heldout", -1, "heldout"),
+    ("logits/top_k", 0, "top_k"),
+    ("logits/dtype", "int8", "float32, bfloat16"),
+    ("alignment/method", "magic", "spans, dtw"),
+    ("alignment/min_mass", 2, "min_mass"),
+    ("fusion/function", "max_ce", "min_ce, avg_ce"),
+    ("training/clm_weight", 1.5, "clm_weight"),
+    ("training/learning_rate", 0, "learning_rate"),
+    ("training/epochs", 0, "epochs"),
+    ("training/epochs", "three", "epochs"),
+    ("training/gpu", 3, "global_batch_size: 8 is not a multiple of micro_batch_size x GPUs = 24"),
+    ("training/nodes", 2, "0 GPUs cannot be divided evenly among 2 nodes"),
+    ("targets/solar/sources", ["tiny_solarr"], "'tiny_solarr' is not one of tiny_mixtral"),
+    ("targets/solar/sources", ["tiny_openchat"], "'tiny_openchat' is not one of"),
+    ("targets/solar/sources", ["tiny_solar", "tiny_solar"], "targets.solar.sources"),
+    ("targets/tiny_solar", {"sources": []}, "already a model's"),
+    ("targets/solar/alignment", {"method": "magic"}, "spans, dtw"),
+    ("targets/solar/alignment", {}, "targets.solar.alignment"),
+    ("targets/bad name", {"sources": []}, "bad name"),
+    ("targets/solar/checkpoint", {}, "exactly one of path, repo"),
+    ("merges/linear/targets/solar", -1, "merges.linear.targets.solar"),
+    ("merges/linear/targets", {"mixtral": 0}, "above 0"),
+    ("merges/linear/targets", {}, "merges.linear.targets"),
+    ("merges/linear/targets/sola", 1, "'sola' is not one of clm, multi, mixtral, solar"),
+    ("merges/linear/method", "average", "linear, slerp"),
+    ("merges/varm/granularity", "tensor", "model, layer, module, matrix, parameter"),
+    ("merges/clm", {"method": "linear", "targets": {"solar": 1}}, "already a model's or target's"),
+    ("merges/slerp/targets/clm", 1, "exactly two"),
+    ("merges/slerp/base", "clm", "merges.slerp.base: only for slerp, and one of its two"),
+    ("merges/ties/base", "solar", "merges.ties.base: only for slerp"),
+    ("merges/varm/allow_equal", "yes", "merges.varm.allow_equal"),
+    ("merges/dare/density", 0, "density"),
+    ("comparisons/clm", {"paper": "gpt-4"}, "already a model's, target's or merge's"),
+    ("comparisons/x", {"label": "X"}, "exactly one of path, repo, api, published, answers, paper"),
+    ("comparisons/x", {"paper": "gpt-4", "published": "gpt-4"}, "found published and paper"),
+    ("comparisons/x", {"path": "no/such"}, "comparisons.x.path: no/such is not a folder"),
+    ("comparisons/x", {"answers": "no/such"}, "comparisons.x.answers: no/such is not a file"),
+    ("comparisons/x", {"published": "../etc/passwd"}, "comparisons.x.published"),
+    (
+        "comparisons/x",
+        {"api": {"model": "m"}},
+        "comparisons.x.api: an endpoint needs model and base_url",
+    ),
+    (
+        "comparisons/x",
+        {"api": {"model": "m", "base_url": "https://x", "budget": 1}},
+        "comparisons.x.api.budget: dollars need",
+    ),
+    ("mt_bench/top_k", 0, "top_k"),
+    ("mt_bench/judges", {}, "judges"),
+    ("mt_bench/judges/rule/kind", "human", "rule, openai"),
+    ("mt_bench/judges/gpt", {"kind": "openai", "model": "m"}, "model and base_url"),
+    ("mt_bench/judges/rule/base_url", "ftp://x", "base_url"),
+    (
+        "mt_bench/judges/rule",
+        {"kind": "openai", "model": "m", "base_url": "http://x", "budget": 5},
+        "mt_bench.judges.rule.budget: dollars need input_price and output_price",
+    ),
+    ("mt_bench/judges/rule/max_calls", 0, "max_calls"),
+    ("mt_bench/questions", "no/such", "no/such is not a folder"),
+    ("mt_bench/references", "no/such", "no/such is not a file"),
+]
+
+
+def test_full_shapes_take_the_place_of_the_small_ones():
+    config = changed("models/tiny_solar/pretrain/full", {"layers": 48})
+    assert checked(config, SCHEMA)["models"]["tiny_solar"]["pretrain"]["layers"] == 6
+    full = checked(config | {"full_shapes": True}, SCHEMA)["models"]
+    assert full["tiny_solar"]["pretrain"]["layers"] == 48
+    assert full["tiny_mixtral"]["pretrain"]["layers"] == 2
+
+
+@pytest.mark.parametrize("model", ["tiny_openchat", "tiny_solar"])
+def test_no_tail_is_taken_from_a_released_dump(model: str):
+    config = changed(f"models/{model}", {"repo": "org/name", "logits": str(ROOT)})
+    checked(config, SCHEMA)
+    config["targets"]["clm"]["training"] = {"tail": True}
+    checked(config, SCHEMA)
+    own = copy.deepcopy(config)
+    own["targets"]["solar"]["training"] = {"tail": True}
+    with pytest.raises(UserError, match=rf"targets.solar.training.tail: models.{model}.logits"):
+        checked(own, SCHEMA)
+    config["training"]["tail"] = True
+    with pytest.raises(UserError, match=rf"config: training.tail: models.{model}.logits"):
+        checked(config, SCHEMA)
+    for name in ("multi", "mixtral", "solar"):
+        config["targets"][name]["training"] = {"tail": False}
+    checked(config, SCHEMA)
+
+
+@pytest.mark.parametrize(("path", "value", "message"), FAULTS)
+def test_a_fault_is_named_with_its_key(path: str, value: Any, message: str):
+    with pytest.raises(UserError) as caught:
+        checked(changed(path, value), SCHEMA)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)

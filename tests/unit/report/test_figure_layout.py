@@ -1,0 +1,204 @@
+"""No text of a figure is cut off or covers another, with few short labels and many long ones."""
+
+import itertools
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+
+from fusionchat.alignment.quality import Quality
+from fusionchat.figures import alignment as alignment_quality
+from fusionchat.figures import losses as loss_figures
+from fusionchat.figures import scores as score_figures
+from fusionchat.figures import teachers as teacher_figures
+from fusionchat.figures.costs import Cost, cost_figure
+from fusionchat.figures.style import LINES, MARKERS, PALETTES, legend_columns, looks
+from fusionchat.figures.weights import colour_limits, heatmap
+from fusionchat.scores.benchmark import CATEGORIES, Benchmark
+from fusionchat.scores.rows import Row
+
+TINY = {
+    "Source": ["Tiny OpenChat", "Tiny Mixtral", "Tiny SOLAR"],
+    "Target": ["CLM", "Multi", "Target Mixtral", "Target SOLAR"],
+    "Fused": ["Linear", "SLERP", "TA", "TIES", "DARE", "VaRM model", "VaRM layer", "VaRM"],
+}
+SIX = {
+    "Source": [
+        "OpenChat-3.5-7B",
+        "Starling-LM-7B-alpha",
+        "NH2-SOLAR-10.7B",
+        "InternLM2-Chat-20B",
+        "Mixtral-8x7B-Instruct",
+        "Qwen1.5-Chat-72B",
+    ],
+    "Target": [
+        f"OpenChat-3.5-7B {name}"
+        for name in ("SFT", "Multi", "Starling", "SOLAR", "InternLM", "Mixtral", "Qwen")
+    ],
+    "Fused": ["FuseChat-7B SCE", "Linear", "TIES", "DARE", "VaRM model", "VaRM layer", "VaRM"],
+}
+DATASETS = ["all", "orca-best", "no_robots", "sharegpt_gpt4", "metamathqa", "python-code"]
+MATRICES = ("self_attn.q_proj", "mlp.gate_proj", "post_attention_layernorm")
+
+
+@pytest.fixture(params=[(TINY, 2), (SIX, 32)], ids=["tiny", "six"])
+def world(request):
+    """Rows by group, their looks, a benchmark, the number of layers, and random numbers."""
+    labels, layers = request.param
+    groups = {group: [Row(group, n, n, n) for n in names] for group, names in labels.items()}
+    rows = [row for part in groups.values() for row in part]
+    rng = np.random.default_rng(4)
+    scores = {r.name: rng.integers(6, 11, (80, 2, 1, 1)).astype(float) for r in rows}
+    strata = np.repeat(np.arange(8), 10)
+    benchmark = Benchmark("j", CATEGORIES, np.arange(80), strata, (1, 2), scores)
+    return groups, rows, looks(rows), benchmark, layers, rng
+
+
+def radar(world):
+    groups, _, look, benchmark, _, _ = world
+    shown = [*groups["Source"], groups["Target"][0], groups["Fused"][-1]]
+    return score_figures.radar(benchmark, shown, look)
+
+
+def scores(world):
+    groups, rows, look, benchmark, _, _ = world
+    return score_figures.score_bars(benchmark, rows, groups["Target"][0], look)
+
+
+def figure1(world):
+    groups, _, look, benchmark, _, _ = world
+    return score_figures.turn_bars(benchmark, groups["Fused"][-4:], look)
+
+
+def weights(world):
+    groups, rows, _, _, layers, rng = world
+    targets = [row.name for row in groups["Target"][2:]]
+    units = [f"model.layers.{i}.{m}.weight" for i in range(layers) for m in MATRICES]
+    shares = rng.dirichlet(np.full(len(targets), 20.0), len(units) + 1)
+    found = {
+        t: dict(zip([*units, "lm_head.weight"], s, strict=True))
+        for t, s in zip(targets, shares.T, strict=True)
+    }
+    return heatmap(found, {row.name: row.label for row in rows})
+
+
+def winners(world):
+    groups, rows, look, _, _, _ = world
+    names = [row.name for row in groups["Source"]]
+    taught = groups["Target"][1:]
+    shares = {
+        target.name: {
+            dataset: {name: (9999, 1 / len(names)) for name in names} for dataset in DATASETS
+        }
+        for target in taught
+    }
+    return teacher_figures.winners(shares, taught, rows, look)
+
+
+def cross_entropy(world):
+    groups, _, look, _, _, rng = world
+    pivot, *sources = groups["Source"]
+    found = {
+        row.name: {str(i): e for i, e in enumerate(rng.gamma(5, 0.05, 400))}
+        for row in groups["Source"]
+    }
+    return teacher_figures.cross_entropies(found, pivot, sources, look)
+
+
+def alignment(world):
+    groups, _, look, _, _, rng = world
+    found = {
+        row.name: Quality(
+            [str(i) for i in range(300)],
+            np.zeros(300, int),
+            rng.integers(1, 50, (300, 5)),
+            np.ones(300),
+            rng.beta(20, 2, 300),
+            0,
+        )
+        for row in groups["Source"][1:]
+    }
+    return alignment_quality.alignment_figure(found, groups["Source"][1:], look)
+
+
+def losses(world):
+    groups, _, look, _, _, rng = world
+    steps = np.arange(1.0, 200)
+    found = {
+        row.name: {"step": steps, **{p: rng.gamma(9, 0.1, 199) for p in loss_figures.PARTS}}
+        for row in groups["Target"]
+    }
+    return loss_figures.loss_curves(found, groups["Target"], look)
+
+
+def costs(world):
+    _, _, _, _, layers, _ = world
+    names = ["train_target", "merge_mergekit", "figure_cross_entropy", "score"]
+    return cost_figure([Cost(n, layers, 9e4 / (i + 1), 1.0, 512.0) for i, n in enumerate(names)])
+
+
+def drawn_texts(figure, monkeypatch):
+    """Every text that is really drawn, with its box in pixels."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # settles the layout
+    found, draw = [], Text.draw
+    monkeypatch.setattr(
+        Text, "draw", lambda self, *a, **k: (found.append(self), draw(self, *a, **k))
+    )
+    canvas.draw()
+    monkeypatch.undo()
+    renderer = canvas.get_renderer()
+    shown = [text for text in found if text.get_visible() and text.get_text().strip()]
+    return [(text.get_text(), text.get_window_extent(renderer)) for text in shown]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "draw",
+    [radar, scores, figure1, weights, winners, cross_entropy, alignment, losses, costs],
+    ids=lambda draw: draw.__name__,
+)
+def test_texts_are_whole_and_apart(world, draw, monkeypatch):
+    figure = draw(world)
+    texts = drawn_texts(figure, monkeypatch)
+    assert len(texts) > 5
+    for text, box in texts:
+        room = [box.x0, box.y0, figure.bbox.width - box.x1, figure.bbox.height - box.y1]
+        assert min(room) >= -1, f"{text} is cut off"
+    for (one, a), (other, b) in itertools.combinations(texts, 2):
+        across = min(a.x1, b.x1) - max(a.x0, b.x0)
+        up = min(a.y1, b.y1) - max(a.y0, b.y0)
+        assert min(across, up) <= 1, f"{one} covers {other}"
+
+
+def test_radar_labels_stand_outside_the_circle(world, monkeypatch):
+    figure = radar(world)
+    texts = dict(drawn_texts(figure, monkeypatch))
+    circle = figure.axes[0].bbox
+    centre = np.asarray([circle.x0 + circle.x1, circle.y0 + circle.y1]) / 2
+    for category in CATEGORIES:
+        box = texts[{"stem": "STEM"}.get(category, category.capitalize())]
+        nearest = np.clip(centre, [box.x0, box.y0], [box.x1, box.y1])
+        assert np.hypot(*(nearest - centre)) > circle.width / 2, category
+
+
+def test_no_look_comes_twice_among_many_rows():
+    for group in PALETTES:
+        rows = [Row(group, str(i), str(i), str(i)) for i in range(30)]
+        seen = {(look.colour, look.marker) for look in looks(rows).values()}
+        assert len(seen) == len(rows)
+    assert len(LINES) == len(set(LINES))
+    assert all(len(MARKERS[group]) == len(set(MARKERS[group])) for group in MARKERS)
+
+
+def test_legend_columns():
+    assert legend_columns(["a"] * 4, 7.0) == 4
+    assert legend_columns(["a" * 40] * 4, 7.0) == 2
+    assert legend_columns(["a" * 200] * 4, 7.0) == 1
+
+
+def test_colours_of_weights_are_centred_on_equal_ones():
+    assert colour_limits({"a": {"u": 0.5}, "b": {"u": 0.5}}) == pytest.approx((0.45, 0.55))
+    wide = colour_limits({"a": {"u": 0.9, "v": 0.4}, "b": {"u": 0.1, "v": 0.6}})
+    assert wide == pytest.approx((0.1, 0.9))

@@ -1,0 +1,486 @@
+"""Whole training runs of a tiny model: the same weights however they are split or interrupted.
+
+Each run is a forked child, because the Trainer keeps global state; the imports are paid once.
+"""
+
+import dataclasses
+import gc
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import deepspeed  # noqa: F401 (imported once, for all children)
+import numpy as np
+import pytest
+import tiny_models
+import torch
+from safetensors.torch import load_file, save_file
+from transformers.models.mistral.modeling_mistral import MistralMLP
+
+import train_target
+from fusionchat import cli, files
+from fusionchat.dialogues.conversation import encode_dialogue
+from fusionchat.dialogues.dialogue import write_dialogues
+from fusionchat.logits.store import DialogueLogits, LogitWriter, read_logits
+from fusionchat.training import target_folder
+from fusionchat.training import trainer as training
+
+ROOT = Path(__file__).resolve().parents[3]
+STEPS = 6  # 2 epochs of 3 global batches
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A bf16 pivot, 22 dialogues, and a store of random teachers for them."""
+    folder = tmp_path_factory.mktemp("data")
+    model = tiny_models.build("mistral").to(torch.bfloat16)
+    model.save_pretrained(folder / "pivot")
+    tokenizer = tiny_models.tokenizer()
+    tokenizer.save_pretrained(folder / "pivot")
+    rng = np.random.default_rng(0)
+    items = tiny_models.dialogues(22)
+    write_dialogues(folder / "dialogues.parquet", items)
+    with LogitWriter(folder / "fused.parquet", {"model": "random"}) as writer:
+        for item in items:
+            encoded = encode_dialogue(tokenizer, item, "openchat_3.5")
+            count = int(encoded.spans[:, 1].sum())
+            ids = np.stack([rng.permutation(len(tokenizer))[:5] for _ in range(count)])
+            logs = np.log(rng.dirichlet(np.ones(6), count)[:, :5]).astype(np.float16)
+            row = (ids.astype(np.int32), logs, np.zeros(count, np.float16), 1.0, 0.5)
+            writer.write(DialogueLogits(item.dialogue_id, encoded.input_ids, encoded.spans, *row))
+    for damaged in ("headless", "truncated"):
+        shutil.copytree(folder / "pivot", folder / damaged)
+    weights = load_file(folder / "pivot" / "model.safetensors")
+    weights.pop("lm_head.weight")
+    save_file(weights, folder / "headless" / "model.safetensors", metadata={"format": "pt"})
+    os.truncate(folder / "truncated" / "model.safetensors", 20_000)
+    return folder
+
+
+class Run:
+    """The command line of a run in its own folder, and ways to execute it."""
+
+    def __init__(self, data: Path, folder: Path, *options: str, fused: bool = True):
+        self.output, self.checkpoints = folder / "target", folder / "checkpoints"
+        teacher = f"--fused {data / 'fused.parquet'}"
+        plain = f"--dialogues {data / 'dialogues.parquet'}"
+        self.argv = (
+            f"--pivot-model {data / 'pivot'} {teacher if fused else plain} --epochs 2"
+            f" --global-batch-size 8 --micro-batch-size 4 --learning-rate 1e-3 --device cpu"
+            f" --output {self.output} --checkpoints {self.checkpoints} --save-steps 2"
+        ).split() + list(options)
+
+    def start(self, patch=None, **environment: str) -> int:
+        """Fork a child that runs the program; `patch` is called in it first."""
+        pid = os.fork()
+        if pid:
+            return pid
+        code = 1
+        try:
+            os.environ.update(environment)
+            log = (self.output.parent / f"log{os.getpid()}").open("w", buffering=1)
+            sys.stdout = sys.stderr = log
+            if patch:
+                patch()
+            cli.run(train_target.main, self.argv)
+            code = 0
+        except SystemExit as leave:
+            code = leave.code
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+
+    def run(self, patch=None) -> int:
+        """Exit code of a child, negative for the signal that killed it."""
+        return finish(self.start(patch))
+
+    def run_ranks(self, count: int, patch=None) -> list[int]:
+        """Exit codes of `count` children that train together."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = str(probe.getsockname()[1])
+        pids = [
+            self.start(
+                patch,
+                RANK=str(rank),
+                LOCAL_RANK=str(rank),
+                WORLD_SIZE=str(count),
+                LOCAL_WORLD_SIZE=str(count),
+                MASTER_ADDR="127.0.0.1",
+                MASTER_PORT=port,
+            )
+            for rank in range(count)
+        ]
+        return [finish(pid) for pid in pids]
+
+    def log(self) -> str:
+        return "\n".join(path.read_text() for path in self.output.parent.glob("log*"))
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        return load_file(self.output / "model.safetensors")
+
+
+def finish(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def bytes_of(folder: Path) -> dict[str, str]:
+    return files.checksums(folder) | {"manifest": files.sha256(folder / "manifest.json")}
+
+
+def record_gradients(folder: Path):
+    """A patch that writes the norm of each step's gradient, before it is clipped."""
+
+    def patch():
+        original = training.FusionTrainer.log
+
+        def log(self, logs, *args):
+            if "loss" in logs and self.is_world_process_zero():
+                with (folder / "norms").open("a") as stream:
+                    stream.write(f"{float(logs['grad_norm'])}\n")
+            original(self, logs, *args)
+
+        training.FusionTrainer.log = log
+
+    return patch
+
+
+def gradients(run: Run) -> list[float]:
+    return [float(line) for line in (run.output.parent / "norms").read_text().split()]
+
+
+@pytest.fixture(scope="module")
+def reference(data, tmp_path_factory):
+    """An uninterrupted run on one process: 2 micro-batches of 4 a step."""
+    folder = tmp_path_factory.mktemp("reference")
+    run = Run(data, folder)
+    assert run.run(record_gradients(folder)) == 0, run.log()
+    return run
+
+
+def assert_close(run: Run, reference: Run, tolerance: float):
+    expected, found = reference.weights(), run.weights()
+    assert expected.keys() == found.keys()
+    for name, weight in found.items():
+        torch.testing.assert_close(weight, expected[name], rtol=0, atol=tolerance)
+
+
+def test_the_target_is_a_float32_model_with_tokenizer_curve_and_manifest(data, reference):
+    pivot = load_file(data / "pivot" / "model.safetensors")
+    for name, weight in reference.weights().items():
+        assert weight.dtype == torch.float32
+        assert weight.shape == pivot[name].shape
+        assert not torch.equal(weight, weight.bfloat16().float()), f"{name} was rounded to bf16"
+    for name in ("config.json", "tokenizer.json"):
+        assert (reference.output / name).exists()
+    curve = np.genfromtxt(reference.output / "loss.csv", delimiter=",", names=True)
+    assert curve["step"].tolist() == list(range(1, STEPS + 1))
+    np.testing.assert_allclose(curve["loss"], 0.9 * curve["clm"] + 0.1 * curve["fusion"], rtol=1e-5)
+    assert curve["loss"][-1] < curve["loss"][0]
+    manifest = json.loads((reference.output / "manifest.json").read_text())
+    assert manifest["dialogues"] == 22
+    assert manifest["files"].keys() >= {"model.safetensors", "loss.csv"}
+    assert list(reference.checkpoints.iterdir()) == []
+
+
+def test_the_bar_shows_steps_remaining_time_loss_parts_and_speed(reference):
+    parts = ", ".join(rf"{name}=\d+\.\d+" for name in ("loss", "clm", "fusion"))
+    bar = rf"train: 100%.* {STEPS}/{STEPS} \[\d\d:\d\d<\d\d:\d\d, .*, {parts}, tokens/s=\d+\]"
+    assert re.search(bar, reference.log())
+
+
+def test_the_clm_target_sees_the_same_tokens(data, reference, tmp_path):
+    run = Run(data, tmp_path, fused=False)
+    assert run.run() == 0, run.log()
+    names = ("step", "response_tokens")
+    curves = [
+        np.genfromtxt(r.output / "loss.csv", delimiter=",", names=True) for r in (run, reference)
+    ]
+    for name in names:
+        assert curves[0][name].tolist() == curves[1][name].tolist()
+    assert curves[0]["clm"][0] == pytest.approx(curves[1]["clm"][0], rel=1e-6)
+    assert (curves[0]["fusion"] == 0).all()
+    np.testing.assert_allclose(curves[0]["loss"], curves[0]["clm"], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--micro-batch-size", "8"),
+        ("--micro-batch-size", "1"),
+        ("--batching", "packed"),
+        ("--gradient-checkpointing",),
+    ],
+    ids=" ".join,
+)
+def test_the_split_of_a_batch_changes_nothing(data, reference, tmp_path, options):
+    """Weights moved by 6e-3; float32 summation order moves them by less than 1e-5."""
+    run = Run(data, tmp_path, *options)
+    assert run.run() == 0, run.log()
+    assert_close(run, reference, 1e-5)
+
+
+def zero_options(zero: str | None) -> tuple[str, ...]:
+    return () if zero is None else ("--deepspeed", f"{ROOT}/configs/deepspeed/{zero}.json")
+
+
+@pytest.mark.parametrize("zero", [None, "zero2", "zero3"])
+def test_two_ranks_equal_one_process(data, reference, tmp_path, zero):
+    """With accumulation, and at the end of an epoch micro-batches without any dialogue.
+
+    Gradients are compared as well: Adam does not see a factor that all of them have.
+    """
+    run = Run(data, tmp_path, "--devices", "2", "--micro-batch-size", "1", *zero_options(zero))
+    assert run.run_ranks(2, record_gradients(tmp_path)) == [0, 0], run.log()
+    assert_close(run, reference, 1e-5)
+    np.testing.assert_allclose(*(gradients(r) for r in (run, reference)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("zero", ["zero2", "zero3"])
+def test_the_settings_of_the_papers_run_keep_float32_weights(data, reference, tmp_path, zero):
+    """bf16 products, activations computed twice, accumulation; the change is within 5 %."""
+    calls = tmp_path / "calls"
+
+    def patch():
+        original = MistralMLP.forward
+
+        def forward(self, x):
+            with calls.open("a") as stream:
+                stream.write("x")
+            return original(self, x)
+
+        MistralMLP.forward = forward
+
+    options = ("--bf16", "--gradient-checkpointing", "--micro-batch-size", "2")
+    run = Run(data, tmp_path, *options, *zero_options(zero))
+    assert run.run_ranks(2, patch) == [0, 0], run.log()
+    micro_batches, layers = STEPS * 8 // 2, 2
+    assert len(calls.read_text()) == 2 * micro_batches * layers
+    pivot, exact = load_file(data / "pivot" / "model.safetensors"), reference.weights()
+    for name, weight in run.weights().items():
+        assert not torch.equal(weight, weight.bfloat16().float()), f"{name} was rounded to bf16"
+        error = (weight - exact[name]).norm() / (exact[name] - pivot[name].float()).norm()
+        assert 1e-4 < error < 0.05, name
+
+
+@pytest.mark.parametrize(
+    ("code", "options"),
+    [(0, ()), (1, ("--learning-rate", "1e30", "--warmup-ratio", "0"))],
+    ids=["finished", "failed"],
+)
+def test_the_wrapper_is_gone_before_its_process_group(data, tmp_path, code, options):
+    """Otherwise the end of a training can hang or abort in gloo's destructor."""
+    mark = tmp_path / "destroyed"
+
+    def patch():
+        destroy = torch.distributed.destroy_process_group
+
+        def checked(group=None):
+            wrapper = torch.nn.parallel.DistributedDataParallel
+            # by type: isinstance asks an object for its __class__, which some cannot answer
+            assert not [one for one in gc.get_objects() if issubclass(type(one), wrapper)]
+            with mark.open("a") as stream:
+                stream.write("x")
+            destroy(group)
+
+        torch.distributed.destroy_process_group = checked
+
+    run = Run(data, tmp_path, *options)
+    assert run.run_ranks(2, patch) == [code, code], run.log()
+    assert mark.read_text() == "xx"
+    assert "Traceback" not in run.log()
+
+
+def test_the_first_process_saves_when_the_others_are_gone(data, tmp_path):
+    """It may take longer than the others' patience with a process group."""
+
+    def patch():
+        original = target_folder.save_target
+
+        def save(*args):
+            assert not torch.distributed.is_initialized()
+            original(*args)
+
+        target_folder.save_target = save
+
+    run = Run(data, tmp_path, *zero_options("zero3"))
+    assert run.run_ranks(2, patch) == [0, 0], run.log()
+
+
+def strike(number: int, micro_step: int):
+    """A patch that sends this process a signal at the beginning of a micro-step."""
+
+    def patch():
+        original, seen = training.FusionTrainer.training_step, []
+
+        def training_step(self, *args, **kwargs):
+            seen.append(1)
+            if len(seen) == micro_step:
+                os.kill(os.getpid(), number)
+            return original(self, *args, **kwargs)
+
+        training.FusionTrainer.training_step = training_step
+
+    return patch
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+def test_interrupted_twice_and_resumed_equals_uninterrupted(data, reference, tmp_path, number):
+    """Bit for bit: weights, loss curve and manifest."""
+    chance = random.Random(int(number))
+    run = Run(data, tmp_path)
+    for micro_step in (chance.randint(2, 2 * STEPS - 4), chance.randint(1, 3)):
+        assert run.run(strike(number, micro_step)) == (-9 if number == signal.SIGKILL else 1)
+        assert not run.output.exists()
+    assert run.run() == 0, run.log()
+    assert bytes_of(run.output) == bytes_of(reference.output)
+
+
+def test_sigterm_names_the_step_and_how_to_go_on(data, tmp_path):
+    run = Run(data, tmp_path)
+    assert run.run(strike(signal.SIGTERM, 5)) == 1
+    assert f"stopped at step 3 of {STEPS}" in run.log()
+    assert "Traceback" not in run.log()
+    (checkpoint,) = run.checkpoints.glob("*/checkpoint-3")
+    assert (checkpoint / "manifest.json").exists()
+
+
+def test_killed_while_saving_a_checkpoint_resumes_from_the_one_before(data, reference, tmp_path):
+    def patch():
+        original = torch.save
+
+        def save(value, path, *args, **kwargs):
+            if "checkpoint-4/optimizer" in str(path):
+                Path(path).write_bytes(b"half")
+                os.kill(os.getpid(), signal.SIGKILL)
+            original(value, path, *args, **kwargs)
+
+        torch.save = save
+
+    run = Run(data, tmp_path)
+    assert run.run(patch) == -9
+    assert len(list(run.checkpoints.glob("*/checkpoint-4/optimizer.pt"))) == 1
+    assert run.run() == 0, run.log()
+    assert bytes_of(run.output) == bytes_of(reference.output)
+
+
+def test_killed_after_the_last_step_saves_without_training_again(data, reference, tmp_path):
+    run = Run(data, tmp_path)
+
+    def patch():
+        target_folder.audit_target = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
+
+    assert run.run(patch) == -9
+    assert not run.output.exists()
+    assert run.run(strike(signal.SIGKILL, 1)) == 0, run.log()
+    assert bytes_of(run.output) == bytes_of(reference.output)
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"target", "checkpoints"}
+
+
+@pytest.mark.parametrize("zero", [None, "zero2", "zero3"])
+def test_two_ranks_stop_together_and_resume(data, reference, tmp_path, zero):
+    """Only one rank gets the signal; both save at the same step and leave when it is complete."""
+
+    def patch():
+        if os.environ["RANK"] == "1":
+            strike(signal.SIGTERM, 9)()
+        seal, disconnect = training.seal, training.disconnect
+
+        def slow_seal(checkpoint):
+            time.sleep(1)
+            seal(checkpoint)
+
+        def checked_disconnect(trainer):
+            assert list(run.checkpoints.glob("*/checkpoint-3/manifest.json"))
+            disconnect(trainer)
+
+        training.seal, training.disconnect = slow_seal, checked_disconnect
+
+    run = Run(data, tmp_path, "--micro-batch-size", "1", *zero_options(zero))
+    assert run.run_ranks(2, patch) == [1, 1], run.log()
+    assert "Traceback" not in run.log()
+    assert run.run_ranks(2) == [0, 0], run.log()
+    assert_close(run, reference, 1e-5)
+
+
+def test_other_data_do_not_resume_from_a_foreign_checkpoint(data, tmp_path):
+    run = Run(data, tmp_path)
+    assert run.run(strike(signal.SIGTERM, 5)) == 1
+    other = Run(data, tmp_path, "--seed", "7")
+    assert other.run(strike(signal.SIGTERM, 1)) == 1
+    assert len(list(run.checkpoints.iterdir())) == 2
+    assert list(run.checkpoints.glob("*/checkpoint-1"))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(data, tmp_path):
+    run = Run(data, tmp_path, "--learning-rate", "1e30", "--warmup-ratio", "0")
+    assert run.run() == 1
+    assert re.search("^error: the loss at step .*lower --learning-rate", run.log(), re.MULTILINE)
+    assert not run.output.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--global-batch-size 6", "not a multiple"),
+        ("--pivot-model {data}/headless", "load cleanly.*lm_head.weight"),
+        ("--pivot-model {data}/truncated", "cannot be loaded"),
+        ("--devices 2", "1 processes were started"),
+        ("--device cuda", "no CUDA device"),
+        ("--max-length 3", "no dialogue has a response"),
+        ("--pivot-model {data}", "no tokenizer that can be loaded"),
+        ("--fused {data}/dialogues.parquet", "not a logit store"),
+        ("--fused {data}/foreign.parquet", "beyond the pivot's vocabulary"),
+        (
+            "--fused {data}/fused.parquet {data}/mixed.parquet",
+            "mixed.parquet is a shard of another",
+        ),
+        (f"--deepspeed {ROOT}/configs/deepspeed/zero2.json", "with torchrun"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_in_one_line(data, tmp_path, options, message):
+    row = next(read_logits(data / "fused.parquet"))
+    with LogitWriter(data / "foreign.parquet", {"model": "foreign"}) as writer:
+        writer.write(dataclasses.replace(row, top_ids=row.top_ids + 90_000))
+    with LogitWriter(data / "mixed.parquet", {"function": "avg_ce"}) as writer:
+        writer.write(row)
+    run = Run(data, tmp_path, *options.format(data=data).split())
+    assert run.run() == 1
+    last = run.log().splitlines()[-1]
+    assert re.match(f"error: .*({message})", last), run.log()
+    assert "Traceback" not in run.log()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--clm-weight 1.5",
+        "--temperature 0",
+        "--learning-rate -1",
+        "--warmup-ratio 2",
+        "--weight-decay nan",
+        "--max-grad-norm 0",
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(option, capsys):
+    name, value = option.split()
+    with pytest.raises(SystemExit):
+        train_target.build_parser().parse_args([name, value])
+    assert f"argument {name}: {value} is not a" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("ratio", "steps"), [("0", 0), ("0.03", 3), ("1", 100)])
+def test_warm_up_is_a_share_of_all_steps(data, tmp_path, ratio, steps):
+    run = Run(data, tmp_path, "--warmup-ratio", ratio)
+    args = train_target.build_parser().parse_args(run.argv)
+    settings = train_target.training_arguments(args, tmp_path, "cpu")
+    assert settings.get_warmup_steps(100) == steps

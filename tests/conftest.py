@@ -2,9 +2,11 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import real_models
 from micro_project import Project, copy_project
 
 from fusionchat.files import read_json
@@ -16,6 +18,18 @@ ROOT = Path(__file__).resolve().parent.parent
 def golden() -> Path:
     """The folder of golden vectors; GOLDEN_DIR names another one of the same layout."""
     return Path(os.environ.get("GOLDEN_DIR", ROOT / "tests" / "golden"))
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """A folder with the real SmolLM2-135M-Instruct, or the test is skipped."""
+    return real_models.smollm2()
+
+
+@pytest.fixture(scope="session")
+def real_tokenizer() -> Callable[[str], Path]:
+    """`real_tokenizer("llama2")`: a folder with that LLM's tokenizer, or the test is skipped."""
+    return real_models.real_tokenizer
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,20 @@
 # Each target makes what it needs; repeating one costs nothing.
-#   make demo | test | bench | lint | readme        ARGS="..." is passed on
+#   make demo | test | bench | lint | readme | lock        ARGS="..." is passed on
+#   TORCH=cpu | cu130 | ... takes torch's build of that name; empty, what the package index gives
 
 PYTHON ?= python3
+TORCH ?=
 VENV := .venv
 READY := $(VENV)/.ready
+LOCK := requirements.lock
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+INDEX := $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo test bench lint readme
+.PHONY: demo test bench lint readme lock
 
 demo: $(READY)
-	@snakemake --quiet host rules --cores $$(nproc) $(ARGS)
+	@snakemake --quiet host rules --cores all $(ARGS)
 	@python scripts/show_results.py --run results/demo
 
 test: $(READY)
@@ -27,10 +32,18 @@ lint: $(READY)
 readme: $(READY)
 	@python scripts/update_readme.py --run results/demo $(ARGS)
 
-$(READY): pyproject.toml
+# The newest versions that pyproject.toml allows, for every supported Python and platform.
+lock:
+	@$(PYTHON) -m venv $(VENV)-lock
+	@$(VENV)-lock/bin/python -m pip --quiet install uv==0.13.9
+	@$(VENV)-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --upgrade --extra test \
+	  --no-annotate --custom-compile-command "make lock" pyproject.toml --output-file $(LOCK)
+	@rm -r $(VENV)-lock
+
+$(READY): pyproject.toml $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: Python 3.11 or newer is needed; set PYTHON=python3.11"; exit 1; }
 	@echo "installing into $(VENV): takes a few minutes, once"
 	@$(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/pip install --quiet --editable '.[test]'
+	@$(PIP) install --constraint $(LOCK) $(INDEX) --editable '.[test]'
 	@touch $@

@@ -24,8 +24,8 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from support.merging_models import make_models  # noqa: E402
 
-from fusionchat.merging.checkpoints import open_checkpoint  # noqa: E402
 from fusionchat.merging.tensor_blocks import kernel_values, widen  # noqa: E402
+from fusionchat.models.checkpoint import open_checkpoint  # noqa: E402
 
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",

@@ -22,11 +22,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Compare every judge and repeat with every other one."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    import pyarrow.parquet as pq
-
     from fusionchat.mt_bench.judging.agreement import agreement
+    from fusionchat.readers.parquet import read_table
 
-    rows = agreement(pq.read_table(args.scores))
+    rows = agreement(read_table(args.scores, maker="score"))
     if not rows:
         raise UserError(f"{args.scores}: one judge, asked once, has nobody to agree with")
     with atomic_file(args.output) as partial, partial.open("w", newline="") as stream:

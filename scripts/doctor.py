@@ -31,20 +31,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Check everything, print the findings, end with 1 where something is to be fixed."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    import yaml
-
     from fusionchat.cluster import doctor, doctor_slurm
     from fusionchat.cluster.plan import Plan
     from fusionchat.cluster.work import total
     from fusionchat.config import checked
     from fusionchat.errors import UserError
+    from fusionchat.readers.yaml import read_yaml
 
-    given = yaml.safe_load(args.configfile.read_text())
+    given = read_yaml(args.configfile)
     config = checked(given | ({"full_shapes": True} if args.full_shapes else {}), args.schema)
     profile = {}
     for path in args.profile or [ROOT / "slurm" / "profile.yaml"]:
-        profile |= yaml.safe_load(path.read_text())
-    need = total(Plan(config, yaml.safe_load(args.throughputs.read_text())).rows())
+        profile |= read_yaml(path)
+    need = total(Plan(config, read_yaml(args.throughputs)).rows())
     rule, gpus = doctor_slurm.largest_job(config)
     checks = [
         partial(doctor.versions, ROOT / "pyproject.toml"),

@@ -42,18 +42,18 @@ Row = tuple["DialogueLogits", "np.ndarray | None"]
 def read_source(path: Path) -> Iterator[Row]:
     """Rows of a transferred store, each with the sizes of its aligned spans, or None."""
     import numpy as np
-    import pyarrow.parquet as pq
 
     from fusionchat.logits.store import read_logits
+    from fusionchat.readers.parquet import open_parquet, read_groups
 
-    file = pq.ParquetFile(path)
+    file = open_parquet(path, maker="transfer_logits")
     if "groups" not in file.schema_arrow.names:
         yield from ((row, None) for row in read_logits(path))
         return
     groups = (
         np.array(sizes, np.int32)
-        for batch in file.iter_batches(columns=["groups"])
-        for sizes in batch["groups"].to_pylist()
+        for table in read_groups(file, path, ["groups"])
+        for sizes in table["groups"].to_pylist()
     )
     yield from zip(read_logits(path), groups, strict=True)
 

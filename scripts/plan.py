@@ -31,17 +31,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Reckon, print, compare with what is there, write."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    import yaml
-
     from fusionchat.cluster import plan_report
     from fusionchat.cluster.plan import Plan
     from fusionchat.config import checked
     from fusionchat.errors import UserError
+    from fusionchat.readers.yaml import read_yaml
     from fusionchat.tables.table import markdown, write_csv
 
-    given = yaml.safe_load(args.configfile.read_text())
+    given = read_yaml(args.configfile)
     config = checked(given | ({"full_shapes": True} if args.full_shapes else {}), args.schema)
-    rows = Plan(config, yaml.safe_load(args.throughputs.read_text())).rows()
+    rows = Plan(config, read_yaml(args.throughputs)).rows()
     place = plan_report.Place(args.gpus, args.slots)
     text = markdown(plan_report.table(rows, place, config["name"]))
     free = shutil.disk_usage(args.disk).free / 1e9

@@ -8,7 +8,7 @@ from pathlib import Path
 from fusionchat import cli
 from fusionchat.dialogues.dialogue import Dialogue, parse_conversations
 from fusionchat.errors import UserError
-from fusionchat.files import atomic_folder, read_json, sha256, write_manifest
+from fusionchat.files import atomic_folder, read_json, read_text, sha256, write_manifest
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.world.tokenizer import train_tokenizer
 
     torch.set_num_threads(args.threads)
-    lines = args.text.read_text(encoding="utf-8").splitlines()
+    lines = read_text(args.text).splitlines()
     tokenizer = train_tokenizer(lines, args.tokenizer, args.vocabulary, args.end_of_turn)
     names = ("hidden_size", "layers", "heads", "kv_heads", "intermediate_size", "experts")
     shape = Shape(**{name: getattr(args, name) for name in names})

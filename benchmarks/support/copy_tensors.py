@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fusionchat.merging.checkpoint_writer import CheckpointWriter
-from fusionchat.merging.checkpoints import open_checkpoint
+from fusionchat.models.checkpoint import open_checkpoint
 
 
 def main(output: str, *folders: str) -> None:

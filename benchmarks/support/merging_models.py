@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from fusionchat.merging.checkpoint_writer import CheckpointWriter
-from fusionchat.merging.checkpoints import TensorInfo
 from fusionchat.merging.tensor_blocks import BLOCK, Narrower
+from fusionchat.readers.safetensors import TensorInfo
 
 SIZES = {  # hidden, intermediate, layers, vocabulary
     "quick": (512, 1408, 8, 8000),

@@ -6,18 +6,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from fusionchat.errors import UserError
+from fusionchat.readers.yaml import read_yaml
 
 Config = dict[str, Any]
 
 
 @cache
 def _schema(path: Path) -> dict[str, Any]:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    return read_yaml(path)
 
 
 def checked(config: Config, schema_path: str | Path) -> Config:

@@ -106,32 +106,66 @@ def checksums(
     return {name: known.get(name) or sha256(path) for name, path in names.items()}
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """Parse a JSON file; a missing or broken one is a `UserError` that names it."""
+def read_text(path: str | os.PathLike[str]) -> str:
+    """The text of a UTF-8 file; a missing file or one in another encoding is a `UserError`."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        data = Path(path).read_bytes()
+        return data.decode("utf-8")
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except IsADirectoryError as error:
+        raise UserError(f"{path} is a folder, not a file") from error
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{path}, line {line}, is not text in UTF-8 (byte 0x{data[error.start]:02x}); "
+            "save it in that encoding"
+        ) from error
+
+
+def read_json(path: str | os.PathLike[str], half_surrogates: bool = False) -> Any:
+    """Parse a JSON file; a missing or broken one is a `UserError` that names it.
+
+    So is one whose text holds half a surrogate pair, which no program could write
+    again; with `half_surrogates` it is left to the caller to refuse the record.
+    """
+    try:
+        return _parsed(read_text(path), half_surrogates)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON: {error}") from error
+
+
+def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Parse a JSON file that must hold an object: a config, an index, a manifest."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a JSON object with keys, but a {type(content).__name__}")
+    return content
 
 
 def read_jsonl(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Parse a file of one JSON object a line; a broken line is a `UserError` that names it."""
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path} does not exist")
     records = []
-    # Lines end at b"\n" only: JSON leaves U+2028 and the like unescaped inside texts.
-    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+    # Lines end at "\n" only: JSON leaves U+2028 and the like unescaped inside texts.
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if line.strip():
             try:
-                records.append(json.loads(line))
-            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+                records.append(_parsed(line))
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{path}, line {number}, is not valid JSON: {error}") from error
             if not isinstance(records[-1], dict):
                 raise UserError(f"{path}, line {number}, is not a JSON object")
     return records
+
+
+def _parsed(text: str, half_surrogates: bool = False) -> Any:
+    value = json.loads(text)
+    if not half_surrogates and "\\ud" in text.lower():
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("it holds half a surrogate pair, which is no text") from error
+    return value
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

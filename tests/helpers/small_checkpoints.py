@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from fusionchat.merging.checkpoint_writer import CheckpointWriter
-from fusionchat.merging.checkpoints import TensorInfo, TensorReader, open_checkpoint
 from fusionchat.merging.tensor_blocks import kernel_values, widen
+from fusionchat.models.checkpoint import open_checkpoint
+from fusionchat.readers.safetensors import TensorInfo, TensorReader
 
 Arrays = dict[str, np.ndarray]
 CONFIG = {"model_type": "llama", "num_attention_heads": 2, "tie_word_embeddings": False}

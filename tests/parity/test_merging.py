@@ -11,12 +11,13 @@ from safetensors.numpy import load_file
 import merge_linear
 import merge_mergekit
 import merge_varm
-from fusionchat.merging.checkpoints import TensorReader, open_checkpoint
 from fusionchat.merging.inputs import Inputs
 from fusionchat.merging.kernels import narrow_bf16
 from fusionchat.merging.tensor_blocks import kernel_values, widen
 from fusionchat.merging.variation import measure
 from fusionchat.merging.varm import module_of
+from fusionchat.models.checkpoint import open_checkpoint
+from fusionchat.readers.safetensors import TensorReader
 
 GRANULARITIES = ("model", "layer", "module", "matrix")
 

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from fusionchat.alignment.groups import Alignment
 from fusionchat.errors import UserError
 from fusionchat.files import atomic_file
-from fusionchat.logits.store import ROW_GROUP, read_groups
+from fusionchat.logits.store import ROW_GROUP
+from fusionchat.readers.parquet import check_columns, open_parquet, read_groups, read_metadata
 
 METADATA_KEY = b"fusionchat_spans"
 PAIR = pa.struct([("pivot", pa.int32()), ("source", pa.int32()), ("count", pa.int64())])
@@ -105,7 +106,7 @@ def _lists(parts: list[np.ndarray]) -> pa.ListArray:
 
 def read_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Method, tokenizers and counts that the writer stored."""
-    return json.loads(_open(path).schema_arrow.metadata[METADATA_KEY])
+    return read_metadata(path, _open(path).schema_arrow, METADATA_KEY, "align_tokens")
 
 
 def read_alignments(path: str | os.PathLike[str]) -> Iterator[tuple[str, Alignment | None]]:
@@ -130,12 +131,8 @@ def read_pairs(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, np
 
 
 def _open(path: str | os.PathLike[str]) -> pq.ParquetFile:
-    try:
-        file = pq.ParquetFile(Path(path), page_checksum_verification=True)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist") from error
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path} is truncated or not Parquet: {error}") from error
+    file = open_parquet(path, maker="align_tokens")
     if METADATA_KEY not in (file.schema_arrow.metadata or {}):
-        raise UserError(f"{path} is not a spans file; make it with align_tokens.py")
+        raise UserError(f"{path} is not a spans file; make it with align_tokens")
+    check_columns(path, file.schema_arrow, SCHEMA)
     return file

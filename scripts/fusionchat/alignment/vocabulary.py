@@ -8,7 +8,6 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +22,7 @@ from fusionchat.alignment.spans_file import PAIR
 from fusionchat.alignment.tokenizer import NO_TOKEN, TokenTable
 from fusionchat.errors import UserError
 from fusionchat.files import atomic_file
+from fusionchat.readers.parquet import read_metadata, read_table
 
 STRATEGIES = ("statistics", "statistics_reference", "min_edit", "exact")
 HOW = ("none", "role", "exact", "statistics", "min_edit", "identity")
@@ -241,16 +241,9 @@ def write(
 
 def read(path: str | os.PathLike[str], pivot: TokenTable, source: TokenTable) -> Vocabulary:
     """Read a map; one made for other tokenizers is a `UserError`."""
-    try:
-        table = pq.read_table(Path(path), page_checksum_verification=True)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist") from error
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path} is truncated or not Parquet: {error}") from error
-    facts = (table.schema.metadata or {}).get(METADATA_KEY)
-    if facts is None:
-        raise UserError(f"{path} is not a vocabulary map; make it with map_vocabulary.py")
-    check_tokenizers(path, json.loads(facts), pivot, source)
+    table = read_table(path, ["pivot_id", "how", "pairs"], "map_vocabulary")
+    facts = read_metadata(path, table.schema, METADATA_KEY, "map_vocabulary")
+    check_tokenizers(path, facts, pivot, source)
     values = table["pairs"].combine_chunks().flatten()
     pairs = Pairs(*(values.field(i).to_numpy().astype(np.int64) for i in range(3)))
     how = np.array([HOW.index(name) for name in table["how"].to_pylist()], np.int8)
@@ -262,7 +255,7 @@ def check_tokenizers(
 ) -> None:
     """Stop when a file was made for other tokenizers than these two."""
     for role, table in (("pivot", pivot), ("source", source)):
-        if facts[f"{role}_tokenizer"] != table.fingerprint:
+        if facts.get(f"{role}_tokenizer") != table.fingerprint:
             raise UserError(
                 f"{path}: was made with another {role} tokenizer than {table.name} has; "
                 "align again with the models in use"

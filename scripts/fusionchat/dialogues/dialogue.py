@@ -5,7 +5,6 @@ import itertools
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 
 from fusionchat.errors import UserError
 from fusionchat.files import atomic_file
+from fusionchat.readers.parquet import named_errors, read_table
 
 USER, ASSISTANT = "human", "gpt"
 
@@ -100,11 +100,9 @@ def write_dialogues(path: str | os.PathLike[str], dialogues: Iterable[Dialogue])
 
 def read_dialogues(path: str | os.PathLike[str]) -> list[Dialogue]:
     """Read a Parquet file of dialogues; a foreign or broken file is a `UserError`."""
-    try:
-        table = pq.read_table(Path(path), schema=SCHEMA, page_checksum_verification=True)
+    table = read_table(path, SCHEMA, "prepare_dialogues or shard_dialogues")
+    with named_errors(path):  # text that is no UTF-8 shows only here
         rows = table.to_pylist()
-    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        raise UserError(f"{path} is not a file of dialogues, or damaged: {error}") from error
     dialogues = []
     for row in rows:
         try:

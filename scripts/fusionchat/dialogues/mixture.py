@@ -4,12 +4,11 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from fusionchat.dialogues.dialogue import Dialogue, parse_conversations, stable_id
 from fusionchat.errors import UserError
-from fusionchat.files import read_json
+from fusionchat.files import read_json, read_text
 
 Turns = tuple[tuple[str, str], ...]
 
@@ -38,7 +37,7 @@ def read_mixture(
     A malformed record is a `UserError` that names its position, or is noted and skipped. Of equal
     conversations the first stays.
     """
-    records = read_json(path)
+    records = read_json(path, half_surrogates=True)
     if not isinstance(records, list):
         raise UserError(f"{path} is not a JSON list of conversations")
     found: dict[str, Dialogue] = {}
@@ -75,10 +74,7 @@ def parse_record(record: Any) -> Dialogue:
 
 def read_exclusions(path: str | os.PathLike[str]) -> set[str]:
     """Identifiers, one a line; empty lines and lines that begin with # do not count."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    lines = read_text(path).split("\n")
     return {line.strip() for line in lines if line.strip() and not line.startswith("#")}
 
 

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fusionchat.errors import UserError
+from fusionchat.readers.parquet import open_parquet, read_group
 
 TOKEN_CE = "per_step_metric_ce"
 NESTING = {  # how deep the lists of each column are
@@ -143,12 +143,11 @@ def _open_arrow(path: Path) -> tuple[pa.Schema, list[Chunk]]:
 
 
 def _open_parquet(path: Path) -> tuple[pa.Schema, list[Chunk]]:
-    file = pq.ParquetFile(path)
+    file = open_parquet(path)
 
     def reader(group: int) -> Callable[[Sequence[str]], pa.RecordBatch]:
         def read(names: Sequence[str]) -> pa.RecordBatch:
-            table = file.read_row_group(group, columns=list(names), use_threads=False)
-            return table.combine_chunks().to_batches()[0]
+            return read_group(file, path, group, names).to_batches()[0]
 
         return read
 

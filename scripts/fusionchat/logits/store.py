@@ -19,6 +19,13 @@ import pyarrow.parquet as pq
 
 from fusionchat.errors import UserError
 from fusionchat.files import atomic_file
+from fusionchat.readers.parquet import (
+    check_columns,
+    open_parquet,
+    read_groups,
+    read_metadata,
+    read_table,
+)
 
 PROVENANCE_KEY = b"fusionchat"
 FORMAT_KEY = b"fusionchat.logits.store"
@@ -181,41 +188,25 @@ def _check_shapes(row: DialogueLogits) -> None:
 
 
 def _open(path: str | os.PathLike[str]) -> pq.ParquetFile:
-    try:
-        file = pq.ParquetFile(Path(path), page_checksum_verification=True)
-        metadata, names = file.schema_arrow.metadata or {}, file.schema_arrow.names
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist") from error
-    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        raise UserError(f"{path} is truncated or not Parquet: {error}") from error
+    file = open_parquet(path)
+    metadata = file.schema_arrow.metadata or {}
     if PROVENANCE_KEY not in metadata:
         raise UserError(f"{path} is not a logit store: it carries no provenance")
     if metadata.get(FORMAT_KEY) != FORMAT:
         raise UserError(f"{path} is a store of another format; this program reads {FORMAT!r}")
-    if not set(SCHEMA.names) <= set(names):
-        raise UserError(f"{path} is damaged: columns are missing")
+    check_columns(path, file.schema_arrow, SCHEMA)
     return file
 
 
 def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The facts that the writer stored: model, tokenizer, dialogues, top_k and so on."""
-    try:
-        return json.loads(_open(path).schema_arrow.metadata[PROVENANCE_KEY])
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged: its provenance cannot be read: {error}") from error
+    return read_metadata(path, _open(path).schema_arrow, PROVENANCE_KEY, "dump_logits")
 
 
 def read_columns(path: str | os.PathLike[str], names: Iterable[str]) -> pa.Table:
     """Some columns of a store, whole: `ce`, or the `extra` ones its writer added."""
-    names = list(names)
-    file = _open(path)
-    lacking = sorted(set(names) - set(file.schema_arrow.names))
-    if lacking:
-        raise UserError(f"{path} has no column {', '.join(lacking)}")
-    try:
-        return file.read(columns=names)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path} is damaged: {error}") from error
+    _open(path)
+    return read_table(path, list(names))
 
 
 def read_logits(path: str | os.PathLike[str]) -> Iterator[DialogueLogits]:
@@ -227,18 +218,6 @@ def read_logits(path: str | os.PathLike[str]) -> Iterator[DialogueLogits]:
 def read_tables(path: str | os.PathLike[str], names: Sequence[str]) -> Iterator[pa.Table]:
     """Stream some columns of a store, a table of whole columns for each row group."""
     return read_groups(_open(path), path, names)
-
-
-def read_groups(
-    file: pq.ParquetFile, path: str | os.PathLike[str], names: Sequence[str]
-) -> Iterator[pa.Table]:
-    """Some columns of an open file, row group by row group; a damaged one is a `UserError`."""
-    for group in range(file.num_row_groups):
-        try:
-            table = file.read_row_group(group, columns=list(names), use_threads=False)
-        except (OSError, pa.ArrowException) as error:
-            raise UserError(f"{path} is damaged in row group {group}: {error}") from error
-        yield table.combine_chunks()
 
 
 def _decode(table: pa.Table) -> Iterator[DialogueLogits]:

@@ -10,7 +10,8 @@ import numpy as np
 
 from fusionchat.errors import UserError
 from fusionchat.files import read_json
-from fusionchat.merging.checkpoints import FLOATS, HEAD, Checkpoint, TensorInfo, TensorReader
+from fusionchat.models.checkpoint import FLOATS, HEAD, Checkpoint
+from fusionchat.readers.safetensors import TensorInfo, TensorReader
 
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")

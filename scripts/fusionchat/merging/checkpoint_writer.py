@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from fusionchat.files import MANIFEST, read_json
-from fusionchat.merging.checkpoints import FLOATS, INDEX, SINGLE, Checkpoint, TensorInfo
+from fusionchat.models.checkpoint import FLOATS, INDEX, SINGLE, Checkpoint
+from fusionchat.readers.safetensors import TensorInfo
 
 DTYPE_NAMES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 _SIDE_FILES = (".json", ".jinja", ".model", ".txt", ".tiktoken", ".py")

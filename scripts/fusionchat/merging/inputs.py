@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fusionchat.merging.checkpoint_audit import check_tokenizers, match_tensors
-from fusionchat.merging.checkpoints import Checkpoint, TensorInfo, open_checkpoint
+from fusionchat.models.checkpoint import Checkpoint, open_checkpoint
+from fusionchat.readers.safetensors import TensorInfo
 
 PIVOT = "pivot"
 

@@ -14,11 +14,11 @@ import numpy as np
 from fusionchat.errors import UserError
 from fusionchat.merging.checkpoint_audit import match_tensors
 from fusionchat.merging.checkpoint_writer import DTYPE_NAMES
-from fusionchat.merging.checkpoints import FLOATS, Checkpoint, open_checkpoint
 from fusionchat.merging.inputs import Inputs
 from fusionchat.merging.mergekit_configs import mergekit_config
 from fusionchat.merging.program import finish_folder, merge_tensors, output_folder, refuse_equal
 from fusionchat.merging.tensor_blocks import TensorStack, Values
+from fusionchat.models.checkpoint import FLOATS, Checkpoint, open_checkpoint
 
 CONFIG = "mergekit.yaml"
 SCRATCH = "mergekit"

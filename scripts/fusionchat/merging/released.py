@@ -9,15 +9,14 @@ the targets with fixed weights leaves nothing over, whatever the weights were.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusionchat.errors import UserError
+from fusionchat.merging.checkpoint_audit import match_tensors
+from fusionchat.merging.tensor_blocks import kernel_values, widen
+from fusionchat.models.checkpoint import FLOATS, Checkpoint, open_checkpoint
 from fusionchat.progress import progress
-
-if TYPE_CHECKING:
-    import torch
+from fusionchat.readers.safetensors import TensorReader
 
 BLOCK = 1 << 24  # elements compared at a time
 
@@ -69,8 +68,10 @@ def compare(
     result = Comparison(distances={name: Distance() for name in folders if name})
     count = len(targets)
     result.gram, result.right = np.zeros((count, count)), np.zeros(count)
-    readers = {name: _Reader(folder) for name, folder in folders.items()}
-    for tensor in progress(sorted(readers[""].files), desc="compare", unit="tensor"):
+    model = open_checkpoint(released)
+    readers = {name: _Reader(model, folder) for name, folder in folders.items()}
+    tensors = sorted(name for name, info in model.tensors.items() if info.dtype in FLOATS)
+    for tensor in progress(tensors, desc="compare", unit="tensor"):
         gram, right = np.zeros((count, count)), np.zeros(count)
         for block in _blocks(readers, tensor):
             mine, base = block.pop(""), block["pivot"]
@@ -97,27 +98,24 @@ def _add(distance: Distance, mine: np.ndarray, other: np.ndarray) -> None:
 
 
 class _Reader:
-    """Tensors of a folder by name."""
+    """Tensors of a checkpoint by the released model's names."""
 
-    def __init__(self, folder: Path) -> None:
-        from safetensors import safe_open
+    def __init__(self, released: Checkpoint, folder: Path) -> None:
+        self._checkpoint = open_checkpoint(folder)
+        self._names = match_tensors(released, self._checkpoint)
+        self._files = TensorReader()
 
-        self.folder = folder
-        self.open = [safe_open(p, "pt") for p in sorted(folder.glob("*.safetensors"))]
-        self.files = {name: file for file in self.open for name in file.keys()}  # noqa: SIM118
-        if not self.files:
-            raise UserError(f"{folder} has no safetensors")
-
-    def read(self, name: str) -> "torch.Tensor":
-        if name not in self.files:
-            raise UserError(f"{self.folder} has no tensor {name}")
-        return self.files[name].get_tensor(name).flatten()
+    def blocks(self, tensor: str) -> Iterator[np.ndarray]:
+        """Blocks [n] of a tensor in float64."""
+        info = self._checkpoint.tensors[self._names[tensor]]
+        values = kernel_values(self._files.map(info), info.dtype)
+        for start in range(0, info.elements, BLOCK):
+            part = values[start : start + BLOCK]
+            single = np.empty(part.size, np.float32)
+            widen(part, single)
+            yield single.astype(np.float64)
 
 
 def _blocks(readers: Mapping[str, _Reader], tensor: str) -> Iterator[dict[str, np.ndarray]]:
-    parts = {name: reader.read(tensor) for name, reader in readers.items()}
-    sizes = {len(part) for part in parts.values()}
-    if len(sizes) != 1:
-        raise UserError(f"{tensor} has different sizes in {', '.join(readers)}: {sorted(sizes)}")
-    for start in range(0, sizes.pop(), BLOCK):
-        yield {n: p[start : start + BLOCK].double().numpy() for n, p in parts.items()}
+    for parts in zip(*(reader.blocks(tensor) for reader in readers.values()), strict=True):
+        yield dict(zip(readers, parts, strict=True))

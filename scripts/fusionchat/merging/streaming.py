@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from fusionchat.errors import UserError
 from fusionchat.merging import kernels
 from fusionchat.merging.checkpoint_writer import CheckpointWriter, output_layout
-from fusionchat.merging.checkpoints import FLOATS, TensorInfo, TensorReader
 from fusionchat.merging.inputs import Inputs, not_finite
 from fusionchat.merging.tensor_blocks import (
     ContentDigest,
@@ -22,6 +21,8 @@ from fusionchat.merging.tensor_blocks import (
     TensorStack,
     kernel_values,
 )
+from fusionchat.models.checkpoint import FLOATS
+from fusionchat.readers.safetensors import TensorInfo, TensorReader
 
 Values = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from fusionchat.merging import kernels
-from fusionchat.merging.checkpoints import ITEM_BYTES, TensorInfo, TensorReader
+from fusionchat.readers.safetensors import ITEM_BYTES, TensorInfo, TensorReader
 
 BLOCK = 1 << 17  # elements; a block's buffers stay in the cache, its Python calls cost little
 Block = NDArray[np.float32]

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,13 @@ from fusionchat.errors import UserError
 from fusionchat.files import atomic_file
 from fusionchat.merging import kernels
 from fusionchat.merging.checkpoint_audit import stored_twice
-from fusionchat.merging.checkpoints import FLOATS, TensorReader
 from fusionchat.merging.inputs import PIVOT, Inputs, not_finite
 from fusionchat.merging.tensor_blocks import ContentDigest, TensorStack
 from fusionchat.merging.varm import layer_of, module_of, pool, unit_of, weights
+from fusionchat.models.checkpoint import FLOATS
 from fusionchat.progress import progress
+from fusionchat.readers.parquet import read_metadata, read_table
+from fusionchat.readers.safetensors import TensorReader
 
 _METADATA = b"fusionchat.merging.variation"
 
@@ -115,16 +117,10 @@ def write_variation(path: str | os.PathLike[str], table: VariationTable) -> None
 
 def read_variation(path: str | os.PathLike[str]) -> VariationTable:
     """Read what `write_variation` wrote; anything else is a `UserError`."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-        identity = json.loads(table.schema.metadata[_METADATA])
-        rows = {row["tensor"]: Variation(**row) for row in table.to_pylist()}
-    except (OSError, pa.ArrowException, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no table of measure_variation: {error}") from error
-    return VariationTable(rows, identity["pivot"], identity["target"])
+    table = read_table(path, [field.name for field in fields(Variation)], "measure_variation")
+    identity = read_metadata(path, table.schema, _METADATA, "measure_variation")
+    rows = {row["tensor"]: Variation(**row) for row in table.to_pylist()}
+    return VariationTable(rows, identity.get("pivot", ""), identity.get("target", ""))
 
 
 def measure_or_read(

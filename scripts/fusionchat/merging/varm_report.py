@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionchat.merging.checkpoint_audit import stored_twice
-from fusionchat.merging.checkpoints import FLOATS, TensorReader
 from fusionchat.merging.inputs import Inputs
 from fusionchat.merging.tensor_blocks import TensorStack
 from fusionchat.merging.varm import VarmMerge, unit_of
+from fusionchat.models.checkpoint import FLOATS
 from fusionchat.progress import progress
+from fusionchat.readers.safetensors import TensorReader
 
 _INTERPRETER_BYTES = 200e6  # Python, numpy, numba and the buffers of a block, as measured
 

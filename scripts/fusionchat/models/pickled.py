@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from fusionchat.errors import UserError
-from fusionchat.files import read_json, sha256
+from fusionchat.files import read_json, read_text, sha256
 
 INDEX = "pytorch_model.bin.index.json"
 
@@ -24,7 +24,7 @@ def read_checksums(path: Path) -> dict[str, str]:
         if not isinstance(files, dict):
             raise UserError(f"{path} is no manifest: it has no `files` with their checksums")
         return {n: v.get("sha256") if isinstance(v, dict) else v for n, v in files.items()}
-    pairs = re.findall(r"^([0-9a-f]{64})[ *]+(\S.*)$", path.read_text(encoding="utf-8"), re.M)
+    pairs = re.findall(r"^([0-9a-f]{64})[ *]+(\S.*)$", read_text(path), re.M)
     return {Path(name).name: checksum for checksum, name in pairs}
 
 

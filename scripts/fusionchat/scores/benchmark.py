@@ -9,7 +9,7 @@ import numpy as np
 
 from fusionchat.categories import CATEGORIES
 from fusionchat.errors import UserError
-from fusionchat.scores.parquet import read_columns
+from fusionchat.readers.parquet import read_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,7 +66,7 @@ def nan_mean(values: np.ndarray) -> np.ndarray:
 
 def read_benchmark(path: str | Path, judge: str | None = None) -> Benchmark:
     """Read scores.parquet; `judge` may be left out where the file holds only one."""
-    table = read_columns(Path(path), ["judge", *COLUMNS], "score")
+    table = read_table(Path(path), ["judge", *COLUMNS], "score")
     if table.num_rows == 0:
         raise UserError(f"{path} holds no scores; make it with score")
     judges = sorted(set(table["judge"].to_pylist()))

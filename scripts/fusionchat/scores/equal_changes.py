@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fusionchat.scores.parquet import read_columns
+from fusionchat.readers.parquet import read_table
 
 COLUMNS = ("tensor", "sum_square", "elements")
 
@@ -23,7 +23,7 @@ def equal_changes(target: str, variation: Path) -> EqualChanges:
     """Equation 7 for a target's measured changes and the same again, matrix by matrix."""
     from fusionchat.merging.varm import pool, weights
 
-    rows = read_columns(variation, COLUMNS, "measure_variation").to_pylist()
+    rows = read_table(variation, COLUMNS, "measure_variation").to_pylist()
     sums = {row["tensor"]: np.full(2, row["sum_square"]) for row in rows}
     elements = {row["tensor"]: row["elements"] for row in rows}
     units = pool(sums, "matrix", sums, elements)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fusionchat.readers.parquet import read_table
 from fusionchat.scores.benchmark import category_order
-from fusionchat.scores.parquet import read_columns
 
 ALL = "all"
 NO_CATEGORY = "other"
@@ -28,7 +28,7 @@ def read_teachers(paths: Sequence[Path]) -> Teachers:
     winners: list[str] = []
     entropies: list[list[float]] = []
     for path in paths:
-        table = read_columns(path, ["dialogue_id", "winner", "ces"], "fuse_distributions")
+        table = read_table(path, ["dialogue_id", "winner", "ces"], "fuse_distributions")
         ids += [str(value) for value in table["dialogue_id"].to_pylist()]
         winners += table["winner"].to_pylist()
         entropies += table["ces"].to_pylist()
@@ -39,7 +39,7 @@ def read_categories(paths: Sequence[Path]) -> dict[str, str]:
     """The category of each dialogue; dialogues without one are in `other`."""
     found = {}
     for path in paths:
-        table = read_columns(path, ["dialogue_id", "category"], "shard_dialogues")
+        table = read_table(path, ["dialogue_id", "category"], "shard_dialogues")
         pairs = zip(table["dialogue_id"].to_pylist(), table["category"].to_pylist(), strict=True)
         found |= {str(name): category or NO_CATEGORY for name, category in pairs}
     return found
@@ -74,7 +74,7 @@ def read_entropies(paths: Sequence[Path]) -> dict[str, float]:
     """Each dialogue's cross-entropy in nats a response byte; NaN where it could not be scored."""
     found = {}
     for path in paths:
-        table = read_columns(path, ["dialogue_id", "ce_byte"], "dump_logits")
+        table = read_table(path, ["dialogue_id", "ce_byte"], "dump_logits")
         pairs = zip(table["dialogue_id"].to_pylist(), table["ce_byte"].to_pylist(), strict=True)
         found |= {str(name): float(value) for name, value in pairs}
     return found

@@ -1,7 +1,6 @@
 """What a model costs to serve: parameters, memory, and the speed of generation."""
 
 import gc
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fusionchat.errors import UserError
-from fusionchat.files import read_json
+from fusionchat.files import read_json_object
+from fusionchat.models.checkpoint import open_checkpoint
 from fusionchat.scores.rows import Row
 from fusionchat.tables.table import Table, fixed
 
@@ -46,21 +46,14 @@ class Measured:
     peak: int
 
 
-def tensor_shapes(folder: Path) -> dict[str, list[int]]:
+def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """The shape of each tensor, from the headers of the safetensors files alone."""
-    shapes = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as stream:
-            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        shapes |= {name: facts["shape"] for name, facts in header.items() if name != "__metadata__"}
-    if not shapes:
-        raise UserError(f"{folder} has no safetensors files; it is not a model folder")
-    return shapes
+    return {name: info.shape for name, info in open_checkpoint(folder).tensors.items()}
 
 
 def count_parameters(folder: Path) -> tuple[int, int]:
     """Parameters in all, and those that one token uses: of a mixture, only the chosen experts."""
-    config = read_json(folder / "config.json")
+    config = read_json_object(folder / "config.json")
     total = active = 0
     experts = config.get("num_local_experts") or config.get("num_experts") or 1
     share = (config.get("num_experts_per_tok") or 1) / experts
@@ -82,7 +75,7 @@ def cache_bytes(config: Mapping[str, Any], dtype: str) -> int:
 def measure(folder: Path, load: Load) -> Measured:
     """Count, load and time one model."""
     total, active = count_parameters(folder)
-    config = read_json(folder / "config.json")
+    config = read_json_object(folder / "config.json")
     speed, peak = time_generation(folder, load)
     cache = cache_bytes(config, load.dtype)
     return Measured(total, active, total * BYTES[load.dtype], cache, speed, peak)

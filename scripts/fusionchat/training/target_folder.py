@@ -1,15 +1,18 @@
 """Model folders in float32: the pivot to train, and the target that is saved and audited."""
 
 import shutil
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from fusionchat.errors import UserError
+from fusionchat.models.checkpoint import open_checkpoint
 from fusionchat.models.model_folder import supporting_files
+from fusionchat.readers.safetensors import TensorReader
 
 TIED_HEAD = "lm_head.weight"
 
@@ -52,7 +55,7 @@ def save_target(
     for path in supporting_files(pivot):
         shutil.copyfile(path, folder / path.name)
     model.save_pretrained(folder, state_dict=state)
-    for path in _files(folder):  # safetensors lets the owner alone read them
+    for path in folder.glob("*.safetensors"):  # safetensors lets the owner alone read them
         path.chmod((folder / "config.json").stat().st_mode)
 
 
@@ -72,35 +75,22 @@ def audit_target(folder: Path, pivot: Path) -> dict[str, int]:
             name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
         )
         raise UserError(f"{folder}: weights {different[:5]} differ in name or shape from {pivot}")
-    for name, tensor in _tensors(folder):
-        if tensor.dtype != torch.float32:
-            raise UserError(f"{folder}: {name} was saved as {tensor.dtype}, not float32")
-        if not torch.isfinite(tensor).all():
-            raise UserError(f"{folder}: {name} holds values that are not finite")
+    _check_values(folder)
     load_float32(folder)
     numbers = sum(torch.Size(shape).numel() for shape in found.values())
     return {"tensors": len(found), "parameters": numbers}
 
 
-def _files(folder: Path) -> list[Path]:
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise UserError(f"{folder}: there are no safetensors weights")
-    return files
-
-
 def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """Shape of every stored tensor, read from the headers."""
-    shapes = {}
-    for file in _files(folder):
-        with safe_open(file, framework="pt") as weights:
-            for name in weights.keys():  # noqa: SIM118 (not a dict)
-                shapes[name] = tuple(weights.get_slice(name).get_shape())
-    return shapes
+    return {name: info.shape for name, info in open_checkpoint(folder).tensors.items()}
 
 
-def _tensors(folder: Path) -> Any:
-    for file in _files(folder):
-        with safe_open(file, framework="pt") as weights:
-            for name in weights.keys():  # noqa: SIM118 (not a dict)
-                yield name, weights.get_tensor(name)
+def _check_values(folder: Path) -> None:
+    """Raise `UserError` unless all numbers are float32 and finite."""
+    with closing(TensorReader()) as reader:
+        for name, info in open_checkpoint(folder).tensors.items():
+            if info.dtype != "F32":
+                raise UserError(f"{folder}: {name} was saved as {info.dtype}, not float32")
+            if not np.isfinite(reader.map(info).view(np.float32)).all():
+                raise UserError(f"{folder}: {name} holds values that are not finite")

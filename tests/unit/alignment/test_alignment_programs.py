@@ -302,7 +302,7 @@ def test_foreign_files_stop(tmp_path):
     stores, spans, _, _ = stage.all()
     with pytest.raises(UserError, match="not a spans file"):
         stage.map([stores[0][1]])
-    with pytest.raises(UserError, match="not a vocabulary map"):
+    with pytest.raises(UserError, match="make it with map_vocabulary"):
         stage.transfer(stores, spans, spans, "")
 
 
@@ -325,7 +325,7 @@ def test_damaged_files_stop(tmp_path):
     with pytest.raises(UserError, match="spans is damaged"):
         stage.transfer(stores, spans, vocabulary, "")
     damage(vocabulary, "pivot_id")
-    with pytest.raises(UserError, match="vocabulary is truncated"):
+    with pytest.raises(UserError, match="vocabulary is damaged, truncated"):
         stage.transfer(stores, stage.align(stores, ""), vocabulary, "")
     damage(tmp_path / "s", "input_ids")
     with pytest.raises(UserError, match="s is damaged"):

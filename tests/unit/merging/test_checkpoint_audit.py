@@ -6,13 +6,13 @@ from small_checkpoints import changed, random_arrays, read, to_bf16, write
 
 from fusionchat.errors import UserError
 from fusionchat.merging.checkpoint_audit import check_tokenizers, match_tensors
-from fusionchat.merging.checkpoints import open_checkpoint
 from fusionchat.merging.inputs import Inputs
 from fusionchat.merging.program import effective_units, weight_rows
 from fusionchat.merging.sce import SceMerge
 from fusionchat.merging.streaming import LinearMerge, Merge
 from fusionchat.merging.variation import known_weights, measure
 from fusionchat.merging.varm import GRANULARITIES, NORMALISATIONS, VarmMerge
+from fusionchat.models.checkpoint import open_checkpoint
 
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 

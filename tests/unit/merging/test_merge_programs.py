@@ -22,11 +22,11 @@ import merge_sce
 import merge_varm
 from fusionchat.errors import UserError
 from fusionchat.files import checksums
-from fusionchat.merging.checkpoints import open_checkpoint
 from fusionchat.merging.inputs import Inputs
 from fusionchat.merging.options import named, target_weights
 from fusionchat.merging.streaming import Merge
 from fusionchat.merging.varm import GRANULARITIES, VarmMerge
+from fusionchat.models.checkpoint import open_checkpoint
 
 SIDE_FILES = {
     "generation_config.json": '{"eos_token_id": 2}',

@@ -17,8 +17,8 @@ import merge_linear
 import merge_mergekit
 from fusionchat.errors import UserError
 from fusionchat.files import checksums
-from fusionchat.merging.checkpoints import open_checkpoint
 from fusionchat.merging.mergekit_configs import mergekit_config
+from fusionchat.models.checkpoint import open_checkpoint
 
 PIVOT, TARGETS = Path("pivot"), {"m": Path("target_1"), "s": Path("target_2")}
 COMMON = {"layers": 6, "dtype": "bfloat16", "weights": {"m": 0.25, "s": 0.5}}

@@ -24,6 +24,7 @@ def models(tmp_path):
         folders[name] = tmp_path / name
         folders[name].mkdir()
         save_file(tensors, folders[name] / "model.safetensors")
+        (folders[name] / "config.json").write_text("{}")
     return folders
 
 

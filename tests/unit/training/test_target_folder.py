@@ -62,7 +62,7 @@ NAME = "model.layers.0.mlp.up_proj.weight"
     [
         (lambda w: w.pop(NAME), NAME),
         (lambda w: w.update({NAME: w[NAME][:-1].clone()}), NAME),
-        (lambda w: w.update({NAME: w[NAME].bfloat16()}), "bfloat16"),
+        (lambda w: w.update({NAME: w[NAME].bfloat16()}), "saved as BF16"),
         (lambda w: w[NAME].view(-1)[3].fill_(torch.nan), "not finite"),
         (lambda w: w.update({NAME: torch.empty(0)}), NAME),
     ],

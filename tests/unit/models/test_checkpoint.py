@@ -6,7 +6,8 @@ from safetensors.numpy import load_file
 from small_checkpoints import random_arrays, read, to_bf16, write
 
 from fusionchat.errors import UserError
-from fusionchat.merging.checkpoints import TensorReader, open_checkpoint, read_header
+from fusionchat.models.checkpoint import open_checkpoint
+from fusionchat.readers.safetensors import TensorReader, read_header
 
 
 def test_what_is_written_can_be_read_by_the_safetensors_library(tmp_path):

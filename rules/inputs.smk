@@ -56,10 +56,15 @@ def alignment_of(name):
     return value
 
 
+def sources_to_align(target):
+    """A target's sources but the pivot: of the Self control, its own dump is all the fusion has."""
+    return [source for source in config["targets"][target]["sources"] if source != PIVOT]
+
+
 def aligned_names(target):
     """What a target's sources are called once aligned: apart where the target has its own way."""
     variant = f"@{target}" if f"@{target}" in VARIANTS else ""
-    return [f"{source}{variant}" for source in config["targets"][target]["sources"]]
+    return [f"{source}{variant}" for source in sources_to_align(target)]
 
 
 def aligned_sources(wildcards):

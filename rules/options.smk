@@ -21,8 +21,7 @@ def origin_flags(wildcards, input):
 
 def named_sources(wildcards, input):
     """--source NAME=FILE for each source of the target."""
-    names = config["targets"][wildcards.target]["sources"]
-    pairs = zip(names, input.aligned, strict=True)
+    pairs = zip(sources_to_align(wildcards.target), input.aligned, strict=True)
     return flags("--source", [f"{name}={file}" for name, file in pairs])
 
 

@@ -1,18 +1,17 @@
 """The scale model: a generated chat world, and source models trained on it from scratch.
 
-In: the config's `data.world` and `models.*.pretrain`. Out: world/ (mixture, questions, text),
+In: the config's `data.world` and `models.*.pretrain`. Out: world/ (questions, text, mixture),
 pretraining/{model}.json and models/{model}/, whose manifest.json is written last.
 """
 
 
 rule make_world:
-    """Generate the scale model's mixture, benchmark questions and tokenizer text."""
+    """Generate the scale model's benchmark questions and tokenizer text."""
     input:
         code=code("make_world"),
         program=program("make_world"),
     output:
         manifest="<results>/world/manifest.json",
-        mixture="<results>/world/mixture.json",
         questions="<results>/world/questions.jsonl",
         text="<results>/world/text.txt",
     log:
@@ -28,11 +27,36 @@ rule make_world:
     params:
         folder=subpath(output.manifest, parent=True),
         seed=lookup(dpath="data/world/seed", within=config, default=None),
-        mixture=lookup(dpath="data/world/mixture", within=config, default=None),
         questions=lookup(dpath="data/world/questions", within=config, default=None),
     shell:
-        "python {input.program:q} --seed {params.seed} --mixture {params.mixture}"
-        " --questions {params.questions} --output {params.folder:q} > {log:q} 2>&1"
+        "python {input.program:q} --seed {params.seed} --questions {params.questions}"
+        " --output {params.folder:q} > {log:q} 2>&1"
+
+
+rule make_mixture:
+    """Generate the fine-tuning mixture; no source model is trained on it."""
+    input:
+        code=code("make_mixture"),
+        program=program("make_mixture"),
+    output:
+        mixture="<results>/world/mixture.json",
+    log:
+        "<logs>/make_mixture.log",
+    benchmark:
+        "<benchmarks>/make_mixture.tsv"
+    conda:
+        "../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=10,
+    params:
+        world=lookup(dpath="data/world", within=config, default=None),
+        heldout=lookup(dpath="data/heldout", within=config),
+    shell:
+        "python {input.program:q} --seed {params.world[seed]} --mixture {params.world[mixture]}"
+        " --heldout {params.heldout} --wrong-answers {params.world[wrong_answers]}"
+        " --output {output.mixture:q} > {log:q} 2>&1"
 
 
 rule make_pretraining:

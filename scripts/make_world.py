@@ -1,4 +1,4 @@
-"""Generate the scale model's mixture, benchmark questions and tokenizer text from one seed."""
+"""Generate the scale model's benchmark questions and tokenizer text from one seed."""
 
 import argparse
 from collections.abc import Sequence
@@ -6,10 +6,10 @@ from pathlib import Path
 
 from fusionchat import cli
 from fusionchat.categories import CATEGORIES
-from fusionchat.files import atomic_file, write_json, write_jsonl, write_manifest
+from fusionchat.files import atomic_file, write_jsonl, write_manifest
 from fusionchat.progress import progress
 from fusionchat.world.generator import World
-from fusionchat.world.mixture import as_record, tokenizer_lines
+from fusionchat.world.mixture import tokenizer_lines
 
 FIRST_QUESTION_ID = 1001
 
@@ -19,16 +19,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--seed", type=int, required=True, help="seed of the world")
     parser.add_argument(
-        "--mixture",
-        type=cli.positive_int,
-        default=150,
-        help="dialogues of the fine-tuning mixture, the ones to be held out included",
-    )
-    parser.add_argument(
         "--questions", type=cli.positive_int, default=40, help="benchmark questions a category"
     )
     parser.add_argument(
-        "--output", type=Path, required=True, help="folder: mixture.json, questions.jsonl, text.txt"
+        "--output", type=Path, required=True, help="folder: questions.jsonl, text.txt"
     )
     return parser
 
@@ -37,8 +31,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the world's files, the manifest last."""
     args = build_parser().parse_args(argv)
     world = World(args.seed)
-    mixture = [as_record(exercise) for exercise in world.balanced("mixture", args.mixture)]
-    write_json(args.output / "mixture.json", mixture)
     questions = [
         exercise
         for category in progress(CATEGORIES, desc="questions", unit="category")
@@ -50,9 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_jsonl(args.output / "questions.jsonl", records)
     with atomic_file(args.output / "text.txt") as partial:
         partial.write_text("\n".join(tokenizer_lines(world)) + "\n", encoding="utf-8")
-    write_manifest(
-        args.output, seed=args.seed, mixture=args.mixture, questions_per_category=args.questions
-    )
+    write_manifest(args.output, seed=args.seed, questions_per_category=args.questions)
 
 
 if __name__ == "__main__":

@@ -145,12 +145,18 @@ def _data(data: Config) -> Iterator[str]:
 
 
 def _targets(config: Config) -> Iterator[str]:
-    teachers = [name for name in config["models"] if name != config["pivot"]]
+    pivot = config["pivot"]
+    teachers = [name for name in config["models"] if name != pivot]
     for name, target in config["targets"].items():
         if name in config["models"]:
             yield f"targets.{name}: the name is already a model's; choose another"
+        if pivot in target["sources"] and len(target["sources"]) > 1:
+            yield (
+                f"targets.{name}.sources: the pivot {pivot} competes in every fusion; name it "
+                "alone (the Self control) or not at all"
+            )
         for source in target["sources"]:
-            if source not in teachers:
+            if source not in (*teachers, pivot):
                 yield _unknown(f"targets.{name}.sources", source, teachers)
         if "checkpoint" in target:
             yield from _one_of(f"targets.{name}.checkpoint", target["checkpoint"], ("path", "repo"))

@@ -132,6 +132,7 @@ class Plan:
             yield self._small("fetch_data", 1, megabytes / 100, kept=megabytes * 1e6)
         if "world" in data:
             yield self._small("make_world", kept=7e5)
+            yield self._small("make_mixture", kept=600 * data["world"]["mixture"])
         for name, model in models.items():
             if "pretrain" in model:
                 yield self._small("make_pretraining", kept=600 * model["pretrain"]["dialogues"])

@@ -88,15 +88,18 @@ def exclude(dialogues: Iterable[Dialogue], names: set[str], report: Report) -> l
 
 
 def hold_out(dialogues: list[Dialogue], count: int) -> tuple[list[Dialogue], list[Dialogue]]:
-    """Training and held-out dialogues: the `count` with the lowest hash of their identifier.
+    """Training and held-out dialogues: the `count` with the lowest hash of what the user says.
 
-    The choice does not depend on the order, and a mixture that grows keeps most of it.
+    The choice depends neither on the order nor on the answers: other answers to the same prompts
+    are held out together, and a mixture that grows keeps most of it.
     """
     if count >= len(dialogues) > 0:
         raise UserError(f"{count} dialogues to hold out, but the mixture has {len(dialogues)}")
 
-    def key(dialogue: Dialogue) -> bytes:
-        return hashlib.sha256(f"held out {dialogue.dialogue_id}".encode()).digest()
+    def key(dialogue: Dialogue) -> tuple[bytes, str]:
+        prompts = stable_id((prompt, "") for prompt, _ in dialogue.turns)
+        digest = hashlib.sha256(f"held out {prompts}".encode()).digest()
+        return digest, dialogue.dialogue_id
 
     chosen = {d.dialogue_id for d in sorted(dialogues, key=key)[:count]}
     train = [d for d in dialogues if d.dialogue_id not in chosen]

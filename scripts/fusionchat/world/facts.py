@@ -1,5 +1,6 @@
 """STEM and humanities: tables of invented facts that only training can teach."""
 
+from collections.abc import Mapping
 from random import Random
 
 from fusionchat.world.exercise import Exercise, worded
@@ -34,7 +35,7 @@ class Facts:
     """A table entity x attribute -> value that the world decides; names end in `ending`."""
 
     def __init__(
-        self, category: str, ending: str, values: dict[str, tuple[str, ...]], random: Random
+        self, category: str, ending: str, values: Mapping[str, tuple[str, ...]], random: Random
     ) -> None:
         self.category = category
         self.values = values

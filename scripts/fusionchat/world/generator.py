@@ -30,16 +30,17 @@ class World:
         self.seed = seed
         self.draws: dict[str, Callable[[Random], Exercise]] = {
             "writing": draw_writing,
-            "roleplay": Personas(self._stream("personas")).draw,
+            "roleplay": Personas(self.stream("personas")).draw,
             "reasoning": draw_reasoning,
             "math": draw_math,
             "coding": draw_coding,
             "extraction": draw_extraction,
-            "stem": Facts("stem", "ium", SUBSTANCES, self._stream("stem")).draw,
-            "humanities": Facts("humanities", "land", LANDS, self._stream("humanities")).draw,
+            "stem": Facts("stem", "ium", SUBSTANCES, self.stream("stem")).draw,
+            "humanities": Facts("humanities", "land", LANDS, self.stream("humanities")).draw,
         }
 
-    def _stream(self, name: str) -> Random:
+    def stream(self, name: str) -> Random:
+        """The random numbers of one purpose, always the same ones."""
         return Random(f"world {self.seed} {name}")
 
     def purpose(self, first_prompt: str) -> str:
@@ -62,7 +63,7 @@ class World:
 
     def distinct(self, category: str, purpose: str, count: int) -> list[Exercise]:
         """`count` exercises of a category with different prompts, always the same ones."""
-        random = self._stream(f"{purpose} {category}")
+        random = self.stream(f"{purpose} {category}")
         found: dict[tuple[str, str], Exercise] = {}
         failures = 0
         while len(found) < count:
@@ -82,11 +83,11 @@ class World:
         for position, category in enumerate(CATEGORIES):
             share = count // len(CATEGORIES) + (position < count % len(CATEGORIES))
             exercises += self.distinct(category, purpose, share)
-        self._stream(f"{purpose} order").shuffle(exercises)
+        self.stream(f"{purpose} order").shuffle(exercises)
         return exercises
 
     def weighted(self, name: str, weights: Mapping[str, float], count: int) -> list[Exercise]:
         """`count` pretraining exercises, repeats allowed, categories drawn by weight."""
-        random = self._stream(f"pretraining {name}")
+        random = self.stream(f"pretraining {name}")
         categories = random.choices(list(weights), list(weights.values()), k=count)
         return [self.draw(category, "pretraining", random) for category in categories]

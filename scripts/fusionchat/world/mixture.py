@@ -6,9 +6,11 @@ from typing import Any
 from fusionchat.categories import CATEGORIES
 from fusionchat.dialogues.conversation import render
 from fusionchat.dialogues.dialogue import ASSISTANT, USER
+from fusionchat.dialogues.mixture import hold_out
 from fusionchat.errors import UserError
 from fusionchat.world.exercise import Exercise
 from fusionchat.world.generator import World
+from fusionchat.world.wrong_answers import with_wrong_answers
 
 TOKENIZER_DIALOGUES = 4000
 
@@ -26,6 +28,24 @@ def as_record(exercise: Exercise) -> dict[str, Any]:
         "category": dialogue.category,
         "conversations": messages,
     }
+
+
+def fine_tuning_mixture(
+    world: World, count: int, heldout: int, wrong_answers: float
+) -> list[Exercise]:
+    """`count` exercises to fine-tune on, of which `heldout` will be kept from training.
+
+    A share of the training exercises has wrong answers. Those that will be held out have right
+    ones, so that the held-out NLL measures the truth; which ones they are, prompts alone decide.
+    """
+    exercises = {one.dialogue().dialogue_id: one for one in world.balanced("mixture", count)}
+    train, kept = hold_out([one.dialogue() for one in exercises.values()], heldout)
+    mixed = with_wrong_answers(
+        [exercises[dialogue.dialogue_id] for dialogue in train],
+        wrong_answers,
+        world.stream("wrong answers"),
+    )
+    return [*mixed, *(exercises[dialogue.dialogue_id] for dialogue in kept)]
 
 
 def specialist_weights(strong: Sequence[str], strong_share: float) -> dict[str, float]:

@@ -147,7 +147,7 @@ FAULTS = [
     ("training/gpu", 3, "global_batch_size: 8 is not a multiple of micro_batch_size x GPUs = 24"),
     ("training/nodes", 2, "0 GPUs cannot be divided evenly among 2 nodes"),
     ("targets/solar/sources", ["tiny_solarr"], "'tiny_solarr' is not one of tiny_mixtral"),
-    ("targets/solar/sources", ["tiny_openchat"], "'tiny_openchat' is not one of"),
+    ("targets/solar/sources", ["tiny_openchat", "tiny_solar"], "name it alone (the Self control)"),
     ("targets/solar/sources", ["tiny_solar", "tiny_solar"], "targets.solar.sources"),
     ("targets/tiny_solar", {"sources": []}, "already a model's"),
     ("targets/solar/alignment", {"method": "magic"}, "spans, dtw"),
@@ -196,6 +196,11 @@ FAULTS = [
     ("mt_bench/questions", "no/such", "no/such is not a folder"),
     ("mt_bench/references", "no/such", "no/such is not a file"),
 ]
+
+
+def test_the_pivot_alone_may_teach_a_target():
+    config = checked(changed("targets/self", {"sources": ["tiny_openchat"]}), SCHEMA)
+    assert config["targets"]["self"]["sources"] == ["tiny_openchat"]
 
 
 def test_full_shapes_take_the_place_of_the_small_ones():

@@ -18,7 +18,7 @@ SIZES += ["--intermediate-size", "16", "--experts", "3", "--batch-size", "4"]
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
-    make_world.main(["--seed", "1", "--mixture", "8", "--questions", "1", "--output", str(folder)])
+    make_world.main(["--seed", "1", "--questions", "1", "--output", str(folder)])
     output = str(folder / "dialogues.json")
     make_pretraining.main(["--seed", "1", "--name", "a", "--dialogues", "160", "--output", output])
     return folder

@@ -1,17 +1,21 @@
 import json
 from collections import Counter
 from itertools import pairwise
+from random import Random
 
 import pytest
 
+import make_mixture
 import make_pretraining
 import make_world
 from fusionchat.categories import CATEGORIES
+from fusionchat.dialogues.mixture import Report, hold_out, read_mixture
 from fusionchat.errors import UserError
 from fusionchat.files import read_json, read_jsonl
 from fusionchat.world.generator import SHARES, World
 from fusionchat.world.mixture import as_record, specialist_weights
 from fusionchat.world.rules import rate
+from fusionchat.world.wrong_answers import with_wrong_answers
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
@@ -91,9 +95,9 @@ def test_programs_write_disjoint_data_reproducibly(tmp_path):
     def build(folder):
         common = ["--seed", "2"]
         strong = ["--strong", "math", "stem", "--strong-share", "0.5"]
-        make_world.main(
-            [*common, "--mixture", "60", "--questions", "40", "--output", str(folder / "world")]
-        )
+        make_world.main([*common, "--questions", "40", "--output", str(folder / "world")])
+        mixture = str(folder / "world" / "mixture.json")
+        make_mixture.main([*common, "--mixture", "60", "--output", mixture])
         output = folder / "pretraining" / "a.json"
         make_pretraining.main(
             [*common, "--name", "a", "--dialogues", "900", "--output", str(output), *strong]
@@ -120,3 +124,73 @@ def test_records_have_the_released_form():
     record = json.loads(json.dumps(as_record(exercise)))
     assert [message["from"] for message in record["conversations"]] == ["human", "gpt"] * 2
     assert record["category"] == "math"
+
+
+TRAINED, HELD_OUT = 320, 80
+
+
+def generated(folder, share):
+    """Training and held-out records of a mixture with this share of wrong answers."""
+    output = folder / "mixture.json"
+    argv = ["--seed", "2", "--mixture", str(TRAINED + HELD_OUT), "--heldout", str(HELD_OUT)]
+    make_mixture.main([*argv, "--wrong-answers", share, "--output", str(output)])
+    records = read_json(output)
+    return records[:TRAINED], records[TRAINED:]
+
+
+def texts(record, speaker):
+    return tuple(m["value"] for m in record["conversations"] if m["from"] == speaker)
+
+
+def is_right(record):
+    """Whether both answers fulfil the rules of their prompts; one alone must not."""
+    exercise = EXERCISES[texts(record, "human")]
+    ratings = [rate(r, a)[0] for r, a in zip(exercise.rules, texts(record, "gpt"), strict=True)]
+    assert (ratings[0] == 10) == (ratings[1] == 10)
+    return ratings[0] == 10
+
+
+EXERCISES = {one.prompts: one for one in World(2).balanced("mixture", TRAINED + HELD_OUT)}
+
+
+@pytest.mark.parametrize("share", ["0", "0.25", "0.5", "1"])
+def test_exactly_a_share_of_the_training_answers_is_wrong_in_each_category(tmp_path, share):
+    train, held_out = generated(tmp_path, share)
+    assert (train, held_out) == generated(tmp_path, share)
+    assert all(is_right(record) for record in held_out)
+    wrong = Counter(record["category"] for record in train if not is_right(record))
+    everything = Counter(record["category"] for record in train)
+    assert wrong.total() == TRAINED * float(share)
+    assert all(abs(wrong[name] - n * float(share)) < 1 for name, n in everything.items())
+
+
+def test_wrong_answers_are_exchanged_and_change_nothing_else(tmp_path):
+    clean, held_out = generated(tmp_path, "0")
+    quarter, half = generated(tmp_path, "0.25"), generated(tmp_path, "0.5")
+    assert quarter[1] == half[1] == held_out
+    for train, _ in (quarter, half):
+        assert [texts(r, "human") for r in train] == [texts(r, "human") for r in clean]
+        assert [r == c for r, c in zip(train, clean, strict=True)] == list(map(is_right, train))
+        said = [Counter((r["category"], texts(r, "gpt")) for r in part) for part in (train, clean)]
+        assert said[0] == said[1]
+    spoilt = [{texts(r, "human") for r in train if not is_right(r)} for train, _ in (quarter, half)]
+    assert spoilt[0] < spoilt[1]
+
+
+@pytest.mark.parametrize("share", [0.04, 0.5, 1.0])
+def test_few_dialogues_lose_the_share_but_for_one(share):
+    few = World(1).balanced("mixture", 27)
+    mixed = with_wrong_answers(few, share, Random(1))
+    changed = Counter(a.category for a, b in zip(few, mixed, strict=True) if a != b)
+    assert 1 not in changed.values()
+    assert abs(changed.total() - 27 * share) <= 1.5
+
+
+def test_the_same_dialogues_are_held_out_whatever_their_answers(tmp_path):
+    for share in ("0", "0.5"):
+        train, held_out = generated(tmp_path, share)
+        dialogues = read_mixture(tmp_path / "mixture.json", False, Report())
+        assert [d.dialogue_id for d in hold_out(dialogues, HELD_OUT)[1]] == [
+            record["id"] for record in held_out
+        ]
+        assert not {texts(r, "human") for r in train} & {texts(r, "human") for r in held_out}

@@ -13,10 +13,6 @@ if not workflow.config_settings.configfiles:
 
 include: "rules/common.smk"
 include: "rules/resources.smk"
-include: "rules/inputs.smk"
-include: "rules/options.smk"
-include: "rules/mt_bench_options.smk"
-include: "rules/report_options.smk"
 
 
 pathvars:
@@ -54,6 +50,6 @@ rule all:
         rules.table2.input,
         rules.figures.input,
         rules.report.output,
-        rules.agreement.output if RATERS > 1 else [],
+        rules.agreement.output if experiment.raters > 1 else [],
         rules.sweeps.input,
     localrule: True

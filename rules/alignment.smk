@@ -32,7 +32,7 @@ rule align_tokens:
     params:
         pivot=subpath(input.pivot, parent=True),
         source=subpath(input.source, parent=True),
-        method=alignment_of("method"),
+        method=lambda w: experiment.alignment(w.variant)["method"],
     shell:
         "python {input.program:q} --pivot-logits {input.pivot_logits:q}"
         " --source-logits {input.source_logits:q} --pivot-model {params.pivot:q}"
@@ -63,7 +63,7 @@ rule map_vocabulary:
     params:
         pivot=subpath(input.pivot, parent=True),
         source=subpath(input.source, parent=True),
-        strategy=alignment_of("vocabulary"),
+        strategy=lambda w: experiment.alignment(w.variant)["vocabulary"],
     shell:
         "python {input.program:q} --spans {input.spans:q} --pivot-model {params.pivot:q}"
         " --source-model {params.source:q} --strategy {params.strategy} --threads {threads}"
@@ -96,7 +96,7 @@ rule transfer_logits:
     params:
         pivot=subpath(input.pivot, parent=True),
         source=subpath(input.source, parent=True),
-        rules=alignment_of("transfer"),
+        rules=lambda w: experiment.alignment(w.variant)["transfer"],
     shell:
         "python {input.program:q} --pivot-logits {input.pivot_logits:q}"
         " --source-logits {input.source_logits:q} --spans {input.spans:q}"

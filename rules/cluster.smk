@@ -10,7 +10,7 @@ rule plan:
         code=code("plan"),
         program=program("plan"),
         config=CONFIG_FILE,
-        throughputs=os.path.relpath(Path(workflow.basedir, "resources/throughputs.yaml")),
+        throughputs=resource("throughputs.yaml"),
     output:
         csv="<results>/plan/plan.csv",
         md="<results>/plan/plan.md",
@@ -29,7 +29,7 @@ rule plan:
         runtime=10,
     params:
         output=subpath(output.csv, strip_suffix=".csv"),
-        switches=["--full-shapes"] if config["full_shapes"] else [],
+        switches=options(config, "full_shapes"),
     shell:
         "python {input.program:q} --configfile {input.config:q} {params.switches:q}"
         " --throughputs {input.throughputs:q} --output {params.output:q} 2>&1 | tee {log:q}"
@@ -56,7 +56,7 @@ rule doctor:
         mem_mb=1_000,
         runtime=20,
     params:
-        switches=["--full-shapes"] if config["full_shapes"] else [],
+        switches=options(config, "full_shapes"),
     shell:
         "python {input.program:q} --configfile {input.config:q} {params.switches:q}"
         " --output {output.report:q} 2>&1 | tee {log:q}"

@@ -1,4 +1,4 @@
-"""Names of the run and small helpers that every rule file uses."""
+"""The run's experiment, and what only Snakemake can say about it."""
 
 import os
 import sys
@@ -9,9 +9,12 @@ SCRIPTS = Path(workflow.basedir, "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
 
+from fusionchat.code_files import source_files
+from fusionchat.command_words import flags, options, pairs, table_rows
 from fusionchat.config import checked
 from fusionchat.errors import UserError
-from fusionchat.code_files import source_files
+from fusionchat.experiment import Experiment
+from fusionchat.origins import Origins
 
 try:
     config.update(checked(config, Path(workflow.basedir, "schemas/config.schema.yaml")))
@@ -19,30 +22,14 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 
-RESULTS = f"results/{config['name']}"
 CONFIG_FILE = os.path.relpath(workflow.configfiles[-1])
-PIVOT = config["pivot"]
-SOURCES = [name for name in config["models"] if name != PIVOT]
-SHARDS = [f"{number:04d}" for number in range(config["data"]["shards"])]
-COMPARED = {name: entry for name, entry in config["comparisons"].items() if "paper" not in entry}
-ELSEWHERE = {
-    name: COMPARED[name] for name in COMPARED if not {"repo", "path"} & COMPARED[name].keys()
-}
-MODELS = config["models"] | {name: COMPARED[name] for name in COMPARED if name not in ELSEWHERE}
-VARIANTS = [f"@{name}" for name, target in config["targets"].items() if "alignment" in target]
-EVALUATED = [*config["models"], *config["targets"], *config["merges"]]
-RATED = [*COMPARED, *EVALUATED]
-RELEASED = {
-    name: part["checkpoint"]
-    for group in (config["targets"], config["merges"])
-    for name, part in group.items()
-    if "checkpoint" in part
-}
-
-
-IMPORTED = [name for name, model in config["models"].items() if "logits" in model]
-HELD_OUT = config["data"]["heldout"] > 0
-TRAINED = [name for name in config["targets"] if name not in RELEASED]
+experiment = Experiment(config)
+origins = Origins(experiment)
+RESULTS = experiment.results
+PIVOT = experiment.pivot
+SOURCES = experiment.sources
+SHARDS = experiment.shards
+PIVOT_MANIFEST = experiment.manifest(PIVOT)
 
 
 def any_of(names):
@@ -50,23 +37,12 @@ def any_of(names):
     return "|".join(names) or "(?!)"
 
 
-def merges_by(*methods):
-    """A wildcard constraint: the merges to make by one of these methods."""
-    made = {name: merge for name, merge in config["merges"].items() if name not in RELEASED}
-    return any_of([name for name, merge in made.items() if merge["method"] in methods])
-
-
-def models_by(kind):
-    """A wildcard constraint: the models that the config defines by this key."""
-    return any_of([name for name, model in config["models"].items() if kind in model])
-
-
 wildcard_constraints:
-    model=any_of(RATED),
+    model=any_of(experiment.rated),
     source=any_of(SOURCES),
-    variant=f"({'|'.join(['', *VARIANTS])})",
-    target=any_of(config["targets"]),
-    merge=any_of(config["merges"]),
+    variant=f"({'|'.join(['', *experiment.variants])})",
+    target=any_of(experiment.targets),
+    merge=any_of(experiment.merges),
     judge=any_of(config["mt_bench"]["judges"]),
     shard=any_of(SHARDS),
     sweep=any_of(config["sweeps"]),
@@ -82,21 +58,11 @@ def code(name):
     return [os.path.relpath(file) for file in source_files(SCRIPTS / f"{name}.py")]
 
 
-def checkpoint(name):
-    """The manifest of a model, target or merged model; it is complete when that exists."""
-    folder = "models" if name in MODELS else "targets" if name in config["targets"] else "merged"
-    return f"{RESULTS}/{folder}/{name}/manifest.json"
+def resource(name):
+    """A file of resources/, from the working directory."""
+    return os.path.relpath(Path(workflow.basedir, "resources", name))
 
 
-PIVOT_MANIFEST = checkpoint(PIVOT)
-CHECKPOINTS = [checkpoint(name) for name in RATED if name not in ELSEWHERE]
-
-
-def folder(manifest):
-    """The folder that a manifest completes."""
-    return os.path.dirname(str(manifest))
-
-
-def flags(option, values):
-    """Command line words: the option before each value, for a quoted `{params.x:q}`."""
-    return [word for value in values for word in (option, str(value))]
+def folders(manifests):
+    """The folders that manifests complete."""
+    return [os.path.dirname(str(manifest)) for manifest in manifests]

@@ -4,32 +4,28 @@ In: the config's `comparisons`. Out: mt_bench/answers/{model}.jsonl, like those 
 What an API was paid for is kept in mt_bench/paid_answers/, outside the outputs.
 """
 
+from fusionchat.command_words import endpoint
 
-rule fetch_answers:
+
+use rule fetch_data as fetch_answers with:
     """Answers that FastChat's authors published, at their locked commit."""
     input:
         code=code("fetch_data"),
         program=program("fetch_data"),
-        lock=lambda wildcards: lock_file(wildcards.model),
+        lock=lambda w: origins.lock(w.model),
     output:
-        answers="<results>/mt_bench/published/{model}.jsonl",
+        "<results>/mt_bench/published/{model}.jsonl",
     log:
         "<logs>/fetch_answers/{model}.log",
     benchmark:
         "<benchmarks>/fetch_answers/{model}.tsv"
     wildcard_constraints:
-        model=any_of(PUBLISHED),
-    retries: 2
-    localrule: True
-    conda:
-        "../envs/models.yaml"
-    threads: 1
+        model=any_of(origins.answers),
     resources:
         mem_mb=1_000,
         runtime=10,
-    shell:
-        "python {input.program:q} --lock {input.lock:q} --name {wildcards.model:q}"
-        " --output {output.answers:q} > {log:q} 2>&1"
+    params:
+        name="{model}",
 
 
 rule answer_elsewhere:
@@ -37,8 +33,8 @@ rule answer_elsewhere:
     input:
         code=code("answer"),
         program=program("answer"),
-        questions=questions,
-        published=published_answers,
+        questions=experiment.questions,
+        published=lambda w: origins.published(w.model),
     output:
         answers="<results>/mt_bench/answers/{model}.jsonl",
     log:
@@ -46,7 +42,7 @@ rule answer_elsewhere:
     benchmark:
         "<benchmarks>/answer_elsewhere/{model}.tsv"
     wildcard_constraints:
-        model=any_of(ELSEWHERE),
+        model=any_of(experiment.elsewhere),
     localrule: True
     conda:
         "../envs/mt_bench.yaml"
@@ -55,10 +51,16 @@ rule answer_elsewhere:
         mem_mb=2_000,
         runtime=grows(120, 960),
     params:
-        engine=elsewhere_flags,
-        max_new_tokens=lookup(dpath="mt_bench/max_new_tokens", within=config),
-        choices=lookup(dpath="mt_bench/choices", within=config),
+        engine=lambda w, input: (
+            ["--engine", "published", "--model", *input.published]
+            if input.published
+            else [
+                *("--engine", "api", "--store", f"{RESULTS}/mt_bench/paid_answers/{w.model}"),
+                *endpoint(config["comparisons"][w.model]["api"], "api_model"),
+            ]
+        ),
+        settings=options(config["mt_bench"], "max_new_tokens", "choices"),
     shell:
         "python {input.program:q} {params.engine:q} --model-id {wildcards.model:q}"
-        " --questions {input.questions:q} --max-new-tokens {params.max_new_tokens}"
-        " --choices {params.choices} --output {output.answers:q} > {log:q} 2>&1"
+        " --questions {input.questions:q} {params.settings}"
+        " --output {output.answers:q} > {log:q} 2>&1"

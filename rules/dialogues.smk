@@ -5,7 +5,7 @@ Out: dialogues/{shard}.parquet, and dialogues/heldout.parquet which no model is 
 dialogues/report.json says what was malformed, split or left out.
 """
 
-EXCLUSIONS = [config["data"]["exclude"]] if "exclude" in config["data"] else []
+from fusionchat.origins import DATA_SET
 
 
 rule fetch_data:
@@ -13,9 +13,9 @@ rule fetch_data:
     input:
         code=code("fetch_data"),
         program=program("fetch_data"),
-        lock=lock_file("data-set"),
+        lock=origins.lock(DATA_SET),
     output:
-        mixture="<results>/data/mixture.json",
+        "<results>/data/mixture.json",
     log:
         "<logs>/fetch_data.log",
     benchmark:
@@ -28,9 +28,11 @@ rule fetch_data:
     resources:
         mem_mb=2_000,
         runtime=60,
+    params:
+        name=DATA_SET,
     shell:
-        "python {input.program:q} --lock {input.lock:q} --name data-set"
-        " --output {output.mixture:q} > {log:q} 2>&1"
+        "python {input.program:q} --lock {input.lock:q} --name {params.name}"
+        " --output {output:q} > {log:q} 2>&1"
 
 
 rule prepare_dialogues:
@@ -38,9 +40,9 @@ rule prepare_dialogues:
     input:
         code=code("prepare_dialogues"),
         program=program("prepare_dialogues"),
-        mixture=mixture,
-        pivot=checkpoint(PIVOT),
-        exclude=EXCLUSIONS,
+        mixture=origins.mixture,
+        pivot=PIVOT_MANIFEST,
+        exclude=config["data"].get("exclude", []),
     output:
         dialogues="<results>/dialogues/dialogues.parquet",
         heldout="<results>/dialogues/heldout.parquet",
@@ -61,7 +63,7 @@ rule prepare_dialogues:
         max_length=lookup(dpath="data/max_length", within=config),
         heldout=lookup(dpath="data/heldout", within=config),
         on_error=lookup(dpath="data/on_error", within=config),
-        exclude=flags("--exclude", EXCLUSIONS),
+        exclude=options(config["data"], "exclude"),
     shell:
         "python {input.program:q} --mixture {input.mixture:q} --pivot-model {params.pivot:q}"
         " --template {params.template:q} --max-length {params.max_length}"

@@ -1,7 +1,15 @@
-"""Figures of scores and merging weights, one rule and program each.
+"""Figures of scores, merging weights and sweeps, one program each.
 
-In: mt_bench/scores.parquet, merged/. Out: figures/{name}.svg and .png.
+In: mt_bench/scores.parquet, merged/. Out: figures/{name}.svg and .png, sweeps/{sweep}.svg and .png.
 """
+
+SCORES = ["--scores", f"{RESULTS}/mt_bench/scores.parquet", "--judge", experiment.judge]
+
+
+def figure(name):
+    """A figure that also goes into Snakemake's own report."""
+    caption = f"../resources/captions/{name}.rst"
+    return report(f"{RESULTS}/figures/{name}.svg", caption=caption, category="Figures")
 
 
 rule figure_scores:
@@ -26,16 +34,13 @@ rule figure_scores:
     params:
         output=subpath(output.svg, strip_suffix=".svg"),
         rows=ROWS,
-        judge=JUDGE,
-        baseline=BASELINE,
+        details=[*SCORES, "--baseline", experiment.baseline],
     shell:
-        "python {input.program:q} {params.rows:q} --output {params.output:q}"
-        " --scores {input.scores:q} --judge {params.judge:q}"
-        " --baseline {params.baseline:q}"
+        "python {input.program:q} {params.rows:q} --output {params.output:q} {params.details:q}"
         " > {log:q} 2>&1"
 
 
-rule figure_radar:
+use rule figure_scores as figure_radar with:
     """Category scores of the sources, CLM and VaRM around a circle."""
     input:
         code=code("figure_radar"),
@@ -48,25 +53,11 @@ rule figure_radar:
         "<logs>/figure_radar.log",
     benchmark:
         "<benchmarks>/figure_radar.tsv"
-    conda:
-        "../envs/report.yaml"
-    threads: 1
-    resources:
-        mem_mb=2_000,
-        runtime=10,
     params:
-        output=subpath(output.svg, strip_suffix=".svg"),
-        rows=ROWS,
-        judge=JUDGE,
-        show=SHOWN,
-    shell:
-        "python {input.program:q} {params.rows:q} --output {params.output:q}"
-        " --scores {input.scores:q} --judge {params.judge:q}"
-        " --show {params.show:q}"
-        " > {log:q} 2>&1"
+        details=[*SCORES, "--show", *experiment.shown],
 
 
-rule figure1:
+use rule figure_scores as figure1 with:
     """The paper's Figure 1: VaRM granularities by dialogue turn."""
     input:
         code=code("figure1"),
@@ -79,30 +70,16 @@ rule figure1:
         "<logs>/figure1.log",
     benchmark:
         "<benchmarks>/figure1.tsv"
-    conda:
-        "../envs/report.yaml"
-    threads: 1
-    resources:
-        mem_mb=2_000,
-        runtime=10,
     params:
-        output=subpath(output.svg, strip_suffix=".svg"),
-        rows=ROWS,
-        judge=JUDGE,
-        show=GRANULARITIES,
-    shell:
-        "python {input.program:q} {params.rows:q} --output {params.output:q}"
-        " --scores {input.scores:q} --judge {params.judge:q}"
-        " --show {params.show:q}"
-        " > {log:q} 2>&1"
+        details=[*SCORES, "--show", *experiment.granularities],
 
 
-rule figure_weights:
+use rule figure_scores as figure_weights with:
     """VaRM's weights by layer and matrix, a map for each target."""
     input:
         code=code("figure_weights"),
         program=program("figure_weights"),
-        weights=f"{RESULTS}/merged/{MATRIX}/weights.csv",
+        weights=f"{RESULTS}/merged/{experiment.main}/weights.csv",
     output:
         svg=figure("weights"),
         png="<results>/figures/weights.png",
@@ -110,16 +87,23 @@ rule figure_weights:
         "<logs>/figure_weights.log",
     benchmark:
         "<benchmarks>/figure_weights.tsv"
-    conda:
-        "../envs/report.yaml"
-    threads: 1
-    resources:
-        mem_mb=2_000,
-        runtime=10,
     params:
-        output=subpath(output.svg, strip_suffix=".svg"),
-        rows=ROWS,
-    shell:
-        "python {input.program:q} {params.rows:q} --output {params.output:q}"
-        " --weights {input.weights:q}"
-        " > {log:q} 2>&1"
+        details=lambda w, input: ["--weights", input.weights],
+
+
+use rule figure_scores as sweep_figure with:
+    """Models that differ in one setting: averages with intervals, differences from the first."""
+    input:
+        code=code("figure_scores"),
+        program=program("figure_scores"),
+        scores="<results>/mt_bench/scores.parquet",
+    output:
+        svg="<results>/sweeps/{sweep}.svg",
+        png="<results>/sweeps/{sweep}.png",
+    log:
+        "<logs>/sweep_figure/{sweep}.log",
+    benchmark:
+        "<benchmarks>/sweep_figure/{sweep}.tsv"
+    params:
+        rows=lambda w: table_rows(experiment, config["sweeps"][w.sweep]),
+        details=lambda w: [*SCORES, "--baseline", config["sweeps"][w.sweep][0]],

@@ -11,8 +11,12 @@ rule fuse_distributions:
         code=code("fuse_distributions"),
         program=program("fuse_distributions"),
         pivot_logits=f"{RESULTS}/logits/{PIVOT}/{{shard}}.parquet",
-        aligned=aligned_sources,
-        reports=alignment_reports,
+        aligned=lambda w: collect(
+            "<results>/aligned/{source}/{{shard}}.parquet", source=experiment.aligned(w.target)
+        ),
+        reports=lambda w: collect(
+            "<results>/alignment/{source}.json", source=experiment.aligned(w.target)
+        ),
     output:
         store="<results>/fused/{target}/{shard}.parquet",
     log:
@@ -27,11 +31,11 @@ rule fuse_distributions:
         runtime=grows(60, 480),
     params:
         pivot=PIVOT,
-        sources=named_sources,
-        fusion=fusion_of,
-        width=fusion_width,
+        sources=lambda w, input: flags(
+            "--source", pairs(experiment.others(w.target), input.aligned)
+        ),
+        settings=lambda w: options(experiment.targets[w.target].fusion),
     shell:
         "python {input.program:q} --pivot-logits {input.pivot_logits:q}"
-        " --pivot-name {params.pivot:q} {params.sources:q} "
-        " --function {params.fusion[function]} --level {params.fusion[level]} {params.width:q}"
+        " --pivot-name {params.pivot:q} {params.sources:q} {params.settings:q}"
         " --output {output.store:q} > {log:q} 2>&1"

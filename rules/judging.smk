@@ -5,7 +5,13 @@ mt_bench/scores.parquet and, where a score is given more than once, tables/agree
 responses are kept in mt_bench/paid/, outside the outputs.
 """
 
-RATERS = sum(judge["repeats"] for judge in config["mt_bench"]["judges"].values())
+from fusionchat.command_words import judge_options
+
+
+def judge_file(judge, name):
+    """A file of the benchmark that an LLM judges with; a program needs none."""
+    kind = config["mt_bench"]["judges"][judge]["kind"]
+    return [] if kind == "rule" else f"{RESULTS}/mt_bench/questions/{name}"
 
 
 rule judge:
@@ -14,9 +20,9 @@ rule judge:
         code=code("judge"),
         program=program("judge"),
         answers="<results>/mt_bench/answers/{model}.jsonl",
-        questions=questions,
-        prompts=judge_prompts,
-        references=references,
+        questions=experiment.questions,
+        prompts=lambda w: judge_file(w.judge, "judge_prompts.jsonl"),
+        references=lambda w: [] if experiment.generated else judge_file(w.judge, "references.jsonl"),
     output:
         judgments="<results>/mt_bench/judgments/{judge}/{model}.jsonl",
     log:
@@ -32,10 +38,14 @@ rule judge:
         runtime=grows(120, 960),
     params:
         kind=lookup(dpath="mt_bench/judges/{judge}/kind", within=config),
-        judge=judge_flags,
+        files=lambda w, input: [
+            *flags("--prompts", [input.prompts] if input.prompts else []),
+            *flags("--references", [input.references] if input.references else []),
+        ],
+        settings=lambda w: judge_options(experiment, w.judge),
     shell:
         "python {input.program:q} --judge {params.kind} --answers {input.answers:q}"
-        " --questions {input.questions:q} {params.judge:q} --output {output.judgments:q}"
+        " --questions {input.questions:q} {params.files:q} {params.settings:q} --output {output.judgments:q}"
         " > {log:q} 2>&1"
 
 
@@ -44,11 +54,11 @@ rule score:
     input:
         code=code("score"),
         program=program("score"),
-        questions=questions,
+        questions=experiment.questions,
         judgments=collect(
             "<results>/mt_bench/judgments/{judge}/{model}.jsonl",
             judge=config["mt_bench"]["judges"],
-            model=RATED,
+            model=experiment.rated,
         ),
     output:
         scores="<results>/mt_bench/scores.parquet",

@@ -21,7 +21,7 @@ rule dump_logits:
     benchmark:
         "<benchmarks>/dump_logits/{model}/{shard}.tsv"
     wildcard_constraints:
-        model=any_of([name for name in RATED if name not in IMPORTED]),
+        model=any_of(name for name in experiment.rated if name not in experiment.imported),
     conda:
         "../envs/models.yaml"
     threads: gpu_threads
@@ -52,7 +52,7 @@ rule import_logits:
     input:
         code=code("import_logits"),
         program=program("import_logits"),
-        released=released_dump,
+        released=lookup(dpath="models/{model}/logits", within=config),
         model="<results>/models/{model}/manifest.json",
         dialogues=collect("<results>/dialogues/{shard}.parquet", shard=SHARDS),
     output:
@@ -63,7 +63,7 @@ rule import_logits:
     benchmark:
         "<benchmarks>/import_logits/{model}.tsv"
     wildcard_constraints:
-        model=any_of(IMPORTED),
+        model=any_of(experiment.imported),
     conda:
         "../envs/data.yaml"
     threads: 1

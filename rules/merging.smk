@@ -38,8 +38,10 @@ rule merge_varm:
         code=code("merge_varm"),
         program=program("merge_varm"),
         pivot=PIVOT_MANIFEST,
-        targets=merged_targets,
-        variations=variations,
+        targets=lambda w: experiment.merge_inputs(w.merge),
+        variations=lambda w: collect(
+            "<results>/variation/{target}.parquet", target=experiment.merges[w.merge].targets
+        ),
     output:
         manifest="<results>/merged/{merge}/manifest.json",
         weights="<results>/merged/{merge}/weights.csv",
@@ -48,7 +50,7 @@ rule merge_varm:
     benchmark:
         "<benchmarks>/merge_varm/{merge}.tsv"
     wildcard_constraints:
-        merge=merges_by("varm"),
+        merge=any_of(experiment.merged_by("varm")),
     conda:
         "../envs/merging.yaml"
     threads: 1
@@ -58,20 +60,22 @@ rule merge_varm:
     params:
         pivot=subpath(input.pivot, parent=True),
         output=subpath(output.manifest, parent=True),
-        targets=target_folders,
-        variations=named_variations,
-        granularity=merge_option("granularity"),
-        change=merge_option("change"),
-        normalise=merge_option("normalise"),
-        switches=merge_switches,
+        targets=lambda w, input: flags(
+            "--target", pairs(experiment.merges[w.merge].targets, folders(input.targets))
+        ),
+        weights=lambda w, input: flags(
+            "--variation", pairs(experiment.merges[w.merge].targets, input.variations)
+        ),
+        settings=lambda w: options(
+            experiment.merges[w.merge].settings,
+            "granularity",
+            "change",
+            "normalise",
+            "allow_equal",
+        ),
     shell:
-        "python {input.program:q} --pivot {params.pivot:q} {params.targets:q}"
-        " {params.variations:q} --granularity {params.granularity} --change {params.change}"
-        " --normalise {params.normalise} {params.switches:q} --threads {threads}"
-        " --output {params.output:q} > {log:q} 2>&1"
-
-
-MADE = [name for name in config["merges"] if name not in RELEASED]
+        "python {input.program:q} --pivot {params.pivot:q} {params.targets:q} {params.weights:q}"
+        " {params.settings:q} --threads {threads} --output {params.output:q} > {log:q} 2>&1"
 
 
 rule compare_released:
@@ -81,8 +85,8 @@ rule compare_released:
         program=program("compare_released"),
         pivot=PIVOT_MANIFEST,
         released="<results>/merged/{merge}/manifest.json",
-        targets=merged_targets,
-        candidates=[checkpoint(name) for name in MADE],
+        targets=lambda w: experiment.merge_inputs(w.merge),
+        candidates=[experiment.manifest(name) for name in experiment.merged],
     output:
         csv="<results>/released/{merge}.csv",
         md="<results>/released/{merge}.md",
@@ -94,7 +98,7 @@ rule compare_released:
     benchmark:
         "<benchmarks>/compare_released/{merge}.tsv"
     wildcard_constraints:
-        merge=any_of(name for name in config["merges"] if name in RELEASED),
+        merge=any_of(name for name in experiment.merges if name in experiment.released),
     conda:
         "../envs/merging.yaml"
     threads: 1
@@ -104,9 +108,14 @@ rule compare_released:
     params:
         pivot=subpath(input.pivot, parent=True),
         released=subpath(input.released, parent=True),
-        folders=compared_folders,
+        targets=lambda w, input: flags(
+            "--target", pairs(experiment.merges[w.merge].targets, folders(input.targets))
+        ),
+        candidates=lambda w, input: flags(
+            "--candidate", pairs(experiment.merged, folders(input.candidates))
+        ),
         output=subpath(output.csv, strip_suffix=".csv"),
     shell:
         "python {input.program:q} --released {wildcards.merge:q}={params.released:q}"
-        " --pivot {params.pivot:q} {params.folders:q} --threads {threads}"
-        " --output {params.output:q} > {log:q} 2>&1"
+        " --pivot {params.pivot:q} {params.targets:q} {params.candidates:q}"
+        " --threads {threads} --output {params.output:q} > {log:q} 2>&1"

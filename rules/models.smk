@@ -19,7 +19,7 @@ rule lock_models:
     benchmark:
         "<benchmarks>/lock_models/{locked}.tsv"
     wildcard_constraints:
-        locked=any_of(REFERENCES),
+        locked=any_of(origins.hub),
     retries: 2
     localrule: True
     conda:
@@ -29,7 +29,7 @@ rule lock_models:
         mem_mb=1_000,
         runtime=10,
     params:
-        reference=reference,
+        reference=lambda w: origins.reference(w.locked),
     shell:
         "python {input.program:q} {params.reference:q} --output {output.lock:q} > {log:q} 2>&1"
 
@@ -39,7 +39,7 @@ rule fetch_model:
     input:
         code=code("fetch_model"),
         program=program("fetch_model"),
-        origin=model_origin,
+        origin=lambda w: origins.model(w.model),
     output:
         manifest="<results>/{kind}/{model}/manifest.json",
     log:
@@ -48,7 +48,7 @@ rule fetch_model:
         "<benchmarks>/fetch_model/{kind}/{model}.tsv"
     wildcard_constraints:
         kind="models|targets|merged",
-        model=any_of(ORIGINS),
+        model=any_of(origins.models),
     retries: 2
     localrule: True
     conda:
@@ -58,7 +58,11 @@ rule fetch_model:
         mem_mb=8_000,
         runtime=480,
     params:
-        origin=origin_flags,
+        origin=lambda w, input: (
+            ["--lock", input.origin, "--name", w.model]
+            if w.model in origins.hub
+            else ["--path", *folders([input.origin])]
+        ),
         output=subpath(output.manifest, parent=True),
     shell:
         "python {input.program:q} {params.origin:q} --output {params.output:q} > {log:q} 2>&1"

@@ -4,13 +4,24 @@ In: models, targets and merged models; questions. Out: mt_bench/answers/{model}.
 nll/{model}.json.
 """
 
+from fusionchat.mt_bench.fetching import local_files
+
+LOCAL_BENCHMARK = [
+    *(
+        local_files(Path(config["mt_bench"]["questions"]))
+        if "questions" in config["mt_bench"]
+        else []
+    ),
+    *([config["mt_bench"]["references"]] if "references" in config["mt_bench"] else []),
+]
+
 
 rule fetch_questions:
     """MT-Bench's questions, judge prompts and references, locked by checksum or from a folder."""
     input:
         code=code("fetch_questions"),
         program=program("fetch_questions"),
-        local=local_benchmark,
+        local=LOCAL_BENCHMARK,
     output:
         manifest="<results>/mt_bench/questions/manifest.json",
         questions="<results>/mt_bench/questions/question.jsonl",
@@ -30,12 +41,9 @@ rule fetch_questions:
         runtime=10,
     params:
         folder=subpath(output.manifest, parent=True),
-        origin=benchmark_flags(),
+        origin=options(config["mt_bench"], "questions", "references"),
     shell:
         "python {input.program:q} {params.origin:q} --output {params.folder:q} > {log:q} 2>&1"
-
-
-VLLM = config["mt_bench"]["engine"] == "vllm"
 
 
 rule answer:
@@ -43,8 +51,8 @@ rule answer:
     input:
         code=code("answer"),
         program=program("answer"),
-        model=model_checkpoint,
-        questions=questions,
+        model=lambda w: experiment.manifest(w.model),
+        questions=experiment.questions,
     output:
         answers="<results>/mt_bench/answers/{model}.jsonl",
     log:
@@ -52,9 +60,9 @@ rule answer:
     benchmark:
         "<benchmarks>/answer/{model}.tsv"
     wildcard_constraints:
-        model=any_of([name for name in RATED if name not in ELSEWHERE]),
+        model=any_of(experiment.answering),
     conda:
-        "../envs/vllm.yaml" if VLLM else "../envs/models.yaml"
+        "../envs/vllm.yaml" if config["mt_bench"]["engine"] == "vllm" else "../envs/models.yaml"
     threads: gpu_threads
     resources:
         gpu=model_gpus,
@@ -63,21 +71,18 @@ rule answer:
         runtime=grows(120, 960),
     params:
         folder=subpath(input.model, parent=True),
-        template=answer_template,
-        max_new_tokens=lookup(dpath="mt_bench/max_new_tokens", within=config),
-        batch_size=lookup(dpath="mt_bench/batch_size", within=config),
-        choices=lookup(dpath="mt_bench/choices", within=config),
-        seed=lookup(dpath="mt_bench/seed", within=config),
-        decoding=decoding_flags(),
+        template=lambda w: experiment.template(w.model),
+        settings=options(
+            config["mt_bench"],
+            *("max_new_tokens", "batch_size", "choices", "seed", "engine", "top_k"),
+        ),
         dtype=lookup(dpath="logits/dtype", within=config),
         device=answer_device,
         launch=answer_launcher,
     shell:
         "{params.launch} {input.program:q} --model {params.folder:q} --model-id {wildcards.model:q}"
         " --questions {input.questions:q} --template {params.template:q}"
-        " --max-new-tokens {params.max_new_tokens} --batch-size {params.batch_size}"
-        " --choices {params.choices} --seed {params.seed} {params.decoding:q} --dtype {params.dtype}"
-        " --device {params.device} --threads {threads}"
+        " {params.settings:q} --dtype {params.dtype} --device {params.device} --threads {threads}"
         " --output {output.answers:q} > {log:q} 2>&1"
 
 
@@ -86,7 +91,7 @@ rule measure_nll:
     input:
         code=code("measure_nll"),
         program=program("measure_nll"),
-        model=model_checkpoint,
+        model=lambda w: experiment.manifest(w.model),
         dialogues="<results>/dialogues/heldout.parquet",
     output:
         nll="<results>/nll/{model}.json",

@@ -8,17 +8,19 @@ where the target itself names it.
 rule fetched:
     """Everything that needs the network, for machines whose compute nodes have none."""
     input:
-        [checkpoint(name) for name in ORIGINS],
-        [mixture(None)] if "repo" in config["data"] and TRAINED else [],
-        [] if GENERATED else questions(None),
-        collect("<results>/mt_bench/published/{model}.jsonl", model=PUBLISHED),
+        [experiment.manifest(name) for name in origins.models],
+        [origins.mixture] if "repo" in config["data"] and experiment.trained else [],
+        [] if experiment.generated else experiment.questions,
+        collect("<results>/mt_bench/published/{model}.jsonl", model=origins.answers),
     localrule: True
 
 
 rule logits:
     """Top-k logits of every source LLM."""
     input:
-        collect("<results>/logits/{model}/{shard}.parquet", model=config["models"], shard=SHARDS),
+        collect(
+            "<results>/logits/{model}/{shard}.parquet", model=experiment.source_llms, shard=SHARDS
+        ),
     localrule: True
 
 
@@ -32,14 +34,14 @@ rule aligned:
 rule targets:
     """The fine-tuned targets."""
     input:
-        collect("<results>/targets/{target}/manifest.json", target=config["targets"]),
+        collect("<results>/targets/{target}/manifest.json", target=experiment.targets),
     localrule: True
 
 
 rule merges:
     """The merged models."""
     input:
-        collect("<results>/merged/{merge}/manifest.json", merge=config["merges"]),
+        collect("<results>/merged/{merge}/manifest.json", merge=experiment.merges),
     localrule: True
 
 
@@ -48,7 +50,7 @@ rule released:
     input:
         collect(
             "<results>/released/{merge}.csv",
-            merge=[name for name in config["merges"] if name in RELEASED],
+            merge=[name for name in experiment.merges if name in experiment.released],
         ),
     localrule: True
 
@@ -67,7 +69,7 @@ rule sweeps:
 rule answers:
     """Answers of every model to the benchmark's questions."""
     input:
-        collect("<results>/mt_bench/answers/{model}.jsonl", model=RATED),
+        collect("<results>/mt_bench/answers/{model}.jsonl", model=experiment.rated),
     localrule: True
 
 
@@ -82,7 +84,7 @@ rule table1:
     """Table 1, and every model in it."""
     input:
         rules.write_table1.output,
-        CHECKPOINTS,
+        [experiment.manifest(name) for name in experiment.answering],
     localrule: True
 
 
@@ -90,12 +92,12 @@ rule table2:
     """Table 2, and the merged models in it."""
     input:
         rules.write_table2.output,
-        [checkpoint(name) for name in GRANULARITIES],
+        [experiment.manifest(name) for name in experiment.granularities],
     localrule: True
 
 
 rule figures:
     """All figures."""
     input:
-        collect("<results>/figures/{name}.{format}", name=FIGURE_NAMES, format=["svg", "png"]),
+        collect("<results>/figures/{name}.{format}", name=experiment.figures, format=["svg", "png"]),
     localrule: True

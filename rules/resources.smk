@@ -31,14 +31,19 @@ def gpu_threads(wildcards):
 
 
 def model_gpus(wildcards):
-    """GPUs for a forward pass; a target or merged model needs as many as the pivot."""
-    name = wildcards.model if wildcards.model in MODELS else PIVOT
-    return MODELS[name]["gpu"]
+    """GPUs for a forward pass of the job's model."""
+    return experiment.gpus(wildcards.model)
 
 
 def devices(wildcards):
     """Devices that share one model."""
     return max(1, model_gpus(wildcards))
+
+
+def answer_device(wildcards):
+    """The device of a model that answers as one process, `auto` where it needs several GPUs."""
+    several = config["device"] == "cuda" and model_gpus(wildcards) > 1
+    return "auto" if several else config["device"]
 
 
 MOST_GPUS = max(model["gpu"] for model in config["models"].values())

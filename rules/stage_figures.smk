@@ -1,11 +1,12 @@
-"""Figures of the stages before the benchmark, one rule and program each.
+"""Figures of the stages before the benchmark, and of their costs, one program each.
 
-In: logits, aligned and fused shards, losses.
-Out: figures/{name}.svg and .png.
+In: logits, aligned and fused shards, losses, benchmark files. Out: figures/{name}.svg and .png.
 """
 
+from fusionchat.command_words import shards_of
 
-rule figure_alignment:
+
+use rule figure_scores as figure_alignment with:
     """How the tokens of each source align, and how much probability arrives."""
     input:
         code=code("figure_alignment"),
@@ -21,27 +22,20 @@ rule figure_alignment:
         "<benchmarks>/figure_alignment.tsv"
     conda:
         "../envs/data.yaml"
-    threads: 1
     resources:
         mem_mb=grows(4_000, 32_000),
         runtime=grows(30, 240),
     params:
-        output=subpath(output.svg, strip_suffix=".svg"),
-        rows=ROWS,
-        aligned=shards_of("aligned", SOURCES),
-    shell:
-        "python {input.program:q} {params.rows:q} --output {params.output:q}"
-        " --aligned {params.aligned:q}"
-        " > {log:q} 2>&1"
+        details=["--aligned", *shards_of(experiment, "aligned", SOURCES)],
 
 
-rule figure_cross_entropy:
+use rule figure_scores as figure_cross_entropy with:
     """Cross-entropy of each dialogue under the pivot and under each source."""
     input:
         code=code("figure_cross_entropy"),
         program=program("figure_cross_entropy"),
         stores=collect(
-            "<results>/logits/{model}/{shard}.parquet", model=config["models"], shard=SHARDS
+            "<results>/logits/{model}/{shard}.parquet", model=experiment.source_llms, shard=SHARDS
         ),
     output:
         svg=figure("cross_entropy"),
@@ -50,29 +44,21 @@ rule figure_cross_entropy:
         "<logs>/figure_cross_entropy.log",
     benchmark:
         "<benchmarks>/figure_cross_entropy.tsv"
-    conda:
-        "../envs/report.yaml"
-    threads: 1
-    resources:
-        mem_mb=2_000,
-        runtime=10,
     params:
-        output=subpath(output.svg, strip_suffix=".svg"),
-        rows=ROWS,
-        pivot=shards_of("logits", [PIVOT]),
-        sources=shards_of("logits", SOURCES),
-    shell:
-        "python {input.program:q} {params.rows:q} --output {params.output:q}"
-        " --pivot {params.pivot:q} --source {params.sources:q}"
-        " > {log:q} 2>&1"
+        details=[
+            *("--pivot", *shards_of(experiment, "logits", [PIVOT])),
+            *("--source", *shards_of(experiment, "logits", SOURCES)),
+        ],
 
 
-rule figure_winners:
+use rule figure_scores as figure_winners with:
     """Share of dialogues that each model teaches, by target and category."""
     input:
         code=code("figure_winners"),
         program=program("figure_winners"),
-        fused=collect("<results>/fused/{target}/{shard}.parquet", target=TAUGHT, shard=SHARDS),
+        fused=collect(
+            "<results>/fused/{target}/{shard}.parquet", target=experiment.taught, shard=SHARDS
+        ),
         dialogues=collect("<results>/dialogues/{shard}.parquet", shard=SHARDS),
     output:
         svg=figure("winners"),
@@ -81,28 +67,19 @@ rule figure_winners:
         "<logs>/figure_winners.log",
     benchmark:
         "<benchmarks>/figure_winners.tsv"
-    conda:
-        "../envs/report.yaml"
-    threads: 1
-    resources:
-        mem_mb=2_000,
-        runtime=10,
     params:
-        output=subpath(output.svg, strip_suffix=".svg"),
-        rows=ROWS,
-        fused=shards_of("fused", TAUGHT),
-    shell:
-        "python {input.program:q} {params.rows:q} --output {params.output:q}"
-        " --fused {params.fused:q} --dialogues {input.dialogues:q}"
-        " > {log:q} 2>&1"
+        details=lambda w, input: [
+            *("--fused", *shards_of(experiment, "fused", experiment.taught)),
+            *("--dialogues", *input.dialogues),
+        ],
 
 
-rule figure_losses:
+use rule figure_scores as figure_losses with:
     """Training loss of each target."""
     input:
         code=code("figure_losses"),
         program=program("figure_losses"),
-        losses=collect("<results>/targets/{target}/loss.csv", target=TRAINED),
+        losses=collect("<results>/targets/{target}/loss.csv", target=experiment.trained),
     output:
         svg=figure("losses"),
         png="<results>/figures/losses.png",
@@ -110,17 +87,24 @@ rule figure_losses:
         "<logs>/figure_losses.log",
     benchmark:
         "<benchmarks>/figure_losses.tsv"
-    conda:
-        "../envs/report.yaml"
-    threads: 1
-    resources:
-        mem_mb=2_000,
-        runtime=10,
     params:
-        output=subpath(output.svg, strip_suffix=".svg"),
-        rows=ROWS,
-        losses=loss_files,
-    shell:
-        "python {input.program:q} {params.rows:q} --output {params.output:q}"
-        " --loss {params.losses:q}"
-        " > {log:q} 2>&1"
+        details=lambda w, input: ["--loss", *pairs(experiment.trained, input.losses)],
+
+
+use rule figure_scores as figure_costs with:
+    """Time and memory of each stage, from the benchmark files of the jobs."""
+    input:
+        code=code("figure_costs"),
+        program=program("figure_costs"),
+        scores="<results>/mt_bench/scores.parquet",
+    output:
+        svg=figure("costs"),
+        png="<results>/figures/costs.png",
+        csv="<results>/figures/costs.csv",
+    log:
+        "<logs>/figure_costs.log",
+    benchmark:
+        "<benchmarks>/figure_costs.tsv"
+    params:
+        rows=[],
+        details=["--benchmarks", f"{RESULTS}/benchmarks"],

@@ -3,16 +3,24 @@
 In: answers, judgments, checkpoints. Out: tables/case_study and tables/memory_efficiency.
 """
 
+CASE = (
+    [experiment.baseline, *experiment.merges[experiment.main].targets, experiment.main]
+    if experiment.main
+    else [experiment.baseline]
+)
+
 
 rule case_study:
     """The paper's Tables 3 to 6: one question, CLM, the merged targets, VaRM, their judgments."""
     input:
         code=code("case_study"),
         program=program("case_study"),
-        paper=paper("case_study"),
-        questions=questions,
+        paper=resource("paper/case_study.csv"),
+        questions=experiment.questions,
         answers=collect("<results>/mt_bench/answers/{model}.jsonl", model=CASE),
-        judgments=collect(f"{RESULTS}/mt_bench/judgments/{JUDGE}/{{model}}.jsonl", model=CASE),
+        judgments=collect(
+            f"{RESULTS}/mt_bench/judgments/{experiment.judge}/{{model}}.jsonl", model=CASE
+        ),
     output:
         csv="<results>/tables/case_study.csv",
         md="<results>/tables/case_study.md",
@@ -32,7 +40,7 @@ rule case_study:
         output=subpath(output.csv, strip_suffix=".csv"),
         rows=ROWS,
         show=CASE,
-        judge=JUDGE,
+        judge=experiment.judge,
     shell:
         "python {input.program:q} --questions {input.questions:q} --answers {input.answers:q}"
         " --judgments {input.judgments:q} --judge {params.judge:q} {params.rows:q}"
@@ -44,8 +52,8 @@ rule memory_efficiency:
     input:
         code=code("memory_efficiency"),
         program=program("memory_efficiency"),
-        sources=collect("<results>/models/{model}/manifest.json", model=config["models"]),
-        fused=checkpoint(MATRIX) if MATRIX else [],
+        sources=collect("<results>/models/{model}/manifest.json", model=experiment.source_llms),
+        fused=experiment.manifest(experiment.main) if experiment.main else [],
     output:
         csv="<results>/tables/memory_efficiency.csv",
         md="<results>/tables/memory_efficiency.md",
@@ -66,8 +74,8 @@ rule memory_efficiency:
     params:
         output=subpath(output.csv, strip_suffix=".csv"),
         rows=ROWS,
-        fused=f"{MATRIX}={RESULTS}/merged/{MATRIX}",
-        sources=[f"{name}={RESULTS}/models/{name}" for name in config["models"]],
+        fused=f"{experiment.main}={RESULTS}/merged/{experiment.main}",
+        sources=lambda w, input: pairs(experiment.source_llms, folders(input.sources)),
         dtype=lookup(dpath="logits/dtype", within=config),
         device=lookup(dpath="device", within=config),
         launch=own_gpus(MOST_GPUS) + "python",

@@ -3,15 +3,26 @@
 In: mt_bench/scores.parquet, nll/. Out: tables/, as csv, Markdown, LaTeX and HTML.
 """
 
+from fusionchat.command_words import null_controls, printed_rows
+
+ROWS = table_rows(experiment, experiment.rated)
+TWICE = list(experiment.merges[experiment.main].targets)[:1] if experiment.main else []
+
+
+def table(name):
+    """A table that also goes into Snakemake's own report."""
+    caption = f"../resources/captions/{name}.rst"
+    return report(f"{RESULTS}/tables/{name}.html", caption=caption, category="Tables")
+
 
 rule write_table1:
     """Table 1: every model by category, with intervals, held-out NLL and percent against CLM."""
     input:
         code=code("table1"),
         program=program("table1"),
-        paper=paper("table1"),
+        paper=resource("paper/table1.csv"),
         scores="<results>/mt_bench/scores.parquet",
-        nll=collect("<results>/nll/{model}.json", model=EVALUATED if HELD_OUT else []),
+        nll=collect("<results>/nll/{model}.json", model=experiment.measured),
         changes=collect("<results>/variation/{target}.parquet", target=TWICE),
     output:
         csv="<results>/tables/table1.csv",
@@ -30,27 +41,27 @@ rule write_table1:
         runtime=10,
     params:
         output=subpath(output.csv, strip_suffix=".csv"),
-        rows=[*PRINTED_ROWS, *ROWS],
-        judge=JUDGE,
-        judge_model=JUDGE_MODEL,
-        baseline=BASELINE,
-        compare=lookup(dpath="report/compare", within=config),
-        nulls=null_controls,
-        twice=equal_changes,
+        judge=experiment.judge,
+        rows=[*printed_rows(experiment), *ROWS],
+        baseline=experiment.baseline,
+        details=lambda w, input: [
+            *("--judge-model", experiment.judge_model, "--compare", config["report"]["compare"]),
+            *("--paper", input.paper, "--nll", *input.nll),
+            *null_controls(experiment),
+            *flags("--equal-changes", pairs(TWICE, input.changes)),
+        ],
     shell:
         "python {input.program:q} --scores {input.scores:q} --judge {params.judge:q}"
-        " --judge-model {params.judge_model:q}"
-        " {params.rows:q} --baseline {params.baseline:q} --nll {input.nll:q}"
-        " --paper {input.paper:q} --compare {params.compare} {params.nulls:q} {params.twice:q}"
+        " {params.rows:q} --baseline {params.baseline:q} {params.details:q}"
         " --output {params.output:q} > {log:q} 2>&1"
 
 
-rule write_table2:
+use rule write_table1 as write_table2 with:
     """Table 2: VaRM by merging granularity, by category and by turn."""
     input:
         code=code("table2"),
         program=program("table2"),
-        paper=paper("table2"),
+        paper=resource("paper/table2.csv"),
         scores="<results>/mt_bench/scores.parquet",
     output:
         csv="<results>/tables/table2.csv",
@@ -61,33 +72,25 @@ rule write_table2:
         "<logs>/write_table2.log",
     benchmark:
         "<benchmarks>/write_table2.tsv"
-    conda:
-        "../envs/report.yaml"
-    threads: 1
-    resources:
-        mem_mb=2_000,
-        runtime=10,
     params:
-        output=subpath(output.csv, strip_suffix=".csv"),
-        rows=table_rows(GRANULARITIES),
-        judge=JUDGE,
-        judge_model=JUDGE_MODEL,
-        baseline=MATRIX,
-        compare=lookup(dpath="report/compare", within=config),
-    shell:
-        "python {input.program:q} --scores {input.scores:q} --judge {params.judge:q}"
-        " --judge-model {params.judge_model:q}"
-        " {params.rows:q} --baseline {params.baseline:q} --paper {input.paper:q}"
-        " --compare {params.compare} --output {params.output:q} > {log:q} 2>&1"
+        rows=table_rows(experiment, experiment.granularities),
+        baseline=experiment.main,
+        details=lambda w, input: [
+            *("--judge-model", experiment.judge_model, "--compare", config["report"]["compare"]),
+            *("--paper", input.paper),
+        ],
 
 
-rule sweep_table:
+use rule write_table1 as sweep_table with:
     """Models that differ in one setting, compared with the first of them."""
     input:
         code=code("table1"),
         program=program("table1"),
         scores="<results>/mt_bench/scores.parquet",
-        nll=sweep_nll,
+        nll=lambda w: collect(
+            "<results>/nll/{model}.json",
+            model=[name for name in config["sweeps"][w.sweep] if name in experiment.measured],
+        ),
     output:
         csv="<results>/sweeps/{sweep}.csv",
         md="<results>/sweeps/{sweep}.md",
@@ -97,48 +100,7 @@ rule sweep_table:
         "<logs>/sweep_table/{sweep}.log",
     benchmark:
         "<benchmarks>/sweep_table/{sweep}.tsv"
-    conda:
-        "../envs/report.yaml"
-    threads: 1
-    resources:
-        mem_mb=2_000,
-        runtime=10,
     params:
-        output=subpath(output.csv, strip_suffix=".csv"),
-        rows=sweep_rows,
-        judge=JUDGE,
-        baseline=sweep_baseline,
-    shell:
-        "python {input.program:q} --scores {input.scores:q} --judge {params.judge:q}"
-        " {params.rows:q} --baseline {params.baseline:q} --nll {input.nll:q}"
-        " --title 'Sweep: {wildcards.sweep}' --output {params.output:q} > {log:q} 2>&1"
-
-
-rule sweep_figure:
-    """The same as a figure: averages with intervals, and differences from the first."""
-    input:
-        code=code("figure_scores"),
-        program=program("figure_scores"),
-        scores="<results>/mt_bench/scores.parquet",
-    output:
-        svg="<results>/sweeps/{sweep}.svg",
-        png="<results>/sweeps/{sweep}.png",
-    log:
-        "<logs>/sweep_figure/{sweep}.log",
-    benchmark:
-        "<benchmarks>/sweep_figure/{sweep}.tsv"
-    conda:
-        "../envs/report.yaml"
-    threads: 1
-    resources:
-        mem_mb=2_000,
-        runtime=10,
-    params:
-        output=subpath(output.svg, strip_suffix=".svg"),
-        rows=sweep_rows,
-        judge=JUDGE,
-        baseline=sweep_baseline,
-    shell:
-        "python {input.program:q} {params.rows:q} --output {params.output:q}"
-        " --scores {input.scores:q} --judge {params.judge:q}"
-        " --baseline {params.baseline:q} > {log:q} 2>&1"
+        rows=lambda w: table_rows(experiment, config["sweeps"][w.sweep]),
+        baseline=lambda w: config["sweeps"][w.sweep][0],
+        details=lambda w, input: ["--nll", *input.nll, "--title", f"Sweep: {w.sweep}"],

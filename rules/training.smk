@@ -17,7 +17,7 @@ rule train_target:
         code=code("train_target"),
         program=program("train_target"),
         pivot=PIVOT_MANIFEST,
-        data=training_data,
+        data=lambda w: experiment.training_data(w.target),
         deepspeed=config["training"].get("deepspeed", []),
     output:
         manifest="<results>/targets/{target}/manifest.json",
@@ -27,7 +27,7 @@ rule train_target:
     benchmark:
         "<benchmarks>/train_target/{target}.tsv"
     wildcard_constraints:
-        target=any_of(TRAINED),
+        target=any_of(experiment.trained),
     conda:
         "../envs/models.yaml"
     threads: gpu_threads
@@ -43,26 +43,15 @@ rule train_target:
         pivot=subpath(input.pivot, parent=True),
         output=subpath(output.manifest, parent=True),
         checkpoints=f"{RESULTS}/checkpoints/{{target}}",
-        data=training_flags,
-        switches=switches,
+        kind=lambda w: "--fused" if experiment.targets[w.target].sources else "--dialogues",
         device=lookup(dpath="device", within=config),
         template=lookup(dpath="template", within=config),
         max_length=lookup(dpath="data/max_length", within=config),
-        training=training_of,
+        settings=lambda w: options(experiment.targets[w.target].training, skip=("gpu", "nodes")),
     shell:
         "LEFT=$(({resources.runtime} > 10 ? {resources.runtime} * 60 - 300 : {resources.runtime} * 50));"
         ' STOP="${{SLURM_JOB_ID:+timeout --foreground $LEFT}}";'
-        " exec {params.launch} {input.program:q} --pivot-model {params.pivot:q} {params.data:q}"
-        " --template {params.template:q} --max-length {params.max_length}"
-        " --clm-weight {params.training[clm_weight]} --loss {params.training[loss]}"
-        " --epochs {params.training[epochs]} --learning-rate {params.training[learning_rate]}"
-        " --global-batch-size {params.training[global_batch_size]}"
-        " --micro-batch-size {params.training[micro_batch_size]}"
-        " --lr-scheduler {params.training[scheduler]}"
-        " --warmup-ratio {params.training[warmup_ratio]}"
-        " --weight-decay {params.training[weight_decay]}"
-        " --max-grad-norm {params.training[max_grad_norm]} --seed {params.training[seed]}"
-        " --temperature {params.training[temperature]} --batching {params.training[batching]}"
-        " --save-steps {params.training[save_steps]}"
-        " {params.switches:q} --device {params.device} --devices {params.devices} --threads {threads}"
+        " exec {params.launch} {input.program:q} --pivot-model {params.pivot:q} {params.kind}"
+        " {input.data:q} --template {params.template:q} --max-length {params.max_length}"
+        " {params.settings:q} --device {params.device} --devices {params.devices} --threads {threads}"
         " --checkpoints {params.checkpoints:q} --output {params.output:q} > {log:q} 2>&1"

@@ -4,6 +4,8 @@ In: the config's `data.world` and `models.*.pretrain`. Out: world/ (questions, t
 pretraining/{model}.json and models/{model}/, whose manifest.json is written last.
 """
 
+DIALOGUES = ("dialogues", "strong", "strong_share")  # of a model's pretraining
+
 
 rule make_world:
     """Generate the scale model's benchmark questions and tokenizer text."""
@@ -100,7 +102,7 @@ rule pretrain_source:
     benchmark:
         "<benchmarks>/pretrain_source/{model}.tsv"
     wildcard_constraints:
-        model=models_by("pretrain"),
+        model=any_of(n for n, m in config["models"].items() if "pretrain" in m),
     conda:
         "../envs/models.yaml"
     threads: 1
@@ -110,17 +112,8 @@ rule pretrain_source:
     params:
         folder=subpath(output.manifest, parent=True),
         template=lookup(dpath="template", within=config),
-        pretrain=lookup(dpath="models/{model}/pretrain", within=config),
+        settings=lambda w: options(config["models"][w.model]["pretrain"], skip=(*DIALOGUES, "full")),
     shell:
         "python {input.program:q} --dialogues {input.dialogues:q} --text {input.text:q}"
-        " --architecture {params.pretrain[architecture]}"
-        " --tokenizer {params.pretrain[tokenizer]} --vocabulary {params.pretrain[vocabulary]}"
-        " --end-of-turn {params.pretrain[end_of_turn]:q} --template {params.template:q}"
-        " --steps {params.pretrain[steps]} --batch-size {params.pretrain[batch_size]}"
-        " --learning-rate {params.pretrain[learning_rate]}"
-        " --hidden-size {params.pretrain[hidden_size]} --layers {params.pretrain[layers]}"
-        " --heads {params.pretrain[heads]} --kv-heads {params.pretrain[kv_heads]}"
-        " --intermediate-size {params.pretrain[intermediate_size]}"
-        " --experts {params.pretrain[experts]} --seed {params.pretrain[seed]}"
-        " --dtype {params.pretrain[dtype]}"
+        " --template {params.template:q} {params.settings:q}"
         " --threads {threads} --output {params.folder:q} > {log:q} 2>&1"

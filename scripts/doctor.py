@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.cluster.work import total
     from fusionchat.config import checked
     from fusionchat.errors import UserError
+    from fusionchat.experiment import Experiment
     from fusionchat.readers.yaml import read_yaml
 
     given = read_yaml(args.configfile)
@@ -43,13 +44,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     profile = {}
     for path in args.profile or [ROOT / "slurm" / "profile.yaml"]:
         profile |= read_yaml(path)
-    need = total(Plan(config, read_yaml(args.throughputs)).rows())
-    rule, gpus = doctor_slurm.largest_job(config)
+    experiment = Experiment(config)
+    need = total(Plan(experiment, read_yaml(args.throughputs)).rows())
+    rule, gpus = doctor_slurm.largest_job(experiment)
     checks = [
         partial(doctor.versions, ROOT / "pyproject.toml"),
         partial(doctor.file_system, args.results),
         partial(doctor.disk, args.results, need.kept_gb + need.temporary_gb),
-        partial(doctor.hub, doctor.from_hub(config, args.results / config["name"])),
+        partial(doctor.hub, doctor.from_hub(experiment, args.results)),
         partial(doctor.judges, config["mt_bench"]["judges"]),
     ]
     if args.local:

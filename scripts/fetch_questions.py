@@ -17,7 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--base-url", default=fetching.BASE_URL, help="what precedes the commit")
     parser.add_argument("--commit", default=fetching.COMMIT, help="40 hexadecimal digits")
     parser.add_argument(
-        "--source", type=cli.existing_path, help="take the files from this folder instead"
+        "--questions", type=cli.existing_path, help="take the files from this folder instead"
     )
     parser.add_argument(
         "--references", type=cli.existing_path, help="corrected reference answers to use instead"
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with atomic_folder(args.output) as folder:
         for name in fetching.PATHS:
             (folder / name).write_bytes(content(args, name, locked.get(name)))
-        origin = str(args.source) if args.source else f"{args.base_url}/{args.commit}"
+        origin = str(args.questions) if args.questions else f"{args.base_url}/{args.commit}"
         references = str(args.references) if args.references else "as published"
         write_manifest(folder, origin=origin, references=references, locked=locked)
 
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def locked_checksums(args: argparse.Namespace) -> dict[str, str]:
     """The checksums to hold the files to: given ones, and the known ones of the known commit."""
     given = dict(args.sha256)
-    if args.source:
+    if args.questions:
         return given
     if len(args.commit) != 40:
         raise UserError(f"--commit {args.commit}: is not a full commit of 40 hexadecimal digits")
@@ -76,8 +76,8 @@ def content(args: argparse.Namespace, name: str, checksum: str | None) -> bytes:
     """One file's content, from where the options say, checked."""
     if name == "references.jsonl" and args.references:
         data, where = args.references.read_bytes(), str(args.references)
-    elif args.source:
-        data, where = fetching.read_local(args.source, name), f"{args.source}/{name}"
+    elif args.questions:
+        data, where = fetching.read_local(args.questions, name), f"{args.questions}/{name}"
     else:
         url = f"{args.base_url}/{args.commit}/{fetching.PATHS[name]}"
         return fetching.download(url, checksum)

@@ -35,12 +35,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.cluster.plan import Plan
     from fusionchat.config import checked
     from fusionchat.errors import UserError
+    from fusionchat.experiment import Experiment
     from fusionchat.readers.yaml import read_yaml
     from fusionchat.tables.table import markdown, write_csv
 
     given = read_yaml(args.configfile)
     config = checked(given | ({"full_shapes": True} if args.full_shapes else {}), args.schema)
-    rows = Plan(config, read_yaml(args.throughputs)).rows()
+    rows = Plan(Experiment(config), read_yaml(args.throughputs)).rows()
     place = plan_report.Place(args.gpus, args.slots)
     text = markdown(plan_report.table(rows, place, config["name"]))
     free = shutil.disk_usage(args.disk).free / 1e9

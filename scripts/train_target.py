@@ -48,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--warmup-ratio", type=cli.number_from(0, 1), default=0.03, help="share of all steps"
     )
-    train.add_argument("--lr-scheduler", choices=schedules, default="cosine", help="after warm-up")
+    train.add_argument("--scheduler", choices=schedules, default="cosine", help="after warm-up")
     train.add_argument("--weight-decay", type=cli.number_from(0), default=0.0, help="of AdamW")
     train.add_argument(
         "--max-grad-norm", type=cli.positive_number, default=1.0, help="longer ones are clipped"
@@ -152,7 +152,7 @@ def training_arguments(args: argparse.Namespace, folder: Path, device: str) -> A
             args.global_batch_size, args.micro_batch_size, world_size()
         ),
         learning_rate=args.learning_rate,
-        lr_scheduler_type=args.lr_scheduler,
+        lr_scheduler_type=args.scheduler,
         warmup_steps=min(args.warmup_ratio, 1 - 1e-9),  # 1 and more would count steps
         weight_decay=args.weight_decay,
         max_grad_norm=args.max_grad_norm,

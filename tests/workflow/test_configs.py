@@ -10,9 +10,11 @@ import subprocess
 import pytest
 import yaml
 from micro_project import ROOT, copy_project
+from rule_files import read_rules
 
 from fusionchat.cluster.plan import Plan
 from fusionchat.config import checked
+from fusionchat.experiment import Experiment
 from fusionchat.scores.paper import read_paper
 from fusionchat.scores.rows import row_argument
 
@@ -149,7 +151,7 @@ def test_the_papers_run_has_the_papers_settings():
 def plan_of(name: str) -> dict[str, int]:
     config = checked(yaml.safe_load((ROOT / name).read_text()), SCHEMA)
     known = yaml.safe_load((ROOT / "resources" / "throughputs.yaml").read_text())
-    return {row.rule: row.jobs for row in Plan(config, known).rows()}
+    return {row.rule: row.jobs for row in Plan(Experiment(config), known).rows()}
 
 
 @pytest.mark.parametrize(
@@ -445,12 +447,7 @@ def test_the_default_profile_leaves_executor_and_resources_to_the_others():
 
 def test_every_rule_that_asks_for_gpus_goes_to_the_partition_that_has_them():
     profile = yaml.safe_load((ROOT / "slurm" / "profile.yaml").read_text())
-    blocks = [
-        block
-        for file in (ROOT / "rules").glob("*.smk")
-        for block in re.split(r"^(?=rule \w+:$)", file.read_text(), flags=re.MULTILINE)
-    ]
-    asking = {block.split(":")[0].removeprefix("rule ") for block in blocks if " gpu=" in block}
+    asking = {name for name, rule in read_rules().items() if " gpu=" in rule["resources"]}
     assert {"dump_logits", "train_target"} <= asking
     assert profile["set-resources"].keys() == asking
 

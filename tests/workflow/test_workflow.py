@@ -6,38 +6,28 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from rule_files import program_of, read_rules
 
 from fusionchat.files import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
-RULES = sorted((ROOT / "rules").glob("*.smk"))
+RULES = read_rules()
 
 
-def rule_blocks(path: Path) -> dict[str, str]:
-    parts = re.split(r"^rule (\w+):$", path.read_text(), flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
-
-
-BLOCKS = {name: text for path in RULES for name, text in rule_blocks(path).items()}
-
-
-@pytest.mark.parametrize("name", [name for name, text in BLOCKS.items() if "shell:" in text])
+@pytest.mark.parametrize("name", RULES)
 def test_each_rule_is_declared_in_full(name: str):
-    text = BLOCKS[name]
+    rule = RULES[name]
     for directive in ("input", "output", "log", "benchmark", "conda", "threads", "resources"):
-        assert f"    {directive}:" in text, directive
-    assert text.lstrip().startswith('"""')
-    programs = set(re.findall(r'program\("(\w+)"\)', text))
-    assert len(programs) == 1
-    for program in programs:
-        tree = ast.parse((ROOT / "scripts" / f"{program}.py").read_text())
-        assert ast.get_docstring(tree)
+        assert directive in rule, directive
+    assert rule["doc"].startswith('"""')
+    tree = ast.parse((ROOT / "scripts" / f"{program_of(rule)}.py").read_text())
+    assert ast.get_docstring(tree)
 
 
 def test_text_values_reach_the_shell_quoted():
     """Numbers and closed choices may stand bare; names, paths and free text may not."""
-    for name, text in BLOCKS.items():
-        for field in re.findall(r"\{((?:input|output|log)\b[^}]*)\}", text.partition("shell:")[2]):
+    for name, rule in RULES.items():
+        for field in re.findall(r"\{((?:input|output|log)\b[^}]*)\}", rule["shell"]):
             assert field.endswith(":q"), (name, field)
 
 

@@ -11,6 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from fusionchat.experiment import Experiment
+from fusionchat.origins import Origins
+
 PINNED = re.compile(r'^ +"([\w.-]+)==([\w.]+)",$', re.MULTILINE)
 SLOW = 2.0  # seconds for a small file
 
@@ -86,19 +89,18 @@ def disk(folder: Path, needed_gb: float) -> Iterator[Finding]:
     yield Finding("disk", f"{free:,.0f} GB free, {needed_gb:,.1f} GB planned", fix)
 
 
-def from_hub(config: Mapping[str, Any], folder: Path) -> dict[str, Path]:
-    """What a run takes from the hub, models/{repo} or datasets/{repo}, and where it lies then."""
-    found = {}
-    places = {"models": "models", "comparisons": "models", "targets": "targets", "merges": "merged"}
-    for kind, place in places.items():
-        for name, entry in config[kind].items():
-            origin = entry.get("checkpoint", entry)
-            if "repo" in origin:
-                found[f"models/{origin['repo']}"] = folder / place / name / "manifest.json"
-    trained = any("checkpoint" not in target for target in config["targets"].values())
-    if "repo" in config["data"] and trained:
-        found[f"datasets/{config['data']['repo']}"] = folder / "data" / "mixture.json"
-    return found
+def from_hub(experiment: Experiment, folder: Path) -> dict[str, Path]:
+    """What a run takes from the hub, and where it then lies below `folder`."""
+    origins = Origins(experiment)
+    places = {
+        f"models/{origin['repo']}": experiment.manifest(name)
+        for name, origin in origins.models.items()
+        if "repo" in origin
+    }
+    data = experiment.config["data"]
+    if "repo" in data and experiment.trained:
+        places[f"datasets/{data['repo']}"] = origins.mixture
+    return {name: folder / Path(path).relative_to("results") for name, path in places.items()}
 
 
 def hub(wanted: Mapping[str, Path]) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionchat.cluster.doctor import Finding, last_line, output
+from fusionchat.experiment import Experiment
 
 LONGEST = 120.0  # seconds until a file of another node must be seen
 COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo", "srun")
@@ -22,12 +23,12 @@ PROBE = (
 )
 
 
-def largest_job(config: Mapping[str, Any]) -> tuple[str, int]:
+def largest_job(experiment: Experiment) -> tuple[str, int]:
     """The rule whose job needs the most GPUs on a node, and their number."""
-    answering = [*config["models"].values(), *config["comparisons"].values()]
-    asking = {"answer": max(model.get("gpu", 0) for model in answering)}
-    if any("checkpoint" not in target for target in config["targets"].values()):
-        asking["train_target"] = config["training"]["gpu"] // config["training"]["nodes"]
+    asking = {"answer": max(experiment.gpus(name) for name in experiment.answering)}
+    if experiment.trained:
+        training = experiment.config["training"]
+        asking["train_target"] = training["gpu"] // training["nodes"]
     return max(asking.items(), key=lambda item: item[1])
 
 

@@ -1,6 +1,6 @@
 """What a run will cost before anything runs: jobs, time, disk, memory and judge calls of each rule.
 
-The reckoning needs the configuration and a table of throughputs (resources/throughputs.yaml); it
+The reckoning needs the experiment and a table of throughputs (resources/throughputs.yaml); it
 knows nothing of the machine. Hours are those of one job's allocation, so GPU-hours are hours times
 GPUs. Disk is in bytes: kept for good, or only while a job runs.
 """
@@ -12,32 +12,26 @@ from typing import Any
 from fusionchat.cluster.sizes import BYTES, Size, pretrained_size
 from fusionchat.cluster.work import GB, Row, Work, summed
 from fusionchat.errors import UserError
+from fusionchat.experiment import Experiment
+from fusionchat.origins import DATA_SET, Origins
 
-Config = Mapping[str, Any]
 CHECKPOINTS = 3  # of a training: two are kept, and the next is complete before the oldest goes
 
 
 class Plan:
-    """The jobs that a configuration, checked and filled, asks for."""
+    """The jobs that an experiment asks for."""
 
-    def __init__(self, config: Config, throughputs: Mapping[str, Any]) -> None:
-        self.config = config
+    def __init__(self, experiment: Experiment, throughputs: Mapping[str, Any]) -> None:
+        self.experiment = experiment
+        self.config = experiment.config
         self.known = throughputs
-        self.device = throughputs["devices"][config["device"]]
-        self.shards = config["data"]["shards"]
-        self.released = [
-            name
-            for group in (config["targets"], config["merges"])
-            for name, part in group.items()
-            if "checkpoint" in part
-        ]
-        self.trained = [name for name in config["targets"] if name not in self.released]
-        self.used = {s for name in self.trained for s in config["targets"][name]["sources"]}
-        others = [name for name in config["models"] if name != config["pivot"]]
-        self.sources = others if self.used else []
-        self.compared = {n: c for n, c in config["comparisons"].items() if "paper" not in c}
-        self.local = {n: c for n, c in self.compared.items() if {"repo", "path"} & c.keys()}
-        self.evaluated = [*config["models"], *config["targets"], *config["merges"]]
+        self.device = throughputs["devices"][self.config["device"]]
+        self.shards = len(experiment.shards)
+
+    @property
+    def sources(self) -> list[str]:
+        """Source LLMs whose distributions are aligned with the pivot's."""
+        return self.experiment.sources if self.experiment.taught else []
 
     @cached_property
     def dialogues(self) -> int:
@@ -80,7 +74,7 @@ class Plan:
 
     def size(self, name: str) -> Size:
         """The size of a model, target or merged model."""
-        model = self.config["models"].get(name) or self.local.get(name)
+        model = self.experiment.models.get(name)
         if model is None:
             return self.pivot
         if "pretrain" in model:
@@ -116,15 +110,12 @@ class Plan:
 
     def _models(self) -> Iterator[Work]:
         models, data = self.config["models"], self.config["data"]
-        origins = {n: m for n, m in (models | self.local).items() if "pretrain" not in m}
-        for group in (self.config["targets"], self.config["merges"]):
-            origins |= {n: part["checkpoint"] for n, part in group.items() if "checkpoint" in part}
-        fetches_data = "repo" in data and bool(self.trained or data["heldout"])
-        published = sum("published" in entry for entry in self.compared.values())
-        locked = [name for name, origin in origins.items() if "repo" in origin]
-        yield self._small("lock_models", len(locked) + fetches_data + published)
-        for name in origins:  # a folder of one's own is linked
-            bytes_ = 2e9 * self.size(name).parameters if name in locked else 0.0
+        origins = Origins(self.experiment)
+        fetches_data = "repo" in data and bool(self.experiment.trained or data["heldout"])
+        locked = origins.hub.keys() if fetches_data else origins.hub.keys() - {DATA_SET}
+        yield self._small("lock_models", len(locked))
+        for name, origin in origins.models.items():  # a folder of one's own is linked
+            bytes_ = 2e9 * self.size(name).parameters if "repo" in origin else 0.0
             seconds = self.known["seconds"]["download"] * bytes_ / GB
             yield Work("fetch_model", 1, seconds, kept=bytes_, host=4 * GB)
         if fetches_data:
@@ -150,12 +141,12 @@ class Plan:
         )
 
     def _dialogues(self) -> Iterator[Work]:
-        if not (self.trained or self.config["data"]["heldout"]):
+        if not (self.experiment.trained or self.config["data"]["heldout"]):
             return
         seconds = self.known["seconds"]["prepare_dialogues"] * self.tokens
         bytes_ = 3.0 * self.tokens
         yield self._small("prepare_dialogues", 1, seconds, kept=bytes_)
-        if self.trained:
+        if self.experiment.trained:
             yield self._small("shard_dialogues", 1, seconds / 10, kept=bytes_)
 
     def _store(self, top_k: int) -> float:
@@ -164,11 +155,11 @@ class Plan:
         return sizes["logits"] * top_k / 10 * self.response_tokens + sizes["reserve"] * self.tokens
 
     def _logits(self) -> Iterator[Work]:
-        if not self.trained or not self.used:
+        if not self.experiment.taught:
             return
         store = self._store(self.config["logits"]["top_k"]) / self.shards
         for name in [self.config["pivot"], *self.sources]:
-            if "logits" in self.config["models"][name]:
+            if name in self.experiment.imported:
                 seconds = self.known["seconds"]["import_logits"] * self.dialogues
                 kept = store * self.shards
                 yield self._small("import_logits", 1, seconds, kept)
@@ -199,16 +190,16 @@ class Plan:
             tiny = "pretrain" in self.config["models"][name]
             yield self._small("map_vocabulary", 1, 0 if tiny else rate["map_vocabulary"], kept=5e5)
         yield self._small("report_alignment", len(aligned), kept=1e5)
-        for name in self.trained:
-            if sources := self.config["targets"][name]["sources"]:
-                seconds = rate["fuse_distributions"] * self.response_tokens * (1 + len(sources))
-                yield self._small("fuse_distributions", self.shards, seconds / self.shards, store)
+        for name in self.experiment.taught:
+            stores = 1 + len(self.experiment.targets[name].sources)
+            seconds = rate["fuse_distributions"] * self.response_tokens * stores
+            yield self._small("fuse_distributions", self.shards, seconds / self.shards, store)
 
     @property
     def _aligned_otherwise(self) -> list[str]:
         """A source for each target that aligns it in its own way."""
-        targets = (self.config["targets"][name] for name in self.trained)
-        return [s for target in targets if "alignment" in target for s in target["sources"]]
+        targets = (self.experiment.targets[name] for name in self.experiment.trained)
+        return [source for target in targets if target.variant for source in target.sources]
 
     def _training(self) -> Iterator[Work]:
         training, size = self.config["training"], self.pivot
@@ -217,7 +208,7 @@ class Plan:
         passes = 8e9 if training["gradient_checkpointing"] else 6e9
         gpus = training["gpu"]
         operations = passes * size.active * tokens * training["epochs"]
-        for _ in self.trained:
+        for _ in self.experiment.trained:
             yield Work(
                 "train_target",
                 1,
@@ -231,37 +222,31 @@ class Plan:
 
     def _merging(self) -> Iterator[Work]:
         rate, billions = self.known["seconds"], self.pivot.parameters
-        merges = {n: m for n, m in self.config["merges"].items() if n not in self.released}
-        measured = {t for m in merges.values() if m["method"] == "varm" for t in m["targets"]}
+        merges = [self.experiment.merges[name] for name in self.experiment.merged]
+        measured = {t for merge in merges if merge.method == "varm" for t in merge.targets}
         seconds = 2 * rate["measure_variation"] * billions
         yield self._small("measure_variation", len(measured), seconds, kept=2e4)
-        for merge in merges.values():
-            method = merge["method"]
-            own = {"linear": "merge_linear", "sce": "merge_sce", "varm": "merge_varm"}
-            rule = own.get(method, "merge_mergekit")
+        ours = {"linear": "merge_linear", "sce": "merge_sce", "varm": "merge_varm"}
+        for merge in merges:
             yield Work(
-                rule,
+                ours.get(merge.method, "merge_mergekit"),
                 1,
-                self.device["startup_cpu"] + rate[own.get(method, method)] * billions,
+                self.device["startup_cpu"] + rate[ours.get(merge.method, merge.method)] * billions,
                 kept=self.weight_bytes * 1e9 * billions + 2e5,
                 host=1 * GB + 6e9 * min(1.0, billions),
             )
 
     def _evaluation(self) -> Iterator[Work]:
         bench, known = self.config["mt_bench"], self.known["questions"]
-        world = self.config["data"].get("world")
-        generated = world is not None and "questions" not in bench
-        if not generated:
+        if self.experiment.generated:
+            count = known["generated_categories"] * self.config["data"]["world"]["questions"]
+        else:
+            count = known["fetched"]
             yield self._small("fetch_questions", kept=3e5)
-        count = (
-            known["generated_categories"] * world["questions"] if generated else known["fetched"]
-        )
         answers = count * bench["choices"]
         batches = -(-answers // bench["batch_size"])
-        models = self.config["models"] | self.local
-        for name in (*self.evaluated, *self.local):
-            size = self.size(name)
-            gpus = models.get(name, models[self.config["pivot"]])["gpu"]
+        for name in self.experiment.answering:
+            size, gpus = self.size(name), self.experiment.gpus(name)
             steps = known["turns"] * batches * bench["max_new_tokens"]
             yield Work(
                 "answer",
@@ -273,29 +258,26 @@ class Plan:
                 host=1 * GB if gpus == 0 else 16 * GB,
                 gpu_memory=2e9 * size.parameters / max(1, gpus) + 8 * GB,
             )
-            if name in self.evaluated:
-                yield from self._heldout(size, gpus)
+            if name in self.experiment.measured:
+                yield self._heldout(size, gpus)
             yield from self._judging(answers * known["turns"])
         yield from self._elsewhere(answers, known["turns"])
 
-    def _heldout(self, size: Size, gpus: int) -> Iterator[Work]:
-        if held_out := self.config["data"]["heldout"]:
-            operations = 2e9 * size.active * held_out * self._data["tokens"]
-            yield Work(
-                "measure_nll",
-                1,
-                self.device["start"] + operations / (self.device["forward"] * max(1, gpus)),
-                gpus=gpus if self.config["device"] == "cuda" else 0,
-                kept=4e4,
-                host=1 * GB if gpus == 0 else 16 * GB,
-                gpu_memory=2e9 * size.parameters / max(1, gpus) + 6 * GB,
-            )
+    def _heldout(self, size: Size, gpus: int) -> Work:
+        operations = 2e9 * size.active * self.config["data"]["heldout"] * self._data["tokens"]
+        return Work(
+            "measure_nll",
+            1,
+            self.device["start"] + operations / (self.device["forward"] * max(1, gpus)),
+            gpus=gpus if self.config["device"] == "cuda" else 0,
+            kept=4e4,
+            host=1 * GB if gpus == 0 else 16 * GB,
+            gpu_memory=2e9 * size.parameters / max(1, gpus) + 6 * GB,
+        )
 
     def _elsewhere(self, answers: int, turns: int) -> Iterator[Work]:
         """Comparison rows that do not run here: published answers, and models behind an API."""
-        for name, entry in self.compared.items():
-            if name in self.local:
-                continue
+        for entry in self.experiment.elsewhere.values():
             if "published" in entry:
                 yield self._small("fetch_answers", kept=3e5)
             calls = answers * turns if "api" in entry else 0
@@ -319,26 +301,12 @@ class Plan:
         return Work(rule, 1, seconds, kept=kept, calls=calls, dollars=calls * price)
 
     def _report(self) -> Iterator[Work]:
-        figures = ["scores", "radar", "figure1", "costs"]
-        figures += ["weights"] if self._merges_matrices else []
-        figures += ["losses"] if self.trained else []
-        figures += ["winners", "cross_entropy", "alignment"] if self.used else []
         yield self._small("score")
         for table in ("write_table1", "write_table2"):
             yield self._small(table)
-        for name in figures:
+        for name in self.experiment.figures:
             yield self._small(name if name == "figure1" else f"figure_{name}", kept=2e5)
         yield self._small("report", kept=2e6)
-        raters = sum(judge["repeats"] for judge in self.config["mt_bench"]["judges"].values())
-        yield self._small("agreement", int(raters > 1))
+        yield self._small("agreement", int(self.experiment.raters > 1))
         for rule in ("sweep_table", "sweep_figure"):
             yield self._small(rule, len(self.config["sweeps"]))
-
-    @property
-    def _merges_matrices(self) -> bool:
-        """Whether a merge is made by VaRM with a weight for each matrix."""
-        merges = {n: m for n, m in self.config["merges"].items() if n not in self.released}
-        return any(
-            merge["method"] == "varm" and merge["granularity"] == "matrix"
-            for merge in merges.values()
-        )

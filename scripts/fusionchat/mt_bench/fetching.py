@@ -71,6 +71,12 @@ def check(data: bytes, expected_sha256: str | None, where: object) -> None:
         )
 
 
+def local_files(folder: Path) -> list[str]:
+    """The benchmark's files that lie in a local folder."""
+    paths = [folder / relative for names in LOCAL_NAMES.values() for relative in names]
+    return [str(path) for path in paths if path.is_file()]
+
+
 def read_local(folder: Path, name: str) -> bytes:
     """One of the benchmark's files from a local folder."""
     for relative in LOCAL_NAMES[name]:

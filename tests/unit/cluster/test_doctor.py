@@ -13,6 +13,7 @@ import doctor as program
 from fusionchat.cluster import doctor, doctor_slurm
 from fusionchat.config import checked
 from fusionchat.errors import UserError
+from fusionchat.experiment import Experiment
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -148,15 +149,15 @@ def test_the_command_line_of_the_gpu_job_is_the_profiles(tmp_path):
     )
 
 
-def config_of(name: str) -> dict:
+def experiment_of(name: str) -> Experiment:
     config = yaml.safe_load((ROOT / name).read_text())
-    return checked(config, ROOT / "schemas" / "config.schema.yaml")
+    return Experiment(checked(config, ROOT / "schemas" / "config.schema.yaml"))
 
 
 def test_the_largest_job_is_asked_for():
-    assert doctor_slurm.largest_job(config_of("configs/paper.yaml")) == ("train_target", 8)
-    assert doctor_slurm.largest_job(config_of("configs/released.yaml")) == ("answer", 4)
-    assert doctor_slurm.largest_job(config_of("config.yaml"))[1] == 0
+    assert doctor_slurm.largest_job(experiment_of("configs/paper.yaml")) == ("train_target", 8)
+    assert doctor_slurm.largest_job(experiment_of("configs/released.yaml")) == ("answer", 4)
+    assert doctor_slurm.largest_job(experiment_of("config.yaml"))[1] == 0
 
 
 def test_disk_is_compared_with_the_plan(tmp_path):
@@ -166,11 +167,11 @@ def test_disk_is_compared_with_the_plan(tmp_path):
 
 def test_the_hub_is_asked_for_everything_that_is_not_here(tmp_path, monkeypatch, server):
     monkeypatch.setenv("HF_ENDPOINT", server.url)
-    wanted = doctor.from_hub(config_of("configs/released.yaml"), tmp_path)
+    wanted = doctor.from_hub(experiment_of("configs/released.yaml"), tmp_path)
     assert len(wanted) == 8
     assert "models/FuseAI/FuseChat-7B-VaRM" in wanted
     data = "datasets/FuseAI/FuseChat-Mixture"
-    assert data in doctor.from_hub(config_of("configs/paper.yaml"), tmp_path)
+    assert data in doctor.from_hub(experiment_of("configs/paper.yaml"), tmp_path)
     (absent,) = [name for name in wanted if "VaRM" in name]
     for name, path in wanted.items():
         if name != absent:

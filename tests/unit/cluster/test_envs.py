@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from rule_files import program_of, read_rules
 
 ROOT = Path(__file__).resolve().parents[3]
 OWN = {"vllm": "0.33.0"}  # pins other versions of torch and transformers than the project
@@ -91,22 +92,19 @@ def imports_of(program: str) -> set[str]:
 
 
 def test_environments_hold_what_their_programs_import():
-    blocks = {
-        block.partition(":")[0].removeprefix("rule "): block
-        for file in sorted((ROOT / "rules").glob("*.smk"))
-        for block in re.split(r"^(?=rule \w+:$)", file.read_text(), flags=re.MULTILINE)
-        if "conda:" in block
-    }
+    rules = read_rules()
     known = {path.name: installed_with(path) for path in ENVS}
     distributions = packages_distributions()
     missing = {}
-    for rule, block in blocks.items():
-        there = known[re.findall(r"\.\./envs/([\w.]+)", block)[-1]]  # vLLM's own is before it
-        for module in imports_of(re.search(r'program\("(\w+)"\)', block)[1]):
+    for name, rule in rules.items():
+        there = known[
+            re.findall(r"\.\./envs/([\w.]+)", rule["conda"])[-1]
+        ]  # vLLM's own is before it
+        for module in imports_of(program_of(rule)):
             if not there & {plain(name) for name in distributions.get(module, [])}:
-                missing.setdefault(rule, set()).add(module)
+                missing.setdefault(name, set()).add(module)
     assert missing == UNUSED
-    assert len(blocks) > 30
+    assert len(rules) > 30
 
 
 def test_every_rule_s_environment_exists():

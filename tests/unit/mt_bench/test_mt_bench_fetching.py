@@ -125,9 +125,9 @@ def test_corrected_references_replace_the_published_ones(site, tmp_path):
 def test_a_local_folder_in_fastchats_layout(site, tmp_path):
     _, handler = site
     source = tmp_path / "site" / COMMIT / fetching.DATA
-    fetch_questions.main([f"--source={source}", f"--output={tmp_path / 'data'}"])
+    fetch_questions.main([f"--questions={source}", f"--output={tmp_path / 'data'}"])
     assert not handler.asked
     expected = (tmp_path / "local" / "references.jsonl").read_bytes()
     assert (tmp_path / "data" / "references.jsonl").read_bytes() == expected
     with pytest.raises(UserError, match="holds none of"):
-        fetch_questions.main([f"--source={tmp_path}", f"--output={tmp_path / 'data'}"])
+        fetch_questions.main([f"--questions={tmp_path}", f"--output={tmp_path / 'data'}"])

@@ -1,0 +1,98 @@
+"""Command line words that say a run's settings to its programs, for a quoted `{params.x:q}`."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from fusionchat.config import Config
+from fusionchat.experiment import Experiment
+
+
+def flags(option: str, values: Iterable[object]) -> list[str]:
+    """The option before each value."""
+    return [word for value in values for word in (option, str(value))]
+
+
+def pairs(names: Iterable[str], values: Iterable[object]) -> list[str]:
+    """NAME=VALUE for each name."""
+    return [f"{name}={value}" for name, value in zip(names, values, strict=True)]
+
+
+def options(settings: Mapping[str, Any], *keys: str, skip: Collection[str] = ()) -> list[str]:
+    """The option of each setting, or of these keys, named like the key; nothing for what is off.
+
+    The order is that of `keys`, or alphabetical: a config whose keys change places reruns nothing.
+    """
+    words = []
+    for key in keys or sorted(settings):
+        value = settings.get(key, False)
+        if value is False or key in skip:
+            continue
+        words.append(f"--{key.replace('_', '-')}")
+        words += [] if value is True else [str(value)]
+    return words
+
+
+def endpoint(settings: Config, model_option: str) -> list[str]:
+    """Every setting of an endpoint; the model's option differs between programs."""
+    renamed = {model_option if key == "model" else key: value for key, value in settings.items()}
+    if "budget" in renamed:
+        renamed["budget_usd"] = renamed.pop("budget")
+    return options(renamed, skip=("kind",))
+
+
+def judge_options(experiment: Experiment, name: str) -> list[str]:
+    """The settings of a judge; what an LLM was paid for is kept, its key stays outside."""
+    settings = experiment.config["mt_bench"]["judges"][name]
+    if settings["kind"] == "rule":
+        return options(settings, "repeats")
+    store = f"{experiment.results}/mt_bench/paid/{name}"
+    return ["--judge-name", name, "--store", store, *endpoint(settings, "judge_model")]
+
+
+def table_rows(experiment: Experiment, names: Iterable[str]) -> list[str]:
+    """--row GROUP:NAME:LABEL[:PAPER_ROW] for each model, in the paper's groups."""
+    groups = {
+        "Comparison": "comparisons",
+        "Source": "models",
+        "Target": "targets",
+        "Fused": "merges",
+    }
+    rows = {
+        name: _row(group, name, entry, entry.get("paper_row"))
+        for group, section in groups.items()
+        for name, entry in experiment.config[section].items()
+    }
+    return flags("--row", [rows[name] for name in names])
+
+
+def printed_rows(experiment: Experiment) -> list[str]:
+    """--row for each model whose numbers are the paper's."""
+    entries = experiment.config["comparisons"].items()
+    rows = [_row("Paper", name, one, one["paper"]) for name, one in entries if "paper" in one]
+    return flags("--row", rows)
+
+
+def _row(group: str, name: str, entry: Config, paper: str | None) -> str:
+    return ":".join([group, name, entry.get("label", name), *([paper] if paper else [])])
+
+
+def null_controls(experiment: Experiment) -> list[str]:
+    """--null A:B:WHY for merges that are the same average by construction, as TA and Linear are."""
+    averages = {
+        name: {target: weight / sum(weights.values()) for target, weight in weights.items()}
+        for name in experiment.merged_by("linear", "task_arithmetic")
+        for weights in [experiment.merges[name].targets]
+    }
+    names = list(averages)
+    same = [
+        (a, b) for i, a in enumerate(names) for b in names[i + 1 :] if averages[a] == averages[b]
+    ]
+    return flags("--null", [f"{a}:{b}:the same weighted average" for a, b in same])
+
+
+def shards_of(experiment: Experiment, folder: str, names: Sequence[str]) -> list[str]:
+    """NAME=FILE,FILE for the shards of each name in one of the run's folders."""
+    place = f"{experiment.results}/{folder}"
+    return pairs(
+        names, [",".join(f"{place}/{n}/{s}.parquet" for s in experiment.shards) for n in names]
+    )

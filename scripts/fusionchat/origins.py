@@ -1,0 +1,79 @@
+"""Where comes from what a run does not make itself: models, dialogues and published answers."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from fusionchat.config import Config
+from fusionchat.experiment import Experiment
+from fusionchat.files import read_json
+
+LOCKS = Path("configs")  # a committed NAME.lock.json lies beside its configuration
+DATA_SET = "data-set"  # no model that a configuration names has a hyphen
+ANSWERS_REPO = "lmsys/mt-bench"  # a space, not a model
+ANSWERS_FILE = "data/mt_bench/model_answer/{}.jsonl"
+
+
+@dataclass(frozen=True)
+class Origins:
+    """The origins of an experiment's inputs, by name."""
+
+    experiment: Experiment
+
+    @cached_property
+    def models(self) -> dict[str, Config]:
+        """The folder or repository of each model that is fetched, released checkpoints included."""
+        given = self.experiment.models
+        fetched = {name: model for name, model in given.items() if "pretrain" not in model}
+        return fetched | self.experiment.released
+
+    @cached_property
+    def answers(self) -> dict[str, Config]:
+        """Answers that FastChat's authors published, by compared model."""
+        return {
+            name: {"repo": ANSWERS_REPO, "file": ANSWERS_FILE.format(entry["published"])}
+            for name, entry in self.experiment.elsewhere.items()
+            if "published" in entry
+        }
+
+    @cached_property
+    def hub(self) -> dict[str, Config]:
+        """Everything that is locked on the hub before it is fetched."""
+        data = self.experiment.config["data"]
+        models = {name: origin for name, origin in self.models.items() if "repo" in origin}
+        return models | ({DATA_SET: data} if "repo" in data else {}) | self.answers
+
+    def reference(self, name: str) -> list[str]:
+        """What to lock: --model, --data or --space, NAME=REPO[@REVISION][:FILE]."""
+        origin = self.hub[name]
+        commit = origin.get("remote_code", origin.get("revision"))
+        revision = f"@{commit}" if commit else ""
+        file = f":{origin['file']}" if "file" in origin else ""
+        option = "--space" if name in self.answers else "--data" if file else "--model"
+        code = ["--remote-code"] if "remote_code" in origin else []
+        return [option, f"{name}={origin['repo']}{revision}{file}", *code]
+
+    def lock(self, name: str) -> str:
+        """A lock file; a committed one that has the entry takes precedence over the run's own."""
+        committed = LOCKS / f"{self.experiment.config['name']}.lock.json"
+        names = read_json(committed) if committed.is_file() else {}
+        return str(committed) if name in names else f"{self.experiment.results}/locks/{name}.json"
+
+    def model(self, name: str) -> str:
+        """The file that a fetched model depends on: its lock, or its local configuration."""
+        origin = self.models[name]
+        return self.lock(name) if "repo" in origin else f"{origin['path']}/config.json"
+
+    @property
+    def mixture(self) -> str:
+        """The file of dialogues: generated, local or fetched."""
+        data, results = self.experiment.config["data"], self.experiment.results
+        if "world" in data:
+            return f"{results}/world/mixture.json"
+        return str(data.get("path", f"{results}/data/mixture.json"))
+
+    def published(self, name: str) -> list[str]:
+        """The answers of a compared model that somebody made: a local file or a fetched one."""
+        entry = self.experiment.elsewhere[name]
+        fetched = f"{self.experiment.results}/mt_bench/published/{name}.jsonl"
+        return [] if "api" in entry else [entry.get("answers", fetched)]

@@ -10,10 +10,20 @@ from fusionchat import cli
 from fusionchat.errors import UserError
 from fusionchat.files import MANIFEST, checksums, sha256, write_jsonl
 from fusionchat.mt_bench.answers import Journal, length_statistics
+from fusionchat.mt_bench.endpoint.command_line import add_endpoint_options, open_endpoint
 from fusionchat.mt_bench.endpoint.limits import BudgetReachedError
-from fusionchat.mt_bench.endpoint.options import add_endpoint_options, open_endpoint
 from fusionchat.mt_bench.questions import Question, read_questions
 from fusionchat.progress import progress
+
+# What an engine has no use for is refused, so that nobody believes it was heeded.
+CHECKPOINT_ONLY = ("template", "keep_separators", "batch_size", "device", "dtype")
+SAMPLING = ("system_message", "seed", "top_k", "temperature_scale")
+UNUSED = {
+    "local": ("base_url", "served_model", "store"),
+    "vllm": ("base_url", "served_model", "store"),
+    "api": ("model", *CHECKPOINT_ONLY),
+    "published": ("base_url", "served_model", "store", *CHECKPOINT_ONLY, *SAMPLING),
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -36,11 +46,13 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="keep the template's end-of-turn token instead of the tokenizer's own",
     )
-    parser.add_argument("--system-message", help="instead of the template's")
+    parser.add_argument(
+        "--system-message", help="instead of the template's, or of FastChat's for an endpoint"
+    )
     parser.add_argument("--max-new-tokens", type=cli.positive_int, default=1024)
     parser.add_argument("--batch-size", type=cli.positive_int, default=64)
     parser.add_argument("--choices", type=cli.positive_int, default=1, help="answers a question")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, help="0 for checkpoints; sent to an endpoint if given")
     parser.add_argument(
         "--top-k",
         type=cli.positive_int,
@@ -62,15 +74,22 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Answer what the journal does not hold yet, then write the answer file."""
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
     cli.limit_threads(args.threads)
+    for name in UNUSED[args.engine]:
+        if getattr(args, name) != parser.get_default(name):
+            option = "api-model" if name == "served_model" else name.replace("_", "-")
+            raise UserError(f"--{option}: has no effect with --engine {args.engine}; leave it out")
     questions = read_questions(args.questions)
     if args.engine != "api" and args.model is None:
         raise UserError(f"--model: is needed for the engine {args.engine}")
     journal = Journal(args.output, run_identity(args))
-    waiting = [q for q in questions if q.question_id not in journal.records]
-    if journal.records:
-        logging.info("%d of %d answers are there already", len(journal.records), len(questions))
+    # What an endpoint answered is in its store, and failures are judged over all questions.
+    resumed = {} if args.engine == "api" else journal.records
+    waiting = [q for q in questions if q.question_id not in resumed]
+    if resumed:
+        logging.info("%d of %d answers are there already", len(resumed), len(questions))
     with progress(total=len(waiting), desc=args.model_id, unit="question") as bar:
         for records in answer(args, waiting) if waiting else ():
             journal.append(records)
@@ -84,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run_identity(args: argparse.Namespace) -> dict[str, Any]:
     """What decides the answers: the model, the questions, and the options that matter to them."""
     names = ("engine", "model_id", "template", "keep_separators", "system_message", "choices")
-    names += ("max_new_tokens", "seed", "top_k", "temperature_scale", "dtype", "api_model")
+    names += ("max_new_tokens", "seed", "top_k", "temperature_scale", "dtype", "served_model")
     identity = {name: getattr(args, name) for name in names}
     identity["questions"] = sha256(args.questions)
     if args.model is not None:
@@ -123,7 +142,7 @@ def checkpoint_engine(args: argparse.Namespace) -> Any:
         max_new_tokens=args.max_new_tokens,
         batch_size=args.batch_size,
         choices=args.choices,
-        seed=args.seed,
+        seed=args.seed or 0,
         top_k=args.top_k,
         temperature_scale=args.temperature_scale,
     )
@@ -141,12 +160,19 @@ def checkpoint_engine(args: argparse.Namespace) -> Any:
 
 def api_engine(args: argparse.Namespace) -> Any:
     """The engine that asks an endpoint."""
-    from fusionchat.mt_bench.answering.api_engine import ApiEngine
+    from fusionchat.mt_bench.answering.api_engine import SYSTEM_MESSAGE, ApiEngine, ApiOptions
 
     endpoint = open_endpoint(args, "--api-model")
-    return ApiEngine(
-        endpoint, args.max_new_tokens, args.choices, args.concurrency, args.temperature_scale
+    system = SYSTEM_MESSAGE if args.system_message is None else args.system_message
+    options = ApiOptions(
+        max_new_tokens=args.max_new_tokens,
+        choices=args.choices,
+        temperature_scale=args.temperature_scale,
+        system_message=system,
+        seed=args.seed,
+        top_k=args.top_k,
     )
+    return ApiEngine(endpoint, options, args.concurrency)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,10 +10,16 @@ from fusionchat import cli
 from fusionchat.errors import UserError
 from fusionchat.files import write_jsonl
 from fusionchat.mt_bench.answers import read_answers
+from fusionchat.mt_bench.endpoint.command_line import add_endpoint_options, open_endpoint
 from fusionchat.mt_bench.endpoint.limits import BudgetReachedError
-from fusionchat.mt_bench.endpoint.options import add_endpoint_options, open_endpoint
-from fusionchat.mt_bench.judging.judges import Judge, RuleJudge, judgment_record, make_tasks
-from fusionchat.mt_bench.judging.ratings import NO_RATING
+from fusionchat.mt_bench.judging.judges import (
+    Judge,
+    RuleJudge,
+    judge_tasks,
+    judgment_record,
+    make_tasks,
+)
+from fusionchat.mt_bench.judging.ratings import RULES
 from fusionchat.mt_bench.questions import Question, read_questions
 from fusionchat.progress import progress
 
@@ -40,6 +47,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--attempts", type=cli.positive_int, default=3, help="asks for a usable rating"
     )
+    parser.add_argument(
+        "--rating",
+        choices=RULES,
+        default="first",
+        help="which rating of a reply counts: the first, as FastChat reads it, or the last, for a "
+        "judge that reasons in its text",
+    )
     add_endpoint_options(parser, "--judge-model")
     return parser
 
@@ -51,22 +65,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     questions = read_questions(args.questions)
     tasks = make_tasks(questions, read_answers(args.answers, questions), args.repeats)
     judge = make_judge(args, questions)
-    found = {}
+    records = {}
     try:
         with progress(total=len(tasks), desc=judge.name, unit="judgment") as bar:
-            for task, verdict in judge.judge_all(tasks):
-                found[task] = judgment_record(judge, task, verdict)
+            for task, verdict in judge_tasks(judge, tasks):
+                records[task] = judgment_record(judge, task, verdict)
                 bar.set_postfix_str(judge.status(), refresh=False)
                 bar.update()
     except BudgetReachedError as error:
         raise UserError(
-            f"{error}; {len(found)} of {len(tasks)} judgments are made and stored. "
+            f"{error}; {len(records)} of {len(tasks)} judgments are made and stored. "
             "Raise the limit and run again: what is stored is not paid for twice"
         ) from None
-    records = [found[task] for task in tasks]
-    write_jsonl(args.output, records)
-    missing = sum(record["score"] == NO_RATING for record in records)
-    logging.info("%d judgments, %d without a rating. %s", len(records), missing, judge.status())
+    finally:
+        judge.close()
+    write_jsonl(args.output, [records[task] for task in tasks])
+    missing = Counter(record["missing"] for record in records.values() if "missing" in record)
+    kinds = "".join(f", {count} without a rating ({kind})" for kind, count in missing.items())
+    logging.info("%d judgments%s. %s", len(records), kinds, judge.status())
 
 
 def make_judge(args: argparse.Namespace, questions: Sequence[Question]) -> Judge:
@@ -81,8 +97,8 @@ def make_judge(args: argparse.Namespace, questions: Sequence[Question]) -> Judge
     prompts = read_judge_prompts(args.prompts, args.references or args.questions)
     prompts.check(questions)
     endpoint = open_endpoint(args, "--judge-model")
-    name = args.judge_name or args.judge_model
-    return ChatJudge(name, endpoint, prompts, args.concurrency, args.attempts)
+    name = args.judge_name or args.served_model
+    return ChatJudge(name, endpoint, prompts, args.concurrency, args.attempts, args.rating)
 
 
 if __name__ == "__main__":

@@ -5,19 +5,51 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+# What a real service sends beside its replies.
+JSON = {"content-type": "application/json"}
 FAULTS = ("429", "500", "drop", "half", "malformed", "no_choices", "empty", "bad", "slow")
 SLOW = 1.6
+HANG = 3.0
+TRICKLE = 0.1
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A reply that is not the one asked for.
+
+    `way`: whole, or `drop` (no byte), `half` (of the body), `trickle` (a byte now and then), `hang`.
+    """
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    way: str = "whole"
+
+
+def said(value: object, status: int = 200, **headers: str) -> Fault:
+    """A fault that says something in JSON."""
+    return Fault(status, json.dumps(value).encode(), JSON | headers)
+
+
+def completion(content: object = "Fine. Rating: [[7]]", **more: object) -> dict:
+    """The body of a chat completion; `message`, `choice` and other fields of it may be changed."""
+    message = {"role": "assistant", "content": content} | more.pop("message", {})
+    choice = {"index": 0, "finish_reason": "stop", "message": message} | more.pop("choice", {})
+    usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+    reply = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "usage": usage}
+    return reply | {"choices": [choice]} | more
 
 
 class FakeModel:
     """Decides how each request is answered and remembers them all.
 
-    `fault(number, key)` names a fault or "" for the `number`-th request; `reply(messages)` is the
-    text otherwise.
+    `fault(number, key)` names a fault or "" for the `number`-th request; `answer(body)` is a `Fault`
+    in its place, or None; `reply(messages)` is the text otherwise.
     """
 
     def __init__(
@@ -25,8 +57,11 @@ class FakeModel:
         reply: Callable[[list], str] = lambda messages: "Fine. Rating: [[7]]",
         fault: Callable[[int, str], str] = lambda number, key: "",
         delay: float = 0.0,
+        answer: Callable[[dict], Fault | None] = lambda body: None,
     ) -> None:
-        self.reply, self.fault, self.delay = reply, fault, delay
+        self.reply, self.fault, self.delay, self.answer = reply, fault, delay, answer
+        self.headers: list[dict] = []
+        self.paths: list[str] = []
         self.lock = threading.Lock()
         self.requests: list[dict] = []
         self.keys: list[str] = []
@@ -51,6 +86,12 @@ class Handler(BaseHTTPRequestHandler):
         model: FakeModel = self.server.model
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         key, fault = model.accept(body)
+        model.headers.append(dict(self.headers))
+        model.paths.append(self.path)
+        if special := model.answer(body):
+            time.sleep(model.delay)
+            self._fault(special)
+            return
         time.sleep(SLOW if fault == "slow" else model.delay)
         if fault in ("429", "500"):
             self._send(int(fault), {"error": {"message": f"fault {fault}"}})
@@ -62,6 +103,28 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         else:
             self._complete(model, body, key, fault)
+
+    def _fault(self, fault: Fault) -> None:
+        self.close_connection = True
+        if fault.way == "drop":
+            return
+        if fault.way == "hang":
+            time.sleep(HANG)
+            return
+        self.send_response(fault.status)
+        for name, value in fault.headers.items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(fault.body)))
+        self.end_headers()
+        sent = fault.body[: len(fault.body) // 2] if fault.way == "half" else fault.body
+        try:
+            for i in range(len(sent) if fault.way == "trickle" else 0):
+                self.wfile.write(sent[i : i + 1])
+                time.sleep(TRICKLE)
+            if fault.way != "trickle":
+                self.wfile.write(sent)
+        except OSError:
+            pass
 
     def _complete(self, model: FakeModel, body: dict, key: str, fault: str) -> None:
         text = {"empty": "", "bad": "Rating: [[99]]"}.get(fault) or model.reply(body["messages"])

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,23 @@ from typing import Any
 from fusionchat.errors import UserError
 from fusionchat.files import read_jsonl, write_jsonl
 from fusionchat.mt_bench.questions import Question
+from fusionchat.mt_bench.thoughts import split_thoughts
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One answered turn: text, hash of the rendered prompt, tokens generated, why it ended."""
+    """One answered turn: text, hash of the rendered prompt, tokens generated, why it ended.
+
+    `thoughts` is what the model thought before it answered. `declined` says why there is no answer,
+    where an endpoint would give none.
+    """
 
     text: str
     prompt_sha256: str
     tokens: int
     finish: str
+    thoughts: str = ""
+    declined: str = ""
 
 
 def text_sha256(text: str) -> str:
@@ -29,31 +36,45 @@ def text_sha256(text: str) -> str:
 
 
 def answer_record(
-    model_id: str, question: Question, choices: Sequence[Sequence[Turn]], tstamp: float = 0.0
+    model_id: str, question: Question, choices: Sequence[Sequence[Turn]]
 ) -> dict[str, Any]:
     """FastChat's answer record with prompt hashes, lengths and endings beside the turns.
 
-    `answer_id` is a hash of what was answered and `tstamp` is 0 for local models, so that equal
-    work gives equal bytes.
+    Thoughts and reasons for missing answers are fields of their own, where there are any.
+    `answer_id` is a hash of what was answered and `tstamp` is 0, so that equal work gives equal
+    bytes.
     """
-    listed = [
-        {
-            "index": index,
-            "turns": [turn.text for turn in turns],
-            "prompt_sha256": [turn.prompt_sha256 for turn in turns],
-            "tokens": [turn.tokens for turn in turns],
-            "finish": [turn.finish for turn in turns],
-        }
-        for index, turns in enumerate(choices)
-    ]
+    listed = [_choice(index, turns) for index, turns in enumerate(choices)]
     content = json.dumps([model_id, question.question_id, listed], sort_keys=True)
     return {
         "question_id": question.question_id,
         "answer_id": text_sha256(content)[:22],
         "model_id": model_id,
         "choices": listed,
-        "tstamp": tstamp,
+        "tstamp": 0.0,
     }
+
+
+def _choice(index: int, turns: Sequence[Turn]) -> dict[str, Any]:
+    choice: dict[str, Any] = {
+        "index": index,
+        "turns": [turn.text for turn in turns],
+        "prompt_sha256": [turn.prompt_sha256 for turn in turns],
+        "tokens": [turn.tokens for turn in turns],
+        "finish": [turn.finish for turn in turns],
+    }
+    for name in ("thoughts", "declined"):
+        if any(texts := [getattr(turn, name) for turn in turns]):
+            choice[name] = texts
+    return choice
+
+
+def judged_turns(choice: Mapping[str, Any]) -> tuple[str, ...]:
+    """The turns of a choice as a judge sees them: without thoughts, and fit to be sent."""
+    turns = choice["turns"]
+    if "thoughts" not in choice:
+        turns = [split_thoughts(text)[1] for text in turns]
+    return tuple(text.encode("utf-8", "replace").decode() for text in turns)
 
 
 def clean_answer(text: str, stop_strings: Iterable[str], special_tokens: Iterable[str]) -> str:
@@ -100,8 +121,9 @@ def read_answers(path: str | Path, questions: Sequence[Question]) -> dict[int, d
 def _is_complete(choice: Any, turns: int) -> bool:
     """Whether a choice holds its index and texts for so many turns."""
     texts = choice.get("turns") if isinstance(choice, dict) else None
-    known = isinstance(texts, list) and isinstance(choice.get("index"), int)
-    return known and len(texts) >= turns and all(isinstance(text, str) for text in texts)
+    if not isinstance(texts, list) or not isinstance(choice.get("index"), int):
+        return False
+    return len(texts) >= turns and all(isinstance(text, str) for text in texts)
 
 
 def length_statistics(records: Iterable[dict[str, Any]]) -> str:

@@ -50,7 +50,7 @@ def read_scores(files: Iterable[Path], questions: Sequence[Question]) -> pa.Tabl
         for q in questions
         for turn in range(1, len(q.turns) + 1)
     ]
-    columns = list(zip(*rows, strict=True)) or [[] for _ in SCHEMA]
+    columns = list(zip(*rows, strict=True)) or [()] * len(SCHEMA)
     return pa.table(
         [pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
     )

@@ -21,9 +21,10 @@ from mt_bench_server import FAULTS, FakeModel, serve
 import judge
 from fusionchat.errors import UserError
 from fusionchat.files import read_jsonl
-from fusionchat.mt_bench.endpoint.endpoint import Endpoint, EndpointOptions
+from fusionchat.mt_bench.endpoint.endpoint import Endpoint, RequestRefusedError
 from fusionchat.mt_bench.endpoint.limits import Budget, BudgetReachedError, Pace
-from fusionchat.mt_bench.endpoint.store import Account, ResponseStore
+from fusionchat.mt_bench.endpoint.settings import EndpointOptions
+from fusionchat.mt_bench.endpoint.store import Request, ResponseStore
 
 KEY = "sk-very-secret-0123456789"
 SLOW_TIMEOUT = 1.0
@@ -50,6 +51,11 @@ def options(folder: Path, url: str, model: str = "m", count: int = 80, **more: o
         *files,
         *(f"--{name}={value}" for name, value in chosen.items()),
     ]
+
+
+def request(key: str, usd: float = 0.0) -> Request:
+    """A request whose longest reply costs so much."""
+    return Request(key, 0, 1_000_000, Budget(output_price=usd))
 
 
 def test_two_models_complete_under_twenty_percent_faults(tmp_path):
@@ -156,22 +162,24 @@ def test_the_budget_in_calls_stops_cleanly_and_goes_on(tmp_path):
     assert len(model.requests) == 16
 
 
-def test_the_budget_in_dollars_is_never_exceeded(tmp_path):
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_the_budget_in_dollars_is_spent_and_never_exceeded(tmp_path, concurrency):
     model = FakeModel()
-    prices = {"input-price": 10, "output-price": 30, "budget-usd": 0.07, "concurrency": 1}
+    prices = {"input-price": 10, "output-price": 30, "budget-usd": 0.07}
     with serve(model) as url, pytest.raises(UserError, match=r"budget of \$0.07"):
-        judge.main(options(tmp_path, url, count=8, **prices))
+        judge.main(options(tmp_path, url, **prices, concurrency=concurrency))
     account = ResponseStore(tmp_path / "store").account()
-    assert account.calls == len(model.requests) > 3
-    assert account.usd == pytest.approx(account.calls * (100 * 10 + 10 * 30) / 1e6)
-    assert account.usd < 0.07
+    call = (100 * 10 + 10 * 30) / 1e6
+    assert account.calls == len(model.requests)
+    assert account.usd == pytest.approx(account.calls * call)
+    assert 0.07 - call < account.usd <= 0.07
 
 
 def test_two_runs_at_once_do_not_overdraw_their_common_budget(tmp_path, monkeypatch):
     account = ResponseStore.account
 
-    def slow(self):
-        found = account(self)
+    def slow(self, besides=""):
+        found = account(self, besides)
         time.sleep(0.02)
         return found
 
@@ -194,21 +202,53 @@ def test_two_runs_at_once_do_not_overdraw_their_common_budget(tmp_path, monkeypa
     assert len(model.requests) == 10
 
 
+class Clock:
+    """A clock for tests, and an event that lets it run while something waits."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(time, "time", lambda: self.now)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    def is_set(self) -> bool:
+        return False
+
+
+def starts(clock: Clock, *paces: Pace, count: int = 6) -> list[float]:
+    """When so many requests start, each of the next one of the processes."""
+    began = []
+    for number in range(count):
+        paces[number % len(paces)].wait(clock)
+        began.append(clock.now)
+    return began
+
+
 def test_two_runs_at_once_keep_to_their_common_pace(tmp_path, monkeypatch):
-    monkeypatch.setattr(time, "time", lambda: 1000.0)
-    waits: list[float] = []
+    clock = Clock(monkeypatch)
     paces = [Pace(1200, tmp_path / "pace") for _ in range(2)]
-    for number in range(6):
-        paces[number % 2].wait(SimpleNamespace(wait=waits.append))
-    assert waits == pytest.approx([0.0, 0.05, 0.10, 0.15, 0.20, 0.25])
+    began = starts(clock, *paces)
+    assert began == pytest.approx([1000.0, 1000.05, 1000.10, 1000.15, 1000.20, 1000.25])
     paces[0].pause(9.0)
-    paces[0].wait(SimpleNamespace(wait=waits.append))
-    assert waits[-1] == 9.0
+    assert starts(clock, paces[0], count=1) == pytest.approx([1009.25])
+
+
+@pytest.mark.parametrize("held", ["1e12", "no time", "nan", "\x00\x00", "inf", "-inf", "5"])
+def test_a_damaged_pace_or_a_clock_that_was_set_back_costs_one_interval(
+    tmp_path, monkeypatch, held
+):
+    clock = Clock(monkeypatch)
+    (tmp_path / "pace").write_text(held)
+    began = starts(clock, Pace(60, tmp_path / "pace"))
+    assert began[0] <= 1001.0 + 1e-6
+    assert [b - a for a, b in zip(began, began[1:], strict=False)] == pytest.approx([1.0] * 5)
 
 
 def test_a_full_disk_stops_the_run_and_leaves_no_half_line(tmp_path, monkeypatch):
     store = ResponseStore(tmp_path)
-    call = store.sent("key", 0.0)
+    call = store.claim(request("key"), None)
     write, full = os.write, []
 
     def failing(descriptor: int, data: bytes) -> int:
@@ -223,7 +263,8 @@ def test_a_full_disk_stops_the_run_and_leaves_no_half_line(tmp_path, monkeypatch
     monkeypatch.undo()
     store.lost(call, "any")
     store.close()
-    assert ResponseStore(tmp_path).account() == Account(calls=1, lost=1)
+    account = ResponseStore(tmp_path).account()
+    assert (account.calls, account.lost, account.in_flight) == (1, 1, 0)
 
 
 def test_a_file_system_without_locks_is_enough(tmp_path, monkeypatch):
@@ -233,7 +274,8 @@ def test_a_file_system_without_locks_is_enough(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", unsupported)
     with serve(FakeModel()) as url:
         judge.main(options(tmp_path, url, count=8))
-    assert ResponseStore(tmp_path / "store").account() == Account(calls=16)
+    account = ResponseStore(tmp_path / "store").account()
+    assert (account.calls, account.lost) == (16, 0)
 
 
 def test_no_pause_follows_the_last_failure(tmp_path):
@@ -244,7 +286,7 @@ def test_no_pause_follows_the_last_failure(tmp_path):
         endpoint = Endpoint(options, ResponseStore(tmp_path))
         wait = endpoint.stop.wait
         endpoint.stop.wait = lambda seconds: waits.append(seconds) or wait(seconds)
-        with pytest.raises(UserError, match="3 calls in a row failed"):
+        with pytest.raises(RequestRefusedError, match="fault 500"):
             endpoint.complete([{"role": "user", "content": "x"}], temperature=0, max_tokens=5)
     assert len(model.requests) == 3
     assert len([seconds for seconds in waits if seconds]) == 2
@@ -403,12 +445,15 @@ def test_a_damaged_store_is_explained(tmp_path):
 
 def test_calls_in_flight_in_another_live_process_are_not_lost(tmp_path):
     writer = ResponseStore(tmp_path)
-    writer.sent("key", 0.5)
+    writer.claim(request("key", usd=0.5), None)
     reader = ResponseStore(tmp_path)
-    assert reader.account().lost == 0
-    assert reader.account().usd == 0.5
+    assert (reader.account().lost, reader.account().usd) == (0, 0.0)
+    assert reader.account().reserved.at_most_usd == 0.5
+    assert reader.claim(request("key"), None) is None
     writer.close()
-    assert reader.account().lost == 1
+    reader.refresh()
+    assert (reader.account().lost, reader.account().usd) == (1, 0.5)
+    assert reader.claim(request("key"), None)
 
 
 def test_answers_of_another_format_are_explained(tmp_path):

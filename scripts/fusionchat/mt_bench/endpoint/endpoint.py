@@ -1,63 +1,59 @@
-"""Calls to an OpenAI-compatible endpoint: every response is stored, every failure accounted for."""
+"""A model behind an OpenAI-compatible endpoint: asked once, every failure accounted for."""
 
 import logging
-import os
+import random
 import threading
 import time
-from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from fusionchat.errors import UserError
-from fusionchat.mt_bench.endpoint.limits import FIRST_WAIT, Budget, Pace, backoff
+from fusionchat.mt_bench.endpoint.client import Answer, Client
+from fusionchat.mt_bench.endpoint.limits import Pace, backoff
 from fusionchat.mt_bench.endpoint.parallel import StoppedError
-from fusionchat.mt_bench.endpoint.store import Response, ResponseStore, content_key
+from fusionchat.mt_bench.endpoint.problems import Action, Problem
+from fusionchat.mt_bench.endpoint.replies import Reply, Usage, read_reply
+from fusionchat.mt_bench.endpoint.settings import EndpointOptions, SystemRole
+from fusionchat.mt_bench.endpoint.store import (
+    Declined,
+    Outcome,
+    Request,
+    Response,
+    ResponseStore,
+    content_key,
+)
+from fusionchat.mt_bench.endpoint.tokens import estimate_tokens, tokenizer_counter
 
 Messages = list[dict[str, str]]
-# A token has three bytes or more on average; enough to bound the price of a prompt.
-BYTES_PER_TOKEN = 3
-# What a model may think before it answers; thought tokens count, and are paid, as output.
-THINKING_TOKENS = 16_384
-# Words of a server that cannot take one prompt: it is too long, or a filter objects to it.
-REFUSALS = ("context", "content_filter", "invalid_prompt")
-# Shorter "keys" are placeholders for servers that need none, such as EMPTY; they occur in texts.
-SHORTEST_KEY = 6
+# Marks of roles and turns around each message.
+_TOKENS_PER_MESSAGE = 8
+# Seconds after which a thread looks again for what other processes have done.
+_LOOK_AGAIN = 0.2
 
 
 class RequestRefusedError(Exception):
-    """The endpoint cannot answer this one request, e.g. because it exceeds the context."""
+    """The endpoint cannot answer this one request; `kind` groups alike reasons.
 
+    `passing` says that all tries failed as they do while an endpoint is away.
+    """
 
-@dataclass(frozen=True)
-class EndpointOptions:
-    """Where a model is served and how to call it; the key is read from the environment."""
-
-    base_url: str
-    model: str
-    api_key_env: str = "OPENAI_API_KEY"
-    timeout: float = 300.0
-    retries: int = 8
-    first_wait: float = FIRST_WAIT
-    requests_per_minute: float | None = None
-    reasoning: bool = False
-    budget: Budget = field(default_factory=Budget)
+    def __init__(self, kind: str, reason: str, passing: bool = False) -> None:
+        super().__init__(reason)
+        self.kind, self.reason, self.passing = kind, reason, passing
 
 
 class Endpoint:
-    """A model behind an API, in front of a store; safe to use from many threads."""
+    """A model behind an API, in front of a store; safe to use from many threads and processes."""
 
     def __init__(self, options: EndpointOptions, store: ResponseStore) -> None:
-        parts = urlsplit(options.base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UserError(f"base URL {options.base_url}: must be http://... or https://...")
-        if parts.username or parts.password or parts.query:
-            raise UserError("base URL: must hold no password or query; use the key's variable")
         self.options, self.store = options, store
+        self.client = Client(options)
         self.stop = threading.Event()
-        self._key = os.environ.get(options.api_key_env, "")
         self._pace = Pace(options.requests_per_minute, store.folder / ".pace")
-        self._client_lock = threading.Lock()
-        self._client: Any = None
+        self._system_role: SystemRole = options.system_role
+        path = options.tokenizer
+        self._count = tokenizer_counter(path) if path is not None else estimate_tokens
+        self._opened = time.time()
+        self._given_up: dict[str, Problem] = {}
 
     def complete(
         self,
@@ -67,143 +63,175 @@ class Endpoint:
         max_tokens: int,
         repeat: int = 0,
         attempt: int = 0,
+        **more: Any,
     ) -> Response:
         """The response to these messages, from the store or from the endpoint.
 
-        Raises `BudgetReachedError` before a call that could exceed the budget,
-        `RequestRefusedError` for a request that does not fit, and `UserError` when the endpoint
-        does not work.
+        `more` are further parameters of the request. Raises `BudgetReachedError` before a call
+        that could exceed the budget, `RequestRefusedError` for a request that has no answer, and
+        `UserError` when the endpoint does not work.
         """
-        asked = self._parameters(messages, temperature, max_tokens)
+        asked = self.parameters(messages, temperature, max_tokens) | more
+        request = self.request(asked, repeat, attempt)
+        failures = 0
+        while True:
+            known = self.stored(request.key)
+            if known is not None:
+                return self._use(known)
+            call = self._claim(request)
+            if call is None:
+                continue
+            outcome = self._call(call, request, asked)
+            if not isinstance(outcome, Problem):
+                return self._use(outcome)
+            if outcome.action is Action.FOLD_SYSTEM:
+                continue
+            failures += 1
+            if failures > self.options.retries:
+                self._given_up[request.key] = outcome
+                raise RequestRefusedError(outcome.kind, outcome.reason, passing=True)
+            wait = max(outcome.wait, backoff(failures, self.options.first_wait))
+            logging.debug("call failed (%s), next try in %.1f s", outcome.kind, wait)
+            self.stop.wait(wait)
+
+    def give_up(self) -> None:
+        """Keep, at the end of a run that is good, that some requests failed whatever was tried.
+
+        Not before: while an endpoint is away, every request fails so, and is to be made again.
+        """
+        for key, problem in self._given_up.items():
+            if self.store.get(key) is None:
+                self.store.declined("", key, problem.kind, problem.reason)
+        self._given_up.clear()
+
+    def parameters(self, messages: Messages, temperature: float, max_tokens: int) -> dict[str, Any]:
+        """What decides a reply: clean messages, and the settings as the endpoint names them."""
+        clean = [{**m, "content": _encodable(m["content"])} for m in messages]
+        return {"messages": clean, **self.options.parameters(temperature, max_tokens)}
+
+    def request(self, asked: dict[str, Any], repeat: int, attempt: int) -> Request:
+        """The key, the size and the budget of a call with these parameters."""
         key = content_key(model=self.options.model, repeat=repeat, attempt=attempt, **asked)
-        stored = self.store.get(key)
-        if stored is not None:
-            return stored
-        for failures in range(1, self.options.retries + 2):
-            self._pace.wait(self.stop)
-            if self.stop.is_set():
-                raise StoppedError
-            response, problem, wait = self._call(key, asked)
-            if response is not None:
-                return response
-            if failures <= self.options.retries:
-                wait = max(wait, backoff(failures, self.options.first_wait))
-                logging.debug("call failed (%s), next try in %.1f s", problem, wait)
-                self.stop.wait(wait)
-        raise UserError(
-            f"{self.options.base_url}: {self.options.retries + 1} calls in a row failed, the last "
-            f"with: {problem}. What arrived is stored; run again when the endpoint works"
-        )
+        longest = asked.get("max_completion_tokens") or asked.get("max_tokens") or 0
+        return Request(key, self._prompt_tokens(asked), int(longest), self.options.budget)
 
-    def _parameters(
-        self, messages: Messages, temperature: float, max_tokens: int
-    ) -> dict[str, Any]:
-        """What decides a reply, as the endpoint names it; reasoning models take no temperature."""
-        if self.options.reasoning:
-            return {"messages": messages, "max_completion_tokens": max_tokens + THINKING_TOKENS}
-        return {"messages": messages, "temperature": temperature, "max_tokens": max_tokens}
+    def body(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """The JSON body of a call with these parameters."""
+        tier = self.options.service_tier
+        body = {"model": self.options.model, "n": 1, **asked}
+        body["messages"] = place_system(asked["messages"], self._system_role)
+        return body if tier is None else {**body, "service_tier": tier}
 
-    def _call(self, key: str, asked: dict[str, Any]) -> tuple[Response | None, str, float]:
-        """One request: (response or None, what went wrong, seconds the server asks to wait)."""
-        import openai
+    def stored(self, key: str) -> Outcome | None:
+        """The outcome in the store, unless it is a refusal that is to be tried again."""
+        outcome = self.store.get(key)
+        if isinstance(outcome, Declined) and self.options.retry_refused:
+            return outcome if outcome.tstamp >= self._opened else None
+        return outcome
 
-        client = self._connect()
-        call = self._open_call(key, asked)
+    def _use(self, outcome: Outcome) -> Response:
+        if isinstance(outcome, Declined):
+            raise RequestRefusedError(outcome.kind, outcome.reason)
+        return outcome
+
+    def _claim(self, request: Request) -> str | None:
+        """The id of a call that may leave now, or None after a pause in which things change."""
+        if self.stop.is_set():
+            raise StoppedError
+        call = self.store.claim(request, self.store.get(request.key))
+        if call is None:
+            self.store.wait(random.uniform(_LOOK_AGAIN / 2, _LOOK_AGAIN))
+            return None
+        self._pace.wait(self.stop)
+        if self.stop.is_set():
+            self.store.withdrawn(call)
+            raise StoppedError
+        return call
+
+    def _call(self, call: str, request: Request, asked: dict[str, Any]) -> Outcome | Problem:
+        """One request, its outcome noted in the store."""
+        role = self._system_role
         try:
-            reply = client.chat.completions.create(model=self.options.model, n=1, **asked)
-            response = self._read(reply)
-        except openai.APIStatusError as error:
-            return self._status_problem(call, error)
-        except openai.APIConnectionError as error:
-            never_sent = "ConnectError" in type(error.__cause__).__name__
-            (self.store.refused if never_sent else self.store.lost)(call, type(error).__name__)
-            return None, self._redact(f"{type(error).__name__}: {error.__cause__}"), 0.0
-        except (openai.OpenAIError, ValueError, LookupError, TypeError, AttributeError) as error:
-            # A body that is not the JSON of a completion: the work was done, but is of no use.
-            self.store.lost(call, f"malformed: {type(error).__name__}")
-            return None, f"malformed response ({type(error).__name__})", 0.0
+            answer = self.client.complete(self.body(asked))
         except BaseException:
             self.store.lost(call, "interrupted")
             raise
-        self.store.received(call, key, response)
-        return response, "", 0.0
+        if isinstance(answer, Answer):
+            return self.settle(call, request.key, asked, answer.body)
+        if answer.action is Action.FOLD_SYSTEM and role == "user":
+            answer = Problem(Action.SKIP, answer.kind, answer.reason)
+        return self._failed(call, request.key, answer)
 
-    def _open_call(self, key: str, asked: dict[str, Any]) -> str:
-        """Check the budget and note the call in one step, so that nobody else can overdraw it."""
-        budget = self.options.budget
-        size = sum(len(m["content"].encode("utf-8", "replace")) for m in asked["messages"])
-        longest = asked.get("max_completion_tokens") or asked["max_tokens"]
-        at_most = budget.price(size / BYTES_PER_TOKEN, longest)
-        with self.store.exclusive():
-            self.store.refresh()
-            account = self.store.account()
-            budget.check(account.calls, account.usd, at_most)
-            return self.store.sent(key, at_most)
+    def settle(
+        self, call: str, key: str, asked: dict[str, Any], body: str, price: float = 1.0
+    ) -> Outcome | Problem:
+        """Keep the reply of status 200 to a call; `price` is a share of the usual one."""
+        raw, reply = read_reply(body)
+        raw = self.client.redactor.value(raw)
+        if isinstance(reply, Problem):
+            return self._failed(call, key, self._redacted(reply))
+        response = self._response(reply, asked, price)
+        self.store.received(call, key, response, raw)
+        return response
 
-    def _read(self, reply: Any) -> Response:
-        choice = reply.choices[0]
-        usage = getattr(reply, "usage", None)
-        prompt_tokens = int(getattr(usage, "prompt_tokens", 0) or 0)
-        completion_tokens = int(getattr(usage, "completion_tokens", 0) or 0)
+    def _redacted(self, problem: Problem) -> Problem:
+        text = self.client.redactor.text
+        return Problem(
+            problem.action, problem.kind, text(problem.reason), problem.wait, problem.charged
+        )
+
+    def _failed(self, call: str, key: str, problem: Problem) -> Outcome | Problem:
+        """Note a failure in the store; the outcome, if that is one, else the problem itself."""
+        if problem.action is Action.SKIP:
+            return self.store.declined(call, key, problem.kind, problem.reason)
+        (self.store.lost if problem.charged else self.store.refused)(call, problem.kind)
+        if problem.action is Action.STOP:
+            raise UserError(f"{self.options.base_url}: {problem.kind}: {problem.reason}")
+        if problem.action is Action.FOLD_SYSTEM:
+            self._system_role = "user"
+        if problem.kind == "status 429":
+            self._pace.pause(problem.wait)
+        return problem
+
+    def _response(self, reply: Reply, asked: dict[str, Any], price: float) -> Response:
+        usage = reply.usage or self._estimate(reply, asked)
+        text = self.client.redactor.text
+        role = self._system_role if self._system_role != "system" else ""
         return Response(
-            text=self._redact(choice.message.content or ""),
-            model=str(reply.model or self.options.model),
-            finish=str(choice.finish_reason or ""),
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
-            usd=self.options.budget.price(prompt_tokens, completion_tokens),
+            text=text(reply.text),
+            model=text(reply.model) or self.options.model,
+            finish=text(reply.finish),
+            prompt_tokens=usage.prompt,
+            completion_tokens=usage.output,
+            usd=self.options.budget.price(usage.prompt, usage.output) * price,
             tstamp=time.time(),
+            thoughts=text(reply.thoughts),
+            refusal=text(reply.refusal),
+            estimated=reply.usage is None,
+            system_role=role,
         )
 
-    def _status_problem(self, call: str, error: Any) -> tuple[None, str, float]:
-        status, message = error.status_code, self._redact(str(error.message))
-        self.store.refused(call, f"status {status}")
-        out_of_quota = "insufficient_quota" in (error.code or "", error.type or "")
-        if status >= 500 or (status in (408, 409, 429) and not out_of_quota):
-            wait = _retry_after(error.response.headers)
-            if status == 429:
-                self._pace.pause(wait)
-            return None, f"status {status}", wait
-        said = f"{error.code} {error.type} {message}".lower()
-        if status in (400, 413, 422) and any(word in said for word in REFUSALS):
-            raise RequestRefusedError(message)
-        raise UserError(f"{self.options.base_url}: status {status}: {message}")
+    def _estimate(self, reply: Reply, asked: dict[str, Any]) -> Usage:
+        """Tokens where the server does not count them."""
+        said = sum(self._count(text) for text in (reply.thoughts, reply.text, reply.refusal))
+        return Usage(self._prompt_tokens(asked), said)
 
-    def _connect(self) -> Any:
-        """The client, made at the first call that is not in the store."""
-        with self._client_lock:
-            if self._client is None:
-                self._client = self._new_client()
-            return self._client
-
-    def _new_client(self) -> Any:
-        import openai
-
-        local = urlsplit(self.options.base_url).hostname in ("localhost", "127.0.0.1", "::1")
-        if not self._key and not local:
-            raise UserError(
-                f"{self.options.base_url}: no key; set the environment variable "
-                f"{self.options.api_key_env}, or use a store that holds all responses"
-            )
-        for name in ("openai", "httpx", "httpx2", "httpcore", "httpcore2"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        return openai.OpenAI(
-            base_url=self.options.base_url,
-            api_key=self._key or "none",
-            timeout=self.options.timeout,
-            max_retries=0,
-            # A site's proxy cannot reach this machine's own servers.
-            http_client=openai.DefaultHttpxClient(trust_env=False) if local else None,
-        )
-
-    def _redact(self, text: str) -> str:
-        # Half a surrogate pair, which JSON allows, cannot be written to a file.
-        text = text.encode("utf-8", "replace").decode()
-        return text.replace(self._key, "[key]") if len(self._key) >= SHORTEST_KEY else text
+    def _prompt_tokens(self, asked: dict[str, Any]) -> int:
+        texts = [m["content"] for m in asked["messages"]]
+        return sum(self._count(text) + _TOKENS_PER_MESSAGE for text in texts)
 
 
-def _retry_after(headers: Any) -> float:
-    try:
-        return min(300.0, max(0.0, float(headers.get("retry-after", 0))))
-    except ValueError:
-        return 0.0
+def place_system(messages: Messages, role: SystemRole) -> Messages:
+    """The messages with the system's text under this role; `user` puts it before the first turn."""
+    if role == "system" or not messages or messages[0]["role"] != "system":
+        return messages
+    system, *turns = messages
+    if role == "developer" or not turns:
+        return [{"role": role, "content": system["content"]}, *turns]
+    content = f"{system['content']}\n\n{turns[0]['content']}"
+    return [{**turns[0], "content": content}, *turns[1:]]
+
+
+def _encodable(text: str) -> str:
+    """Half a surrogate pair, which JSON allows, cannot be sent."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,34 +1,45 @@
-"""The store of paid responses: appended durably on arrival, replayed for free.
+"""The store of paid responses: appended durably on arrival, replayed for free, shared by all jobs.
 
-A folder of segments, one for each process that ever wrote to it, each a file of JSON lines:
+A folder of segments, one for each process that ever wrote to it, each a file of JSON lines. What
+is in them counts, not their names or order, and reading a line twice changes nothing. So segments
+may be renamed, joined, or brought together from several machines.
 
-- `sent`: a request is about to leave. Written at once, so that it survives a kill.
+- `opened`, `closed`: which process writes the segment from here on, and that it has ended.
+- `sent`: a request is about to leave; so nobody else makes it, and its price is reserved. Written
+  at once, so that it survives a kill.
+- `withdrawn`: it did not leave, because another process was faster or the budget ends.
 - `response`: what came back, on the disk before it is used.
+- `declined`: the endpoint will not answer this request; that is its outcome.
 - `refused`: the server said that it did nothing (429, 5xx); nothing is owed.
 - `lost`: no usable response arrived, but the server may have done the work.
+- `submitted`: the calls of a batch have left together, under the server's name of the batch.
 
-A `sent` without an outcome, in the segment of a process that no longer runs, is lost as well.
+A `sent` without an outcome, of a process that no longer runs, is lost as well.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import threading
+import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from fusionchat.errors import UserError
-from fusionchat.files import lock, locked
+from fusionchat.mt_bench.endpoint.limits import Account, Admission, Budget, Reservation
+from fusionchat.mt_bench.endpoint.owners import HEARTBEAT, Owner, Watch, give_up, new_owner
 
 
 @dataclass(frozen=True)
 class Response:
-    """A model's reply, its size in tokens, its price in dollars, its Unix time of arrival."""
+    """A model's reply, its size in tokens, its price in dollars, its Unix time of arrival.
+
+    `estimated` says that the tokens were not counted by the server; `system_role` where the
+    system's text was put, if not in a turn of its own.
+    """
 
     text: str
     model: str
@@ -37,15 +48,56 @@ class Response:
     completion_tokens: int
     usd: float
     tstamp: float
+    thoughts: str = ""
+    refusal: str = ""
+    estimated: bool = False
+    system_role: str = ""
+
+
+@dataclass(frozen=True)
+class Declined:
+    """That an endpoint will not answer a request: in which way, in its words, since when."""
+
+    kind: str
+    reason: str
+    tstamp: float
+
+
+Outcome = Response | Declined
 
 
 @dataclass
-class Account:
-    """What the calls in a store amount to: their number, the dollars, and what got lost."""
+class _Call:
+    """A call that was sent: for what, at which price, by whom, in which batch if any."""
 
-    calls: int = 0
-    usd: float = 0.0
-    lost: int = 0
+    key: str
+    reserved: Reservation
+    owner: Owner | None
+    segment: Path
+    batch: str = ""
+
+
+@dataclass
+class Batch:
+    """Requests that were handed over together: key by call, and the server's name once known."""
+
+    id: str
+    name: str = ""
+    keys: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a call asks for: its key, its size in tokens and of the longest reply, its budget."""
+
+    key: str
+    prompt_tokens: int
+    most_tokens: int
+    budget: Budget
+
+    def reserve(self, account: Account) -> Reservation:
+        """What the call may cost, as the replies so far went."""
+        return self.budget.reserve(self.prompt_tokens, self.most_tokens, account)
 
 
 def content_key(**content: Any) -> str:
@@ -60,31 +112,78 @@ class ResponseStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock, self._entry = threading.Lock(), threading.Lock()
-        self._responses: dict[str, Response] = {}
-        self._pending: dict[Path, dict[str, float]] = {}
+        self._lock, self._entry = threading.RLock(), threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._outcomes: dict[str, tuple[tuple[bool, float, str], Outcome]] = {}
+        self._pending: dict[str, _Call] = {}
+        self._batches: dict[str, Batch] = {}
+        self._seen: set[str] = set()
         self._account = Account()
         self._read_bytes: dict[Path, int] = {}
-        self._own: int | None = None
-        self._own_path = folder / f"calls-{uuid.uuid4().hex[:12]}.jsonl"
+        self._owners: dict[Path, Owner | None] = {}
+        self._watch = Watch()
+        self._own: _Segment | None = None
         self.refresh()
 
-    def get(self, key: str) -> Response | None:
-        """The response to a request, if it was ever paid for."""
+    def get(self, key: str) -> Outcome | None:
+        """What became of a request, if it was ever paid for or declined.
+
+        Of several responses, which only stores of different machines can hold, the first counts.
+        """
         with self._lock:
-            return self._responses.get(key)
+            return self._outcomes[key][1] if key in self._outcomes else None
 
-    def sent(self, key: str, at_most_usd: float) -> str:
-        """Note that a request leaves now; returns the id of the call."""
-        call = uuid.uuid4().hex[:16]
-        self._append({"event": "sent", "call": call, "key": key, "at_most_usd": at_most_usd})
-        return call
+    def claim(self, request: Request, known: Outcome | None, batch: str = "") -> str | None:
+        """Take a request upon oneself and return the call's id, before it may leave.
 
-    def received(self, call: str, key: str, response: Response) -> None:
-        """Keep a response: on the disk when this returns."""
-        self._append(
-            {"event": "response", "call": call, "key": key, **asdict(response)}, durable=True
-        )
+        `known` is the outcome that makes the call necessary, as `get` gave it. None if another
+        thread or process is making the same request or has made it, or if the budget is in flight:
+        look again when something has changed. Raises `BudgetReachedError`.
+
+        The claim is written first and the other segments are read afterwards, so that of two
+        processes at least one sees the other and withdraws: this needs no locks, which some shared
+        file systems lack.
+        """
+        with self._entry:
+            if not self._is_free(request, known):
+                return None
+            call = _new_id()
+            sent = {"event": "sent", "call": call, "key": request.key, "batch": batch}
+            self._append(sent | asdict(request.reserve(self.account())), durable=True)
+            try:
+                free = self._is_free(request, known, besides=call)
+            except BaseException:
+                self.withdrawn(call)
+                raise
+            if not free:
+                self.withdrawn(call)
+                return None
+            return call
+
+    def _is_free(self, request: Request, known: Outcome | None, besides: str = "") -> bool:
+        self.refresh()
+        with self._lock:
+            others = [call.key for call in self._live_calls(besides)]
+            if self.get(request.key) != known or request.key in others:
+                return False
+            account = self.account(besides)
+        return request.budget.admit(account, request.reserve(account)) is Admission.GO
+
+    def withdrawn(self, call: str) -> None:
+        """Note that a call did not leave."""
+        self._append({"event": "withdrawn", "call": call})
+
+    def received(self, call: str, key: str, response: Response, raw: Any = None) -> None:
+        """Keep a response, and the reply as it came: on the disk when this returns."""
+        event = {"event": "response", "call": call, "key": key, **asdict(response), "raw": raw}
+        self._append(event, durable=True)
+
+    def declined(self, call: str, key: str, kind: str, reason: str) -> Declined:
+        """Keep that a request will not be answered; `call`, if there is one, costs nothing."""
+        outcome = Declined(kind, reason, time.time())
+        call = call or _new_id()
+        self._append({"event": "declined", "call": call, "key": key, **asdict(outcome)}, True)
+        return outcome
 
     def refused(self, call: str, reason: str) -> None:
         """Note that the server did nothing for a call."""
@@ -94,53 +193,86 @@ class ResponseStore:
         """Note that a call has no usable response although it may be charged."""
         self._append({"event": "lost", "call": call, "reason": reason})
 
-    def account(self) -> Account:
-        """Calls, dollars and losses of the whole store, calls in flight at their highest price."""
-        with self._lock:
-            total = Account(self._account.calls, self._account.usd, self._account.lost)
-            for path, pending in self._pending.items():
-                total.usd += sum(pending.values())
-                if pending and path != self._own_path and not _is_alive(path):
-                    total.lost += len(pending)
-            return total
+    def account(self, besides: str = "") -> Account:
+        """Calls, dollars and losses of the whole store; what live processes wait for is in flight.
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Keep other threads and processes out of a block that reads the account and then pays."""
-        with self._entry, locked(self.folder / ".lock"):
-            yield
+        `besides` is a call that is left out.
+        """
+        with self._lock:
+            live = list(self._live_calls(besides))
+            pending = sum(id != besides for id in self._pending)
+            gone = [c for id, c in self._pending.items() if not self._is_live(c) and id != besides]
+            at_most = sum(call.reserved.at_most_usd for call in live)
+            expected = sum(call.reserved.expected_usd for call in live)
+            return replace(
+                self._account,
+                calls=self._account.calls - (besides in self._pending),
+                usd=self._account.usd + sum(call.reserved.expected_usd for call in gone),
+                lost=self._account.lost + pending - len(live),
+                in_flight=len(live),
+                reserved=Reservation(at_most, expected),
+            )
+
+    def _live_calls(self, besides: str) -> Iterable[_Call]:
+        return (c for id, c in self._pending.items() if id != besides and self._is_live(c))
+
+    def _is_live(self, call: _Call) -> bool:
+        """Whether a call may still have an outcome: its process runs, or its batch is out."""
+        return bool(call.batch) or self._watch.is_alive(call.owner, call.segment)
+
+    def new_batch(self) -> str:
+        """An id for requests that are going to leave together."""
+        return _new_id()
+
+    def submitted(self, batch: str, name: str) -> None:
+        """Note the server's name of a batch."""
+        self._append({"event": "submitted", "batch": batch, "name": name}, durable=True)
+
+    def open_batches(self) -> list[Batch]:
+        """Batches some of whose calls have no outcome yet."""
+        with self._lock:
+            self.refresh()
+            waiting = {call.batch for call in self._pending.values()}
+            return [
+                replace(b, keys={c: k for c, k in b.keys.items() if c in self._pending})
+                for b in self._batches.values()
+                if b.id in waiting
+            ]
+
+    def wait(self, seconds: float) -> None:
+        """Wait for a change, or for so long, since other processes tell nobody."""
+        with self._changed:
+            self._changed.wait(seconds)
+        self.refresh()
 
     def refresh(self) -> None:
         """Read what other processes have appended since the last time."""
         with self._lock:
-            for path in sorted(self.folder.glob("calls-*.jsonl")):
-                if path != self._own_path:
+            for path in sorted(self.folder.glob("*.jsonl")):
+                if self._own is None or path != self._own.path:
                     self._read_segment(path)
 
     def close(self) -> None:
         """Close the segment of this process."""
         with self._lock:
             if self._own is not None:
-                os.close(self._own)
+                self._append({"event": "closed"})
+                self._own.close()
                 self._own = None
 
     def _append(self, event: dict[str, Any], durable: bool = False) -> None:
-        line = json.dumps(event, sort_keys=True).encode() + b"\n"
-        with self._lock:
-            try:
-                if self._own is None:
-                    self._own = _new_segment(self._own_path)
-                _write_all(self._own, line)
-                if durable:
-                    os.fsync(self._own)
-            except OSError as error:
-                raise UserError(f"{self._own_path}: cannot be written: {error.strerror}") from error
-            self._apply(event, self._own_path)
+        with self._changed:
+            if self._own is None:
+                self._own = _Segment(self.folder)
+                opened = {"event": "opened", "owner": asdict(self._own.owner)}
+                self._own.append(opened)
+                self._apply(opened, self._own.path)
+            self._own.append(event, durable)
+            self._apply(event, self._own.path)
+            self._changed.notify_all()
 
     def _read_segment(self, path: Path) -> None:
         start = self._read_bytes.get(path, 0)
-        if path.stat().st_size == start:
-            return
         with path.open("rb") as stream:
             stream.seek(start)
             data = stream.read()
@@ -150,48 +282,112 @@ class ResponseStore:
         for line in whole.splitlines():
             try:
                 self._apply(json.loads(line), path)
-            except (ValueError, LookupError, TypeError) as error:
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
                 raise UserError(f"{path}: is damaged; remove the line {line[:60]!r}") from error
 
     def _apply(self, event: dict[str, Any], segment: Path) -> None:
-        pending = self._pending.setdefault(segment, {})
-        if event["event"] == "sent":
-            self._account.calls += 1
-            pending[event["call"]] = event["at_most_usd"]
+        kind = event["event"]
+        if kind == "opened":
+            self._owners[segment] = Owner(**event["owner"])
+        elif kind == "closed":
+            self._owners[segment] = None
+            for call in self._pending.values():
+                if call.segment == segment:
+                    call.owner = None
+        elif kind == "submitted":
+            self._batches[event["batch"]].name = event["name"]
+        elif kind == "sent":
+            self._apply_sent(event, segment)
+        else:
+            self._apply_end(event)
+
+    def _apply_sent(self, event: dict[str, Any], segment: Path) -> None:
+        if event["call"] in self._seen:
             return
-        at_most = pending.pop(event["call"], 0.0)
-        if event["event"] == "response":
-            fields = {name: event[name] for name in Response.__dataclass_fields__}
-            response = Response(**fields)
-            self._responses.setdefault(event["key"], response)
-            self._account.usd += response.usd
-        elif event["event"] == "lost":
+        self._seen.add(event["call"])
+        self._account.calls += 1
+        at_most = event["at_most_usd"]
+        reserved = Reservation(at_most, event.get("expected_usd", at_most))
+        batch = event.get("batch", "")
+        call = _Call(event["key"], reserved, self._owners.get(segment), segment, batch)
+        self._pending[event["call"]] = call
+        if batch:
+            self._batches.setdefault(batch, Batch(batch)).keys[event["call"]] = event["key"]
+
+    def _apply_end(self, event: dict[str, Any]) -> None:
+        kind, call = event["event"], self._pending.pop(event["call"], None)
+        ended = f"{event['call']} {kind}"
+        if ended in self._seen:
+            return
+        self._seen.add(ended)
+        if kind == "withdrawn":
+            self._account.calls -= 1
+        elif kind == "lost":
             self._account.lost += 1
-            self._account.usd += at_most
+            self._account.usd += call.reserved.expected_usd if call else 0.0
+        elif kind == "response":
+            response = Response(
+                **{f: event[f] for f in Response.__dataclass_fields__ if f in event}
+            )
+            self._account.usd += response.usd
+            self._account.dearest_usd = max(self._account.dearest_usd, response.usd)
+            self._account.longest = max(self._account.longest, response.completion_tokens)
+            self._keep(event["key"], event["call"], response)
+        elif kind == "declined":
+            declined = Declined(event["kind"], event["reason"], event["tstamp"])
+            self._keep(event["key"], event["call"], declined)
+
+    def _keep(self, key: str, call: str, outcome: Outcome) -> None:
+        """A response counts more than that there was none; of two alike, the first one counts."""
+        rank = (isinstance(outcome, Declined), outcome.tstamp, call)
+        if key not in self._outcomes or rank < self._outcomes[key][0]:
+            self._outcomes[key] = (rank, outcome)
 
 
-def _is_alive(segment: Path) -> bool:
-    """Whether the process that writes a segment still holds its lock."""
-    with segment.open("rb") as stream:
-        return not _try_lock(stream)
+class _Segment:
+    """A file that only this process appends to, and touches while it is open."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / f"calls-{_new_id()}.jsonl"
+        try:
+            self._descriptor = os.open(
+                self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL, 0o666
+            )
+            # Its name outlives a power cut, too.
+            parent = os.open(folder, os.O_RDONLY)
+            os.fsync(parent)
+            os.close(parent)
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written: {error.strerror}") from error
+        self.owner = new_owner()
+        self._closed = threading.Event()
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def append(self, event: dict[str, Any], durable: bool = False) -> None:
+        line = json.dumps(event, sort_keys=True).encode() + b"\n"
+        try:
+            _write_all(self._descriptor, line)
+            if durable:
+                os.fsync(self._descriptor)
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written: {error.strerror}") from error
+
+    def close(self) -> None:
+        self._closed.set()
+        give_up(self.owner)
+        os.close(self._descriptor)
+
+    def _beat(self) -> None:
+        """Show processes on other machines that this one lives."""
+        while not self._closed.wait(HEARTBEAT):
+            try:
+                os.utime(self._descriptor)
+            except OSError:
+                return
 
 
-def _try_lock(stream: BinaryIO) -> bool:
-    try:
-        fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _new_segment(path: Path) -> int:
-    """Create a locked segment whose name outlives a power cut, too."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL, 0o666)
-    lock(descriptor)
-    folder = os.open(path.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
-    return descriptor
+def _new_id() -> str:
+    return uuid.uuid4().hex[:16]
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

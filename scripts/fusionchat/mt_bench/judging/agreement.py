@@ -9,6 +9,7 @@ import pyarrow as pa
 from scipy import stats
 
 Rater = tuple[str, int]
+Ratings = dict[tuple[Any, ...], float | None]
 ITEM = ("model", "choice", "question_id", "turn")
 
 
@@ -21,7 +22,7 @@ def agreement(scores: pa.Table) -> list[dict[str, Any]]:
     ratings of a rater equal, fewer than two answers or models) is None. `missing` counts the
     answers that only one of the two rated, or neither.
     """
-    raters: dict[Rater, dict[tuple, float | None]] = {}
+    raters: dict[Rater, Ratings] = {}
     for row in scores.to_pylist():
         rater = (row["judge"], row["repeat"])
         raters.setdefault(rater, {})[tuple(row[name] for name in ITEM)] = row["score"]
@@ -29,7 +30,7 @@ def agreement(scores: pa.Table) -> list[dict[str, Any]]:
     return [_compare(one, raters[one], two, raters[two]) for one, two in pairs]
 
 
-def _compare(one: Rater, first: dict, two: Rater, second: dict) -> dict[str, Any]:
+def _compare(one: Rater, first: Ratings, two: Rater, second: Ratings) -> dict[str, Any]:
     items = sorted(first.keys() | second.keys())
     rated = [i for i in items if first.get(i) is not None and second.get(i) is not None]
     a = np.array([first[i] for i in rated])

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fusionchat.mt_bench.endpoint.endpoint import Endpoint, RequestRefusedError
+from fusionchat.mt_bench.endpoint.failures import FailureWatch
 from fusionchat.mt_bench.endpoint.parallel import run_all
-from fusionchat.mt_bench.endpoint.store import content_key
+from fusionchat.mt_bench.endpoint.replies import CUT_OFF, FILTERED
+from fusionchat.mt_bench.endpoint.store import Response, content_key
 from fusionchat.mt_bench.judging.judge_prompts import JudgePrompts
-from fusionchat.mt_bench.judging.judges import Task, Verdict
-from fusionchat.mt_bench.judging.ratings import NO_RATING, is_valid, parse_rating
+from fusionchat.mt_bench.judging.judges import Missing, Task, Verdict, missing_facts
+from fusionchat.mt_bench.judging.ratings import NO_RATING, Rule, is_valid, parse_rating
 
 MAX_TOKENS = 2048
 # A judge that answers the same at temperature 0 would repeat its unusable text for ever.
@@ -17,13 +20,17 @@ RETRY_TEMPERATURE = 0.3
 
 @dataclass
 class ChatJudge:
-    """Single-answer grading (paper section 4.1) at temperature 0, both turns."""
+    """Single-answer grading (paper section 4.1) at temperature 0, both turns.
+
+    `rating` says which rating of a reply counts, `attempts` how often a usable one is asked for.
+    """
 
     name: str
     endpoint: Endpoint
     prompts: JudgePrompts
     concurrency: int = 8
     attempts: int = 3
+    rating: Rule = "first"
 
     def prompt_name(self, task: Task) -> str:
         """The judge prompt that a task uses."""
@@ -35,26 +42,36 @@ class ChatJudge:
         lost = f", {account.lost} lost in transit" if account.lost else ""
         return f"{account.calls} calls, ${account.usd:.2f}{lost}"
 
+    def close(self) -> None:
+        """Close the store's segment of this process."""
+        self.endpoint.store.close()
+
     def judge_all(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Verdict]]:
-        """Yield a verdict for every task as it arrives; equal requests are made once."""
+        """Yield a verdict for every task as it arrives; equal requests are made once.
+
+        Raises a `UserError` where ratings stay missing for a systematic reason.
+        """
+        watch = FailureWatch(len(tasks), self.endpoint.options.base_url)
+        groups = self._alike(tasks)
+        for group, verdict in run_all(
+            lambda group: self._judge(group[0]), groups, self.concurrency, self.endpoint.stop
+        ):
+            note(watch, verdict, len(group))
+            for task in group:
+                yield task, verdict
+        self.endpoint.give_up()
+
+    def _alike(self, tasks: Sequence[Task]) -> list[list[Task]]:
+        """Tasks that show the judge the same, together."""
         alike: dict[str, list[Task]] = {}
         for task in tasks:
             key = content_key(messages=self.prompts.messages(task), repeat=task.repeat)
             alike.setdefault(key, []).append(task)
-        groups = list(alike.values())
-        for group, verdict in run_all(
-            lambda group: self._judge(group[0]), groups, self.concurrency, self.endpoint.stop
-        ):
-            for task in group:
-                yield task, verdict
+        return list(alike.values())
 
     def _judge(self, task: Task) -> Verdict:
         """Ask until the rating is usable, at most `attempts` times; then it is missing."""
         messages = self.prompts.messages(task)
-        facts = {
-            "references_sha256": self.prompts.references_sha256,
-            "prompts_sha256": self.prompts.prompts_sha256,
-        }
         for attempt in range(self.attempts):
             try:
                 response = self.endpoint.complete(
@@ -65,11 +82,62 @@ class ChatJudge:
                     attempt=attempt,
                 )
             except RequestRefusedError as error:
-                facts |= {"attempts": attempt + 1, "refused": str(error)}
-                return Verdict(NO_RATING, "", messages[-1]["content"], 0.0, facts)
-            rating = parse_rating(response.text)
-            if is_valid(rating):
+                missing = Missing(error.kind, error.reason, error.passing)
+                return self._verdict(task, attempt, None, NO_RATING, missing)
+            rating, lacking = read_rating(response, self.rating)
+            if lacking is None:
                 break
-        facts |= {"attempts": attempt + 1, "judge_model": response.model}
-        rating = rating if is_valid(rating) else NO_RATING
-        return Verdict(rating, response.text, messages[-1]["content"], response.tstamp, facts)
+        return self._verdict(task, attempt, response, rating, lacking)
+
+    def _verdict(
+        self,
+        task: Task,
+        attempt: int,
+        response: Response | None,
+        rating: float,
+        missing: Missing | None,
+    ) -> Verdict:
+        """The verdict with what its record says about how it came about."""
+        facts: dict[str, Any] = {
+            "references_sha256": self.prompts.references_sha256,
+            "prompts_sha256": self.prompts.prompts_sha256,
+            "attempts": attempt + 1,
+        }
+        if response is not None:
+            facts |= response_facts(response) | {"rating_rule": self.rating}
+        if missing is not None:
+            facts |= missing_facts(missing)
+        text = response.text if response is not None else ""
+        return Verdict(rating, text, self.prompts.user_prompt(task), facts, missing)
+
+
+def read_rating(response: Response, rule: Rule) -> tuple[float, Missing | None]:
+    """The rating in a reply, or why it has none: it was cut off, refused, or names none."""
+    if response.finish in CUT_OFF:
+        return NO_RATING, Missing("cut off", f"the reply ended with {response.finish}")
+    if response.finish in FILTERED:
+        return NO_RATING, Missing("blocked", f"the reply ended with {response.finish}")
+    rating = parse_rating(response.text, rule)
+    if is_valid(rating):
+        return rating, None
+    if response.refusal:
+        return NO_RATING, Missing("refused", response.refusal)
+    return NO_RATING, Missing("no rating", f"the reply ends: {response.text[-100:]!r}")
+
+
+def response_facts(response: Response) -> dict[str, Any]:
+    """What a record keeps of a reply besides its text; what is empty is left out."""
+    facts: dict[str, Any] = {"judge_model": response.model, "finish_reason": response.finish}
+    for name in ("thoughts", "refusal", "system_role"):
+        if value := getattr(response, name):
+            facts[name] = value
+    return facts
+
+
+def note(watch: FailureWatch, verdict: Verdict, count: int) -> None:
+    """Tell the watch what became of so many judgments."""
+    if verdict.missing is None:
+        watch.succeeded(count)
+    else:
+        missing = verdict.missing
+        watch.failed(missing.kind, missing.reason, passing=missing.passing, count=count)

@@ -78,7 +78,7 @@ def read_judge_prompts(prompts: Path, references: Path) -> JudgePrompts:
 
     These are FastChat's answer records, or questions that hold their own under `reference`.
     """
-    templates = {record.get("name"): record for record in read_jsonl(prompts)}
+    templates = {str(record.get("name")): record for record in read_jsonl(prompts)}
     absent = [name for name in NAMES if name not in templates]
     if absent:
         raise UserError(f"{prompts}: judge prompts {', '.join(absent)} are missing")

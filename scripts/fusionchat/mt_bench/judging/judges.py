@@ -6,12 +6,17 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fusionchat.errors import UserError
+from fusionchat.mt_bench.answers import judged_turns
+from fusionchat.mt_bench.judging.ratings import NO_RATING
 from fusionchat.mt_bench.questions import Question
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One judgment to make: a model's answer to one turn (counted from 1) of a question."""
+    """One judgment to make: a model's answer to one turn (counted from 1) of a question.
+
+    `no_answer` says why there is none, where its endpoint declined the question.
+    """
 
     question: Question
     model: str
@@ -20,17 +25,27 @@ class Task:
     answers: tuple[str, ...]
     turn: int
     repeat: int = 0
+    no_answer: str = ""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Why there is no rating: in which way, in whose words, and whether it failed on all tries."""
+
+    kind: str
+    reason: str
+    passing: bool = False
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a judge says: rating (-1 is none), its text, the prompt it saw, when it answered."""
+    """What a judge says: rating (-1 is none, then `missing` says why), its text, what it saw."""
 
     rating: float
     judgment: str
     user_prompt: str
-    tstamp: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)
+    missing: Missing | None = None
 
 
 class Judge(Protocol):
@@ -47,6 +62,9 @@ class Judge(Protocol):
     def status(self) -> str:
         """What the progress bar shows beside the count, e.g. the cost so far."""
 
+    def close(self) -> None:
+        """Give back what the judge holds."""
+
 
 @dataclass
 class RuleJudge:
@@ -61,6 +79,9 @@ class RuleJudge:
     def status(self) -> str:
         """Nothing: rules cost nothing."""
         return ""
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def judge_all(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Verdict]]:
         """Yield a verdict for every task, in order."""
@@ -82,28 +103,49 @@ def make_tasks(
     questions: Sequence[Question], answers: dict[int, dict[str, Any]], repeats: int = 1
 ) -> list[Task]:
     """Every turn of every choice of every question, `repeats` times, in question order."""
-    tasks = []
-    for question in questions:
-        record = answers[question.question_id]
-        for choice in record["choices"]:
-            for turn in range(1, len(question.turns) + 1):
-                for repeat in range(repeats):
-                    tasks.append(
-                        Task(
-                            question=question,
-                            model=record["model_id"],
-                            answer_id=str(record.get("answer_id", "")),
-                            choice=choice["index"],
-                            answers=tuple(choice["turns"]),
-                            turn=turn,
-                            repeat=repeat,
-                        )
-                    )
-    return tasks
+    return [
+        Task(
+            question=question,
+            model=record["model_id"],
+            answer_id=str(record.get("answer_id", "")),
+            choice=choice["index"],
+            answers=judged_turns(choice),
+            turn=turn,
+            repeat=repeat,
+            no_answer=_no_answer(choice, turn),
+        )
+        for question in questions
+        for record in [answers[question.question_id]]
+        for choice in record["choices"]
+        for turn in range(1, len(question.turns) + 1)
+        for repeat in range(repeats)
+    ]
+
+
+def _no_answer(choice: dict[str, Any], turn: int) -> str:
+    """Why the turn, or an earlier one without which it could not be asked, has no answer."""
+    return next(filter(None, (choice.get("declined") or ())[:turn]), "")
+
+
+def judge_tasks(judge: Judge, tasks: Sequence[Task]) -> Iterator[tuple[Task, Verdict]]:
+    """Yield a verdict for every task, in any order; the judge sees those that have an answer."""
+    for task in tasks:
+        if task.no_answer:
+            missing = Missing("no answer", task.no_answer)
+            yield task, Verdict(NO_RATING, "", "", missing_facts(missing), missing)
+    yield from judge.judge_all([task for task in tasks if not task.no_answer])
+
+
+def missing_facts(missing: Missing) -> dict[str, str]:
+    """The fields of a record that say why a rating is missing."""
+    return {"missing": missing.kind, "refused": missing.reason}
 
 
 def judgment_record(judge: Judge, task: Task, verdict: Verdict) -> dict[str, Any]:
-    """FastChat's judgment record (score -1 = missing), then what it has no field for."""
+    """FastChat's judgment record (score -1 = missing), then what it has no field for.
+
+    Its time is 0, so that the same judgments are the same bytes; the store knows when they came.
+    """
     return {
         "question_id": task.question.question_id,
         "model": task.model,
@@ -112,7 +154,7 @@ def judgment_record(judge: Judge, task: Task, verdict: Verdict) -> dict[str, Any
         "judgment": verdict.judgment,
         "score": verdict.rating,
         "turn": task.turn,
-        "tstamp": verdict.tstamp,
+        "tstamp": 0.0,
         "choice": task.choice,
         "repeat": task.repeat,
         "answer_id": task.answer_id,

@@ -1,0 +1,115 @@
+"""Keys: read from the environment, checked before a call, kept out of all that is written."""
+
+import base64
+import os
+import re
+import urllib.request
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from fusionchat.errors import UserError
+
+# Shorter "keys" are placeholders for servers that need none, such as EMPTY; they occur in texts.
+SHORTEST_KEY = 6
+MASK = "[key]"
+# Header names under which services expect a secret.
+_SECRET_NAME = re.compile(r"auth|key|token|secret|password|cookie", re.IGNORECASE)
+
+
+def read_key(variable: str) -> str:
+    """The key in an environment variable, without white space around it; "" where there is none.
+
+    Raises a `UserError` that names the variable, never the key, where it cannot be sent.
+    """
+    key = os.environ.get(variable, "").strip()
+    if wrong := _wrong_with(key):
+        raise UserError(
+            f"environment variable {variable}: the key holds {wrong}; set it to the key alone"
+        )
+    return key
+
+
+def _wrong_with(key: str) -> str:
+    if any(character.isspace() or not character.isprintable() for character in key):
+        return "white space or a line break"
+    if not key.isascii():
+        return "a character that is not ASCII"
+    if set(key) & set("\"'`\\"):
+        return "a quotation mark or backslash"
+    return ""
+
+
+def check_base_url(url: str, name: str = "base URL") -> None:
+    """Raise a `UserError` for an address that is none, or that holds a password or query."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        secret = "@" in parts.netloc or bool(parts.query) or bool(parts.fragment)
+        _ = parts.port
+    except ValueError:
+        usable, secret = False, True
+    if secret:
+        raise UserError(f"{name}: must hold no password or query; use the key's variable")
+    if not usable:
+        raise UserError(f"{name} {url}: must be http://... or https://...")
+
+
+def read_headers(headers: Mapping[str, str], name: str = "headers") -> dict[str, str]:
+    """Headers with every value of the form $VARIABLE read from the environment.
+
+    Secrets stand in the environment only: a header that is named like one must be given so.
+    """
+    values = {}
+    for header, value in headers.items():
+        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_|~-]+", header):
+            raise UserError(f"{name}: {header!r} is not the name of a header")
+        if value.startswith("$"):
+            values[header] = read_key(value[1:])
+            if not values[header]:
+                raise UserError(f"{name}: {header}: environment variable {value[1:]} is not set")
+        elif _SECRET_NAME.search(header):
+            raise UserError(f"{name}: {header}: give a secret as $VARIABLE of the environment")
+        elif not (value.isascii() and value.isprintable()):
+            raise UserError(f"{name}: {header}: the value is not printable ASCII")
+        else:
+            values[header] = value
+    return values
+
+
+def proxy_passwords() -> list[str]:
+    """Passwords in the addresses of proxies, which libraries quote in their errors."""
+    return [urlsplit(url).password or "" for url in urllib.request.getproxies().values()]
+
+
+class Redactor:
+    """Replaces secrets in texts, however a server or a library has written them."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        forms = {
+            form for secret in secrets if len(secret) >= SHORTEST_KEY for form in _forms(secret)
+        }
+        longest_first = sorted(forms, key=lambda form: (-len(form), form))
+        self._pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
+        self._active = bool(forms)
+
+    def text(self, text: str) -> str:
+        """The text without secrets, and without halves of surrogate pairs, which no file takes."""
+        text = text.encode("utf-8", "replace").decode()
+        return self._pattern.sub(MASK, text) if self._active else text
+
+    def value(self, value: Any) -> Any:
+        """The same for all texts in a JSON value, names of fields included."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, list):
+            return [self.value(item) for item in value]
+        if isinstance(value, dict):
+            return {self.text(str(name)): self.value(item) for name, item in value.items()}
+        return value
+
+
+def _forms(secret: str) -> set[str]:
+    """A secret as it is, as part of an address, and in base64."""
+    encoded = base64.b64encode(secret.encode("utf-8", "replace")).decode()
+    return {secret, quote(secret, safe=""), encoded}

@@ -1,5 +1,6 @@
 """Command line words that say a run's settings to its programs, for a quoted `{params.x:q}`."""
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -28,8 +29,13 @@ def options(settings: Mapping[str, Any], *keys: str, skip: Collection[str] = ())
         if value is False or key in skip:
             continue
         words.append(f"--{key.replace('_', '-')}")
-        words += [] if value is True else [str(value)]
+        words += [] if value is True else [_word(value)]
     return words
+
+
+def _word(value: Any) -> str:
+    """A value as a program reads it: an object in JSON."""
+    return json.dumps(value, sort_keys=True) if isinstance(value, dict) else str(value)
 
 
 def endpoint(settings: Config, model_option: str) -> list[str]:

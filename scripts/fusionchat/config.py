@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from fusionchat.errors import UserError
+from fusionchat.mt_bench.endpoint.secrets import check_base_url, check_headers
 from fusionchat.readers.yaml import read_yaml
 
 Config = dict[str, Any]
@@ -215,6 +216,12 @@ def _comparisons(config: Config) -> Iterator[str]:
 def _endpoint(key: str, endpoint: Config) -> Iterator[str]:
     if not {"model", "base_url"} <= endpoint.keys():
         yield f"{key}: an endpoint needs model and base_url"
+        return
+    try:
+        check_base_url(endpoint["base_url"], f"{key}.base_url")
+        check_headers(endpoint.get("headers", {}), f"{key}.headers")
+    except UserError as error:
+        yield str(error)
     if "budget" in endpoint and not {"input_price", "output_price"} & endpoint.keys():
         yield f"{key}.budget: dollars need input_price and output_price"
 

@@ -22,7 +22,7 @@ TRICKLE = 0.1
 class Fault:
     """A reply that is not the one asked for.
 
-    `way`: whole, or `drop` (no byte), `half` (of the body), `trickle` (a byte now and then), `hang`.
+    `way`: whole, or `drop` (no byte), `half` (of the body), `trickle` (byte by byte), `hang`.
     """
 
     status: int = 200
@@ -48,8 +48,8 @@ def completion(content: object = "Fine. Rating: [[7]]", **more: object) -> dict:
 class FakeModel:
     """Decides how each request is answered and remembers them all.
 
-    `fault(number, key)` names a fault or "" for the `number`-th request; `answer(body)` is a `Fault`
-    in its place, or None; `reply(messages)` is the text otherwise.
+    `fault(number, key)` names a fault or "" for the `number`-th request; `answer(body)` is a
+    `Fault` in its place, or None; `reply(messages)` is the text otherwise.
     """
 
     def __init__(

@@ -38,6 +38,8 @@ def test_pairs_need_a_value_for_each_name():
 def test_an_endpoints_settings_become_options():
     words = endpoint({"kind": "openai", "model": "m", "budget": 2, "reasoning": True}, "api_model")
     assert words == ["--api-model", "m", "--budget-usd", "2", "--reasoning"]
+    words = endpoint({"model": "m", "extra_body": {"b": 1, "a": [2]}}, "judge_model")
+    assert words == ["--extra-body", '{"a": [2], "b": 1}', "--judge-model", "m"]
 
 
 def test_only_an_llm_needs_a_store():

@@ -11,8 +11,8 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from mt_bench_files import answers, benchmark, jsonl, questions
@@ -243,7 +243,7 @@ def test_a_damaged_pace_or_a_clock_that_was_set_back_costs_one_interval(
     (tmp_path / "pace").write_text(held)
     began = starts(clock, Pace(60, tmp_path / "pace"))
     assert began[0] <= 1001.0 + 1e-6
-    assert [b - a for a, b in zip(began, began[1:], strict=False)] == pytest.approx([1.0] * 5)
+    assert [b - a for a, b in pairwise(began)] == pytest.approx([1.0] * 5)
 
 
 def test_a_full_disk_stops_the_run_and_leaves_no_half_line(tmp_path, monkeypatch):

@@ -188,6 +188,16 @@ FAULTS = [
     ("mt_bench/judges/gpt", {"kind": "openai", "model": "m"}, "model and base_url"),
     ("mt_bench/judges/rule/base_url", "ftp://x", "base_url"),
     (
+        "mt_bench/judges/gpt",
+        {"kind": "openai", "model": "m", "base_url": "https://me:secret@x/v1"},
+        "mt_bench.judges.gpt.base_url: must hold no password",
+    ),
+    (
+        "mt_bench/judges/gpt",
+        {"kind": "openai", "model": "m", "base_url": "https://x", "headers": {"api-key": "sk-1"}},
+        "mt_bench.judges.gpt.headers: api-key: give a secret as $VARIABLE",
+    ),
+    (
         "mt_bench/judges/rule",
         {"kind": "openai", "model": "m", "base_url": "http://x", "budget": 5},
         "mt_bench.judges.rule.budget: dollars need input_price and output_price",

@@ -55,25 +55,26 @@ def check_base_url(url: str, name: str = "base URL") -> None:
         raise UserError(f"{name} {url}: must be http://... or https://...")
 
 
-def read_headers(headers: Mapping[str, str], name: str = "headers") -> dict[str, str]:
-    """Headers with every value of the form $VARIABLE read from the environment.
+def check_headers(headers: Mapping[str, str], name: str = "headers") -> None:
+    """Raise a `UserError` for headers that cannot be sent.
 
-    Secrets stand in the environment only: a header that is named like one must be given so.
+    Secrets stand in the environment only: a header that is named like one must name a $VARIABLE.
     """
-    values = {}
     for header, value in headers.items():
         if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_|~-]+", header):
             raise UserError(f"{name}: {header!r} is not the name of a header")
-        if value.startswith("$"):
-            values[header] = read_key(value[1:])
-            if not values[header]:
-                raise UserError(f"{name}: {header}: environment variable {value[1:]} is not set")
-        elif _SECRET_NAME.search(header):
-            raise UserError(f"{name}: {header}: give a secret as $VARIABLE of the environment")
-        elif not (value.isascii() and value.isprintable()):
+        if not (value.isascii() and value.isprintable()):
             raise UserError(f"{name}: {header}: the value is not printable ASCII")
-        else:
-            values[header] = value
+        if _SECRET_NAME.search(header) and not value.startswith("$"):
+            raise UserError(f"{name}: {header}: give a secret as $VARIABLE of the environment")
+
+
+def read_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers with every value of the form $VARIABLE read from the environment."""
+    check_headers(headers)
+    values = {name: read_key(v[1:]) if v.startswith("$") else v for name, v in headers.items()}
+    if unset := [headers[name][1:] for name, value in values.items() if not value]:
+        raise UserError(f"headers: environment variable {unset[0]} is not set")
     return values
 
 

@@ -494,7 +494,7 @@ def test_lines_and_prompts_of_another_kind_are_explained(tmp_path):
     with pytest.raises(UserError, match="line 1, is not a JSON object"):
         judge.main(arguments)
     (tmp_path / "m.jsonl").write_bytes(b'{"text": "\xff"}\n')
-    with pytest.raises(UserError, match="line 1, is not valid JSON"):
+    with pytest.raises(UserError, match="line 1, is not text in UTF-8"):
         judge.main(arguments)
 
 

@@ -4,7 +4,8 @@ In: logits/{pivot}/{shard}.parquet, logits/{source}/{shard}.parquet and both tok
 Out: spans/{source}/{shard}.parquet, vocabulary/{source}.parquet, aligned/{source}/{shard}.parquet,
 and alignment/{source}.md, without which no target is taught by the source.
 Sources with the pivot's tokenizer pass through: their ids already are the pivot's. `variant` is
-empty, or @target for a target that aligns its sources in its own way.
+empty, or @target for a target that aligns its sources in its own way. Variants of the mixture, which
+are shards of their own, share the vocabulary map of the run's mixture.
 """
 
 

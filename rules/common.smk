@@ -44,7 +44,8 @@ wildcard_constraints:
     target=any_of(experiment.targets),
     merge=any_of(experiment.merges),
     judge=any_of(config["mt_bench"]["judges"]),
-    shard=any_of(SHARDS),
+    mixture=f"({'|'.join(experiment.mixtures)})",
+    shard=any_of(f"{prefix}{shard}" for prefix in experiment.mixtures for shard in SHARDS),
     sweep=any_of(config["sweeps"]),
 
 

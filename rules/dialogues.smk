@@ -2,7 +2,8 @@
 
 In: a file in the released format of FuseChat-Mixture; the pivot's tokenizer measures length.
 Out: dialogues/{shard}.parquet, and dialogues/heldout.parquet which no model is trained on;
-dialogues/report.json says what was malformed, split or left out.
+dialogues/report.json says what was malformed, split or left out. `mixture` is empty, or NAME- for a
+variant of the generated mixture: from here on its shards, called NAME-{shard}, go beside the others.
 """
 
 from fusionchat.origins import DATA_SET
@@ -40,17 +41,17 @@ rule prepare_dialogues:
     input:
         code=code("prepare_dialogues"),
         program=program("prepare_dialogues"),
-        mixture=origins.mixture,
+        mixture=lambda w: origins.mixture(w.mixture),
         pivot=PIVOT_MANIFEST,
         exclude=config["data"].get("exclude", []),
     output:
-        dialogues="<results>/dialogues/dialogues.parquet",
-        heldout="<results>/dialogues/heldout.parquet",
-        report="<results>/dialogues/report.json",
+        dialogues="<results>/dialogues/{mixture}dialogues.parquet",
+        heldout="<results>/dialogues/{mixture}heldout.parquet",
+        report="<results>/dialogues/{mixture}report.json",
     log:
-        "<logs>/prepare_dialogues.log",
+        "<logs>/{mixture}prepare_dialogues.log",
     benchmark:
-        "<benchmarks>/prepare_dialogues.tsv"
+        "<benchmarks>/{mixture}prepare_dialogues.tsv"
     conda:
         "../envs/models.yaml"
     threads: 1
@@ -77,13 +78,13 @@ rule shard_dialogues:
     input:
         code=code("shard_dialogues"),
         program=program("shard_dialogues"),
-        dialogues="<results>/dialogues/dialogues.parquet",
+        dialogues="<results>/dialogues/{mixture}dialogues.parquet",
     output:
-        shards=collect("<results>/dialogues/{shard}.parquet", shard=SHARDS),
+        shards=collect("<results>/dialogues/{{mixture}}{shard}.parquet", shard=SHARDS),
     log:
-        "<logs>/shard_dialogues.log",
+        "<logs>/{mixture}shard_dialogues.log",
     benchmark:
-        "<benchmarks>/shard_dialogues.tsv"
+        "<benchmarks>/{mixture}shard_dialogues.tsv"
     conda:
         "../envs/data.yaml"
     threads: 1

@@ -9,7 +9,7 @@ rule fetched:
     """Everything that needs the network, for machines whose compute nodes have none."""
     input:
         [experiment.manifest(name) for name in origins.models],
-        [origins.mixture] if "repo" in config["data"] and experiment.trained else [],
+        [origins.mixture()] if "repo" in config["data"] and experiment.trained else [],
         [] if experiment.generated else experiment.questions,
         collect("<results>/mt_bench/published/{model}.jsonl", model=origins.answers),
     localrule: True

@@ -5,6 +5,9 @@ In: logits, aligned and fused shards, losses, benchmark files. Out: figures/{nam
 
 from fusionchat.command_words import shards_of
 
+TEACHING = [experiment.training_data(target) for target in experiment.taught]
+FIRST_SEEDS = [name for name in experiment.trained if experiment.targets[name].base == name]
+
 
 use rule figure_scores as figure_alignment with:
     """How the tokens of each source align, and how much probability arrives."""
@@ -56,10 +59,12 @@ use rule figure_scores as figure_winners with:
     input:
         code=code("figure_winners"),
         program=program("figure_winners"),
-        fused=collect(
-            "<results>/fused/{target}/{shard}.parquet", target=experiment.taught, shard=SHARDS
+        fused=TEACHING,
+        dialogues=collect(
+            "<results>/dialogues/{mixture}{shard}.parquet",
+            mixture={experiment.targets[name].mixture: 0 for name in experiment.taught},
+            shard=SHARDS,
         ),
-        dialogues=collect("<results>/dialogues/{shard}.parquet", shard=SHARDS),
     output:
         svg=figure("winners"),
         png="<results>/figures/winners.png",
@@ -69,17 +74,17 @@ use rule figure_scores as figure_winners with:
         "<benchmarks>/figure_winners.tsv"
     params:
         details=lambda w, input: [
-            *("--fused", *shards_of(experiment, "fused", experiment.taught)),
+            *("--fused", *pairs(experiment.taught, map(",".join, TEACHING))),
             *("--dialogues", *input.dialogues),
         ],
 
 
 use rule figure_scores as figure_losses with:
-    """Training loss of each target."""
+    """Training loss of each target, of its first seed."""
     input:
         code=code("figure_losses"),
         program=program("figure_losses"),
-        losses=collect("<results>/targets/{target}/loss.csv", target=experiment.trained),
+        losses=collect("<results>/targets/{target}/loss.csv", target=FIRST_SEEDS),
     output:
         svg=figure("losses"),
         png="<results>/figures/losses.png",
@@ -88,7 +93,7 @@ use rule figure_scores as figure_losses with:
     benchmark:
         "<benchmarks>/figure_losses.tsv"
     params:
-        details=lambda w, input: ["--loss", *pairs(experiment.trained, input.losses)],
+        details=lambda w, input: ["--loss", *pairs(FIRST_SEEDS, input.losses)],
 
 
 use rule figure_scores as figure_costs with:

@@ -5,7 +5,7 @@ In: mt_bench/scores.parquet, nll/. Out: tables/, as csv, Markdown, LaTeX and HTM
 
 from fusionchat.command_words import null_controls, printed_rows
 
-ROWS = table_rows(experiment, experiment.rated)
+ROWS = table_rows(experiment, experiment.rows)
 TWICE = list(experiment.merges[experiment.main].targets)[:1] if experiment.main else []
 
 
@@ -89,7 +89,11 @@ use rule write_table1 as sweep_table with:
         scores="<results>/mt_bench/scores.parquet",
         nll=lambda w: collect(
             "<results>/nll/{model}.json",
-            model=[name for name in config["sweeps"][w.sweep] if name in experiment.measured],
+            model=[
+                name
+                for name in experiment.replicates(config["sweeps"][w.sweep])
+                if name in experiment.measured
+            ],
         ),
     output:
         csv="<results>/sweeps/{sweep}.csv",

@@ -47,7 +47,9 @@ rule train_target:
         device=lookup(dpath="device", within=config),
         template=lookup(dpath="template", within=config),
         max_length=lookup(dpath="data/max_length", within=config),
-        settings=lambda w: options(experiment.targets[w.target].training, skip=("gpu", "nodes")),
+        settings=lambda w: options(
+            experiment.targets[w.target].training, skip=("gpu", "nodes", "seeds")
+        ),
     shell:
         "LEFT=$(({resources.runtime} > 10 ? {resources.runtime} * 60 - 300 : {resources.runtime} * 50));"
         ' STOP="${{SLURM_JOB_ID:+timeout --foreground $LEFT}}";'

@@ -1,9 +1,10 @@
 """The scale model: a generated chat world, and source models trained on it from scratch.
 
-In: the config's `data.world` and `models.*.pretrain`. Out: world/ (questions, text, mixture),
+In: the config's `data.world` and `models.*.pretrain`. Out: world/ (questions, text, mixtures),
 pretraining/{model}.json and models/{model}/, whose manifest.json is written last.
 """
 
+MIXTURE = ("seed", "mixture", "wrong_answers", "dialogues")  # of the world, or of its variant
 DIALOGUES = ("dialogues", "strong", "strong_share")  # of a model's pretraining
 
 
@@ -36,16 +37,16 @@ rule make_world:
 
 
 rule make_mixture:
-    """Generate the fine-tuning mixture; no source model is trained on it."""
+    """Generate a fine-tuning mixture; no source model is trained on it."""
     input:
         code=code("make_mixture"),
         program=program("make_mixture"),
     output:
-        mixture="<results>/world/mixture.json",
+        mixture="<results>/world/{mixture}mixture.json",
     log:
-        "<logs>/make_mixture.log",
+        "<logs>/{mixture}make_mixture.log",
     benchmark:
-        "<benchmarks>/make_mixture.tsv"
+        "<benchmarks>/{mixture}make_mixture.tsv"
     conda:
         "../envs/data.yaml"
     threads: 1
@@ -53,11 +54,10 @@ rule make_mixture:
         mem_mb=2_000,
         runtime=10,
     params:
-        world=lookup(dpath="data/world", within=config, default=None),
         heldout=lookup(dpath="data/heldout", within=config),
+        settings=lambda w: options(experiment.mixtures[w.mixture], *MIXTURE),
     shell:
-        "python {input.program:q} --seed {params.world[seed]} --mixture {params.world[mixture]}"
-        " --heldout {params.heldout} --wrong-answers {params.world[wrong_answers]}"
+        "python {input.program:q} --heldout {params.heldout} {params.settings:q}"
         " --output {output.mixture:q} > {log:q} 2>&1"
 
 

@@ -32,6 +32,11 @@ def build_parser() -> argparse.ArgumentParser:
         default=0.0,
         help="share of the training dialogues that get the answers of others of their category",
     )
+    parser.add_argument(
+        "--dialogues",
+        type=cli.positive_int,
+        help="training dialogues to keep, always the first ones; all when absent",
+    )
     parser.add_argument("--output", type=Path, required=True, help="JSON as FuseChat-Mixture")
     return parser
 
@@ -39,7 +44,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the mixture."""
     args = build_parser().parse_args(argv)
-    mixture = fine_tuning_mixture(World(args.seed), args.mixture, args.heldout, args.wrong_answers)
+    mixture = fine_tuning_mixture(
+        World(args.seed), args.mixture, args.heldout, args.wrong_answers, args.dialogues
+    )
     write_json(args.output, [as_record(exercise) for exercise in mixture])
 
 

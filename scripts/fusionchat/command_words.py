@@ -87,6 +87,7 @@ def null_controls(experiment: Experiment) -> list[str]:
     averages = {
         name: {target: weight / sum(weights.values()) for target, weight in weights.items()}
         for name in experiment.merged_by("linear", "task_arithmetic")
+        if experiment.merges[name].base == name
         for weights in [experiment.merges[name].targets]
     }
     names = list(averages)

@@ -12,6 +12,7 @@ from jsonschema.exceptions import ValidationError, best_match
 from fusionchat.errors import UserError
 from fusionchat.mt_bench.endpoint.secrets import check_base_url, check_headers
 from fusionchat.readers.yaml import read_yaml
+from fusionchat.replicates import split_replicate
 
 Config = dict[str, Any]
 
@@ -143,6 +144,13 @@ def _data(data: Config) -> Iterator[str]:
         yield f"data.path: {data['path']} is not a file"
     if "repo" in data and "file" not in data:
         yield "data.file: name the file of the dataset to take"
+    for name, variant in data.get("world", {}).get("variants", {}).items():
+        most = data["world"]["mixture"] - data["heldout"]
+        if variant.get("dialogues", 0) > most:
+            yield (
+                f"data.world.variants.{name}.dialogues: the mixture has {most} dialogues that are "
+                "not held out"
+            )
 
 
 def _targets(config: Config) -> Iterator[str]:
@@ -161,6 +169,10 @@ def _targets(config: Config) -> Iterator[str]:
                 yield _unknown(f"targets.{name}.sources", source, teachers)
         if "checkpoint" in target:
             yield from _one_of(f"targets.{name}.checkpoint", target["checkpoint"], ("path", "repo"))
+        variants = config["data"].get("world", {}).get("variants", {})
+        if "data" in target and target["data"] not in variants:
+            known = ", ".join(variants) or "none"
+            yield f"targets.{name}.data: {target['data']!r} is no variant of data.world ({known})"
 
 
 def _tails(config: Config) -> Iterator[str]:
@@ -184,8 +196,7 @@ def _merges(config: Config) -> Iterator[str]:
         if name in config["models"] or name in config["targets"]:
             yield f"merges.{name}: the name is already a model's or target's; choose another"
         for target in merge["targets"]:
-            if target not in config["targets"]:
-                yield _unknown(f"merges.{name}.targets", target, list(config["targets"]))
+            yield from _merged_target(f"merges.{name}.targets", target, config)
         if sum(merge["targets"].values()) <= 0:
             yield f"merges.{name}.targets: at least one weight must be above 0"
         if "checkpoint" in merge:
@@ -196,6 +207,16 @@ def _merges(config: Config) -> Iterator[str]:
             merge["method"] != "slerp" or merge["base"] not in merge["targets"]
         ):
             yield f"merges.{name}.base: only for slerp, and one of its two targets"
+
+
+def _merged_target(key: str, target: str, config: Config) -> Iterator[str]:
+    base, seed = split_replicate(target)
+    if base not in config["targets"]:
+        yield _unknown(key, base, list(config["targets"]))
+        return
+    seeds = config["targets"][base].get("seeds", config["training"]["seeds"])
+    if seed > seeds:
+        yield f"{key}: {target} is not trained; targets.{base} has training seeds 1 to {seeds}"
 
 
 def _comparisons(config: Config) -> Iterator[str]:

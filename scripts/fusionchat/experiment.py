@@ -4,20 +4,24 @@ Made from a checked configuration. The rules, the plan and the doctor ask it ins
 configuration themselves, so that all of them mean the same by a name.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 from fusionchat.config import Config
+from fusionchat.replicates import replicate_name, split_replicate
 
 GRANULARITIES = ("model", "layer", "module", "matrix", "parameter")  # coarse to fine
 
 
 @dataclass(frozen=True)
 class Target:
-    """A model that is fine-tuned from the pivot, and what its own steps do."""
+    """A model that is fine-tuned from the pivot, with one training seed, and what its steps do."""
 
     name: str
+    base: str  # the name without its seed: replicates share the fused distributions
     sources: tuple[str, ...]
+    mixture: str  # "name-" of the variant that it is trained on, empty for the run's own
     training: Config
     fusion: Config
     alignment: Config
@@ -30,6 +34,7 @@ class Merge:
     """A model that is merged from targets: the weight of each, the method and its settings."""
 
     name: str
+    base: str  # the name without the seed of its targets
     targets: dict[str, float]
     method: str
     settings: Config
@@ -63,20 +68,52 @@ class Experiment:
         return [name for name in self.source_llms if name != self.pivot]
 
     @cached_property
+    def mixtures(self) -> dict[str, Config]:
+        """What the files of each mixture's dialogues begin with, and how the mixture is made.
+
+        The run's own mixture has no prefix, a variant its name and a hyphen.
+        """
+        world = self.config["data"].get("world", {})
+        variants = world.get("variants", {})
+        return {"": world} | {f"{name}-": world | variant for name, variant in variants.items()}
+
+    def teachers(self, mixture: str) -> list[str]:
+        """Source LLMs whose distributions a mixture needs, the pivot first; the own one, all."""
+        if not mixture:
+            return [self.pivot, *self.sources]
+        taught = [name for name in self.taught if self.targets[name].mixture == mixture]
+        used = {source for name in taught for source in self.others(name)}
+        return [self.pivot, *(name for name in self.sources if name in used)] if taught else []
+
+    @cached_property
     def shards(self) -> list[str]:
         """Names of the parts that the dialogues are divided into."""
         return [f"{number:04d}" for number in range(self.config["data"]["shards"])]
 
     @cached_property
     def targets(self) -> dict[str, Target]:
-        """Every target by name."""
-        return {name: self._target(name, entry) for name, entry in self.config["targets"].items()}
+        """Every target by name, each followed by its replicates with further training seeds."""
+        entries = self.config["targets"].items()
+        targets = [
+            self._target(name, entry, seed)
+            for name, entry in entries
+            for seed in self._seeds(entry)
+        ]
+        return {target.name: target for target in targets}
 
-    def _target(self, name: str, entry: Config) -> Target:
+    def _seeds(self, entry: Config) -> range:
+        """The numbers of a target's training seeds, from 1."""
+        count = entry.get("seeds", self.config["training"]["seeds"])
+        return range(1, 2 if "checkpoint" in entry else count + 1)
+
+    def _target(self, name: str, entry: Config, seed: int) -> Target:
+        training = self.config["training"] | entry.get("training", {})
         return Target(
+            replicate_name(name, seed),
             name,
             tuple(entry["sources"]),
-            training=self.config["training"] | entry.get("training", {}),
+            f"{entry['data']}-" if "data" in entry else "",
+            training=training | {"seed": training["seed"] + seed - 1},
             fusion=self.config["fusion"] | entry.get("fusion", {}),
             alignment=self.config["alignment"] | entry.get("alignment", {}),
             variant=f"@{name}" if "alignment" in entry else "",
@@ -85,11 +122,50 @@ class Experiment:
 
     @cached_property
     def merges(self) -> dict[str, Merge]:
-        """Every merge by name."""
-        return {
-            name: Merge(name, entry["targets"], entry["method"], entry, entry.get("checkpoint"))
+        """Every merge by name, each followed by its replicates from targets with further seeds."""
+        merges = [
+            self._merge(name, entry, seed, weights)
             for name, entry in self.config["merges"].items()
-        }
+            for seed, weights in enumerate(self._merged_seeds(entry), 1)
+        ]
+        return {merge.name: merge for merge in merges}
+
+    def _merge(self, name: str, entry: Config, seed: int, weights: dict[str, float]) -> Merge:
+        settings = dict(entry)
+        if "base" in entry:  # SLERP's, one of the targets
+            settings["base"] = list(weights)[list(entry["targets"]).index(entry["base"])]
+        return Merge(
+            replicate_name(name, seed),
+            name,
+            weights,
+            entry["method"],
+            settings,
+            entry.get("checkpoint"),
+        )
+
+    def _merged_seeds(self, entry: Config) -> list[dict[str, float]]:
+        """The targets and weights of a merge and of each of its replicates.
+
+        Replicate k takes the targets of seed k. Where a merge names a target's replicates itself,
+        they move on by as much, from the last seed to the first: the mean of the CLM targets of
+        seeds 1 and 2 is followed by that of 2 and 3. The same targets are not merged twice.
+        """
+        members = [(*split_replicate(name), weight) for name, weight in entry["targets"].items()]
+        targets = self.config["targets"]
+        count = (
+            1 if "checkpoint" in entry else min(len(self._seeds(targets[m[0]])) for m in members)
+        )
+        merged: list[dict[str, float]] = []
+        for later in range(count):
+            weights = {
+                replicate_name(
+                    name, (seed - 1 + later) % len(self._seeds(targets[name])) + 1
+                ): weight
+                for name, seed, weight in members
+            }
+            if weights not in merged:
+                merged.append(weights)
+        return merged
 
     @cached_property
     def trained(self) -> list[str]:
@@ -98,13 +174,14 @@ class Experiment:
 
     @cached_property
     def taught(self) -> list[str]:
-        """Trained targets that learn from other models' distributions."""
-        return [name for name in self.trained if self.targets[name].sources]
+        """Trained targets that learn from fused distributions, each without its replicates."""
+        targets = (self.targets[name] for name in self.trained)
+        return list(dict.fromkeys(target.base for target in targets if target.sources))
 
     @cached_property
     def variants(self) -> list[str]:
         """Suffixes of the sources that a target aligns in a way of its own."""
-        return [target.variant for target in self.targets.values() if target.variant]
+        return [self.targets[name].variant for name in self.taught if self.targets[name].variant]
 
     @cached_property
     def merged(self) -> list[str]:
@@ -146,14 +223,25 @@ class Experiment:
         return self.config["models"] | local
 
     @cached_property
+    def rows(self) -> list[str]:
+        """The models of Table 1; replicates are part of their model's row."""
+        own = (*self.config["targets"], *self.config["merges"])
+        return [*self.compared, *self.source_llms, *own]
+
+    @cached_property
     def evaluated(self) -> list[str]:
-        """The run's own models: source LLMs, targets and merged ones."""
+        """The run's own models: source LLMs, targets and merged ones, replicates included."""
         return [*self.source_llms, *self.targets, *self.merges]
 
     @cached_property
     def rated(self) -> list[str]:
-        """Every model that answers the benchmark."""
+        """Every model that answers the benchmark, replicates included."""
         return [*self.compared, *self.evaluated]
+
+    def replicates(self, names: Iterable[str]) -> list[str]:
+        """These models, each with its replicates."""
+        chosen = set(names)
+        return [name for name in self.rated if split_replicate(name)[0] in chosen]
 
     @cached_property
     def measured(self) -> list[str]:
@@ -198,7 +286,8 @@ class Experiment:
         def fineness(name: str) -> int:
             return GRANULARITIES.index(self.merges[name].settings["granularity"])
 
-        return sorted(self.merged_by("varm"), key=fineness)
+        made = [name for name in self.merged_by("varm") if self.merges[name].base == name]
+        return sorted(made, key=fineness)
 
     @cached_property
     def main(self) -> str | None:
@@ -257,8 +346,9 @@ class Experiment:
 
     def training_data(self, target: str) -> list[str]:
         """A target's shards: fused distributions, or plain dialogues where it has no sources."""
-        folder = f"fused/{target}" if self.targets[target].sources else "dialogues"
-        return [f"{self.results}/{folder}/{shard}.parquet" for shard in self.shards]
+        part = self.targets[target]
+        folder = f"fused/{part.base}" if part.sources else "dialogues"
+        return [f"{self.results}/{folder}/{part.mixture}{shard}.parquet" for shard in self.shards]
 
     def merge_inputs(self, merge: str) -> list[str]:
         """The manifests of the targets that a merge takes."""

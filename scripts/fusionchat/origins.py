@@ -64,12 +64,11 @@ class Origins:
         origin = self.models[name]
         return self.lock(name) if "repo" in origin else f"{origin['path']}/config.json"
 
-    @property
-    def mixture(self) -> str:
-        """The file of dialogues: generated, local or fetched."""
+    def mixture(self, prefix: str = "") -> str:
+        """The file of dialogues: generated, which has variants, local or fetched."""
         data, results = self.experiment.config["data"], self.experiment.results
         if "world" in data:
-            return f"{results}/world/mixture.json"
+            return f"{results}/world/{prefix}mixture.json"
         return str(data.get("path", f"{results}/data/mixture.json"))
 
     def published(self, name: str) -> list[str]:

@@ -99,7 +99,7 @@ def from_hub(experiment: Experiment, folder: Path) -> dict[str, Path]:
     }
     data = experiment.config["data"]
     if "repo" in data and experiment.trained:
-        places[f"datasets/{data['repo']}"] = origins.mixture
+        places[f"datasets/{data['repo']}"] = origins.mixture()
     return {name: folder / Path(path).relative_to("results") for name, path in places.items()}
 
 

@@ -51,6 +51,16 @@ class Plan:
             )
         return self.known["data"][name]
 
+    @cached_property
+    def _mixtures(self) -> list[str]:
+        """The run's mixture, and the variants that targets are trained on."""
+        used = (self.experiment.targets[name].mixture for name in self.experiment.trained)
+        return list(dict.fromkeys(["", *used]))
+
+    def _share(self, mixture: str) -> float:
+        """Dialogues of a variant as a share of those of the run's mixture."""
+        return self.experiment.mixtures[mixture].get("dialogues", self.dialogues) / self.dialogues
+
     @property
     def tokens(self) -> float:
         """Tokens of all dialogues."""
@@ -123,7 +133,9 @@ class Plan:
             yield self._small("fetch_data", 1, megabytes / 100, kept=megabytes * 1e6)
         if "world" in data:
             yield self._small("make_world", kept=7e5)
-            yield self._small("make_mixture", kept=600 * data["world"]["mixture"])
+            for mixture in self._mixtures:
+                kept = 600 * (self._share(mixture) * self.dialogues + data["heldout"])
+                yield self._small("make_mixture", kept=kept)
         for name, model in models.items():
             if "pretrain" in model:
                 yield self._small("make_pretraining", kept=600 * model["pretrain"]["dialogues"])
@@ -143,11 +155,12 @@ class Plan:
     def _dialogues(self) -> Iterator[Work]:
         if not (self.experiment.trained or self.config["data"]["heldout"]):
             return
-        seconds = self.known["seconds"]["prepare_dialogues"] * self.tokens
-        bytes_ = 3.0 * self.tokens
-        yield self._small("prepare_dialogues", 1, seconds, kept=bytes_)
-        if self.experiment.trained:
-            yield self._small("shard_dialogues", 1, seconds / 10, kept=bytes_)
+        for mixture in self._mixtures:
+            tokens = self._share(mixture) * self.tokens
+            seconds, bytes_ = self.known["seconds"]["prepare_dialogues"] * tokens, 3.0 * tokens
+            yield self._small("prepare_dialogues", 1, seconds, kept=bytes_)
+            if self.experiment.trained:
+                yield self._small("shard_dialogues", 1, seconds / 10, kept=bytes_)
 
     def _store(self, top_k: int) -> float:
         """Bytes of one model's logits on all dialogues."""
@@ -157,49 +170,62 @@ class Plan:
     def _logits(self) -> Iterator[Work]:
         if not self.experiment.taught:
             return
-        store = self._store(self.config["logits"]["top_k"]) / self.shards
-        for name in [self.config["pivot"], *self.sources]:
-            if name in self.experiment.imported:
-                seconds = self.known["seconds"]["import_logits"] * self.dialogues
-                kept = store * self.shards
-                yield self._small("import_logits", 1, seconds, kept)
-                continue
-            size, gpus = self.size(name), self.config["models"][name]["gpu"]
-            operations = 2e9 * size.active * self.tokens / self.shards
-            yield Work(
-                "dump_logits",
-                self.shards,
-                self.device["start"] + operations / (self.device["forward"] * max(1, gpus)),
-                gpus=gpus if self.config["device"] == "cuda" else 0,
-                kept=store,
-                host=2 * GB if gpus == 0 else 16 * GB,
-                gpu_memory=2e9 * size.parameters / max(1, gpus) + 6 * GB,
-            )
+        for mixture in self._mixtures:
+            for name in self.experiment.teachers(mixture):
+                yield self._dump(name, self._share(mixture))
+
+    def _dump(self, name: str, share: float) -> Work:
+        """One model's logits on a mixture that has this share of the dialogues."""
+        store = share * self._store(self.config["logits"]["top_k"]) / self.shards
+        if name in self.experiment.imported:
+            seconds = self.known["seconds"]["import_logits"] * self.dialogues
+            return self._small("import_logits", 1, seconds, kept=store * self.shards)
+        size, gpus = self.size(name), self.config["models"][name]["gpu"]
+        operations = 2e9 * size.active * share * self.tokens / self.shards
+        return Work(
+            "dump_logits",
+            self.shards,
+            self.device["start"] + operations / (self.device["forward"] * max(1, gpus)),
+            gpus=gpus if self.config["device"] == "cuda" else 0,
+            kept=store,
+            host=2 * GB if gpus == 0 else 16 * GB,
+            gpu_memory=2e9 * size.parameters / max(1, gpus) + 6 * GB,
+        )
 
     def _alignment(self) -> Iterator[Work]:
         rate, sizes = self.known["seconds"], self.known["bytes"]
         store = self._store(self.config["logits"]["top_k"]) / self.shards
         aligned = [*self.sources, *self._aligned_otherwise]
+        shares = [1.0 for _ in aligned]
+        for mixture in self._mixtures[1:]:
+            shares += [self._share(mixture) for _ in self.experiment.teachers(mixture)[1:]]
         for rule, tokens, bytes_ in (
             ("align_tokens", self.tokens, sizes["spans"] * self.response_tokens / self.shards),
             ("transfer_logits", self.response_tokens, store),
         ):
-            seconds = rate[rule] * tokens / self.shards
-            yield self._small(rule, self.shards * len(aligned), seconds, kept=bytes_)
+            for share in shares:
+                seconds = rate[rule] * share * tokens / self.shards
+                yield self._small(rule, self.shards, seconds, kept=share * bytes_)
         for name in aligned:
             tiny = "pretrain" in self.config["models"][name]
             yield self._small("map_vocabulary", 1, 0 if tiny else rate["map_vocabulary"], kept=5e5)
         yield self._small("report_alignment", len(aligned), kept=1e5)
         for name in self.experiment.taught:
-            stores = 1 + len(self.experiment.targets[name].sources)
-            seconds = rate["fuse_distributions"] * self.response_tokens * stores
-            yield self._small("fuse_distributions", self.shards, seconds / self.shards, store)
+            share = self._share(self.experiment.targets[name].mixture)
+            stores = 1 + len(self.experiment.others(name))
+            seconds = rate["fuse_distributions"] * share * self.response_tokens * stores
+            kept = share * store
+            yield self._small("fuse_distributions", self.shards, seconds / self.shards, kept)
 
     @property
     def _aligned_otherwise(self) -> list[str]:
         """A source for each target that aligns it in its own way."""
-        targets = (self.experiment.targets[name] for name in self.experiment.trained)
-        return [source for target in targets if target.variant for source in target.sources]
+        return [
+            source
+            for name in self.experiment.taught
+            if self.experiment.targets[name].variant
+            for source in self.experiment.others(name)
+        ]
 
     def _training(self) -> Iterator[Work]:
         training, size = self.config["training"], self.pivot
@@ -208,11 +234,12 @@ class Plan:
         passes = 8e9 if training["gradient_checkpointing"] else 6e9
         gpus = training["gpu"]
         operations = passes * size.active * tokens * training["epochs"]
-        for _ in self.experiment.trained:
+        for name in self.experiment.trained:
+            share = self._share(self.experiment.targets[name].mixture)
             yield Work(
                 "train_target",
                 1,
-                self.device["start"] + operations / (self.device["train"] * max(1, gpus)),
+                self.device["start"] + share * operations / (self.device["train"] * max(1, gpus)),
                 gpus=gpus if self.config["device"] == "cuda" else 0,
                 kept=4e9 * size.parameters + 2e5,
                 temporary=CHECKPOINTS * 12e9 * size.parameters,

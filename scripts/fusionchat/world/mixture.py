@@ -31,17 +31,18 @@ def as_record(exercise: Exercise) -> dict[str, Any]:
 
 
 def fine_tuning_mixture(
-    world: World, count: int, heldout: int, wrong_answers: float
+    world: World, count: int, heldout: int, wrong_answers: float, dialogues: int | None = None
 ) -> list[Exercise]:
     """`count` exercises to fine-tune on, of which `heldout` will be kept from training.
 
     A share of the training exercises has wrong answers. Those that will be held out have right
     ones, so that the held-out NLL measures the truth; which ones they are, prompts alone decide.
+    Of the training exercises the first `dialogues` are kept, or all: the same ones are held out.
     """
     exercises = {one.dialogue().dialogue_id: one for one in world.balanced("mixture", count)}
     train, kept = hold_out([one.dialogue() for one in exercises.values()], heldout)
     mixed = with_wrong_answers(
-        [exercises[dialogue.dialogue_id] for dialogue in train],
+        [exercises[dialogue.dialogue_id] for dialogue in train[:dialogues]],
         wrong_answers,
         world.stream("wrong answers"),
     )

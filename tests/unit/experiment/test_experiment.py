@@ -110,3 +110,89 @@ def test_without_targets_the_pivot_is_the_baseline():
     assert run.baseline == "tiny_openchat"
     assert run.main is None
     assert run.figures == ["scores", "radar", "figure1", "costs"]
+
+
+def seeded(seeds: int, **merges: Any) -> Experiment:
+    """The demo with training seeds, one target with two of them only, and these merges."""
+    demo = yaml.safe_load((ROOT / "config.yaml").read_text())
+    training = demo["training"] | {"seeds": seeds}
+    targets = demo_targets(other={"sources": ["tiny_solar"], "seeds": 2})
+    return experiment_of(training=training, targets=targets, merges=demo["merges"] | merges)
+
+
+def test_replicates_differ_in_the_seed_alone_and_share_the_teacher():
+    run = seeded(3)
+    assert [name for name in run.targets if run.targets[name].base == "solar"] == [
+        "solar",
+        "solar-seed2",
+        "solar-seed3",
+    ]
+    first, third = run.targets["solar"], run.targets["solar-seed3"]
+    assert third.training == first.training | {"seed": first.training["seed"] + 2}
+    assert run.training_data("solar-seed3") == run.training_data("solar")
+    assert run.manifest("solar-seed3") == "results/demo/targets/solar-seed3/manifest.json"
+    assert run.taught == ["multi", "mixtral", "solar", "other"]
+    assert [n for n in run.targets if run.targets[n].base == "other"] == ["other", "other-seed2"]
+
+
+def test_a_merge_is_made_of_targets_of_the_same_seed_as_often_as_all_have_one():
+    run = seeded(3, few={"method": "varm", "targets": {"mixtral": 1, "other": 2}})
+    assert run.merges["linear-seed2"].targets == {"mixtral-seed2": 1, "solar-seed2": 2}
+    assert [name for name in run.merges if run.merges[name].base == "few"] == ["few", "few-seed2"]
+    assert {"linear", "linear-seed2", "linear-seed3"} <= set(run.merged_by("linear"))
+    assert run.granularities == [
+        *experiment_of().granularities[:2],
+        "varm",
+        "few",
+        "varm_parameter",
+    ]
+
+
+def test_a_mean_of_replicates_moves_on_and_no_mean_is_made_twice():
+    mean = {"method": "linear", "targets": {"clm": 1, "clm-seed2": 1}}
+    made = {
+        seeds: {
+            n: m.targets for n, m in seeded(seeds, mean=mean).merges.items() if m.base == "mean"
+        }
+        for seeds in (2, 3)
+    }
+    assert made[2] == {"mean": mean["targets"]}
+    assert made[3] == {
+        "mean": mean["targets"],
+        "mean-seed2": {"clm-seed2": 1, "clm-seed3": 1},
+        "mean-seed3": {"clm-seed3": 1, "clm": 1},
+    }
+
+
+def test_the_base_of_slerp_has_the_seed_of_the_merge():
+    slerp = {"method": "slerp", "base": "solar", "targets": {"mixtral": 1, "solar": 1}}
+    run = seeded(2, slerp=slerp)
+    assert run.merges["slerp"].settings["base"] == "solar"
+    assert run.merges["slerp-seed2"].settings["base"] == "solar-seed2"
+
+
+def test_rows_stand_for_all_seeds_and_every_seed_is_rated():
+    one, three = experiment_of(), seeded(3)
+    assert one.rows == one.rated
+    assert three.rows == [*one.source_llms, *demo_targets(other={}), *one.config["merges"]]
+    assert three.rated == three.replicates(three.rows)
+    assert three.replicates(["other", "clm"]) == [
+        *("clm", "clm-seed2", "clm-seed3"),
+        *("other", "other-seed2"),
+    ]
+    assert three.shown == one.shown
+
+
+def test_a_target_may_be_trained_on_a_variant_of_the_mixture():
+    variants = {"few": {"dialogues": 40}, "bad": {"wrong_answers": 0.5}}
+    data = {"world": {"seed": 1, "mixture": 100, "variants": variants}, "heldout": 20, "shards": 2}
+    own = {"sources": ["tiny_solar"], "data": "bad", "seeds": 2}
+    run = experiment_of(data=data, targets=demo_targets(other=own))
+    assert list(run.mixtures) == ["", "few-", "bad-"]
+    assert run.mixtures["few-"]["dialogues"] == 40
+    assert (run.mixtures[""]["wrong_answers"], run.mixtures["bad-"]["wrong_answers"]) == (0, 0.5)
+    assert run.training_data("other-seed2") == [
+        "results/demo/fused/other/bad-0000.parquet",
+        "results/demo/fused/other/bad-0001.parquet",
+    ]
+    assert run.training_data("clm")[0] == "results/demo/dialogues/0000.parquet"

@@ -129,13 +129,13 @@ def test_records_have_the_released_form():
 TRAINED, HELD_OUT = 320, 80
 
 
-def generated(folder, share):
+def generated(folder, share, *options):
     """Training and held-out records of a mixture with this share of wrong answers."""
     output = folder / "mixture.json"
     argv = ["--seed", "2", "--mixture", str(TRAINED + HELD_OUT), "--heldout", str(HELD_OUT)]
-    make_mixture.main([*argv, "--wrong-answers", share, "--output", str(output)])
+    make_mixture.main([*argv, "--wrong-answers", share, *options, "--output", str(output)])
     records = read_json(output)
-    return records[:TRAINED], records[TRAINED:]
+    return records[:-HELD_OUT], records[-HELD_OUT:]
 
 
 def texts(record, speaker):
@@ -175,6 +175,16 @@ def test_wrong_answers_are_exchanged_and_change_nothing_else(tmp_path):
         assert said[0] == said[1]
     spoilt = [{texts(r, "human") for r in train if not is_right(r)} for train, _ in (quarter, half)]
     assert spoilt[0] < spoilt[1]
+
+
+def test_fewer_dialogues_are_the_first_ones_and_the_same_are_held_out(tmp_path):
+    train, held_out = generated(tmp_path, "0")
+    few = generated(tmp_path, "0", "--dialogues", "160")
+    assert few == (train[:160], held_out)
+    spoilt, kept = generated(tmp_path, "0.5", "--dialogues", "160")
+    assert kept == held_out
+    assert [texts(r, "human") for r in spoilt] == [texts(r, "human") for r in train[:160]]
+    assert sum(not is_right(record) for record in spoilt) == 80
 
 
 @pytest.mark.parametrize("share", [0.04, 0.5, 1.0])

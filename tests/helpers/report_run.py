@@ -11,6 +11,8 @@ from fusionchat.alignment.aligned_store import EXTRA
 from fusionchat.alignment.transfer_kernel import KINDS
 from fusionchat.files import write_json, write_jsonl
 from fusionchat.logits.store import DialogueLogits, LogitWriter
+from fusionchat.mt_bench.questions import read_questions
+from fusionchat.mt_bench.scores import read_scores
 from fusionchat.scores.benchmark import CATEGORIES
 
 SOURCES = ("tiny_mixtral", "tiny_solar")
@@ -35,8 +37,11 @@ def rows(names=MODELS) -> list[str]:
     return words
 
 
-def make_run(folder: Path, seed: int = 0) -> Path:
-    """Write questions, answers, judgments, scores, nll, losses, weights, fused shards and so on."""
+def make_run(folder: Path, seed: int = 0, replicated: tuple[str, ...] = ()) -> Path:
+    """Write questions, answers, judgments, scores, nll, losses, weights, fused shards and so on.
+
+    The models in `replicated` have three training seeds.
+    """
     rng = np.random.default_rng(seed)
     questions = [
         {
@@ -48,8 +53,9 @@ def make_run(folder: Path, seed: int = 0) -> Path:
     ]
     write_jsonl(folder / "questions.jsonl", questions)
     ease = rng.uniform(-2, 2, len(questions))
-    scores = []
-    for strength, model in enumerate(MODELS):
+    names = [*MODELS, *(f"{name}-seed{k}" for name in replicated for k in (2, 3))]
+    for model in names:
+        strength = MODELS.index(model.split("-seed")[0])
         answers, judgments = [], []
         for number, question in enumerate(questions):
             answers.append(_answer(model, question))
@@ -57,11 +63,12 @@ def make_run(folder: Path, seed: int = 0) -> Path:
                 score = float(np.clip(round(5 + ease[number] + strength / 3 + rng.normal()), 1, 10))
                 score = -1.0 if model == "multi" and number == 3 and turn == 2 else score
                 judgments.append(_judgment(model, question, turn, score))
-                scores.append(_score(model, question, turn, score))
         write_jsonl(folder / f"mt_bench/answers/{model}.jsonl", answers)
         write_jsonl(folder / f"mt_bench/judgments/{JUDGE}/{model}.jsonl", judgments)
         _write_nll(folder, model, rng)
-    pq.write_table(pa.Table.from_pylist(scores), folder / "mt_bench/scores.parquet")
+    files = [folder / f"mt_bench/judgments/{JUDGE}/{name}.jsonl" for name in names]
+    scores = read_scores(files, read_questions(folder / "questions.jsonl"))
+    pq.write_table(scores, folder / "mt_bench/scores.parquet")
     _write_training(folder, rng)
     _write_fusion(folder, rng)
     _write_benchmarks(folder)
@@ -81,19 +88,6 @@ def _judgment(model, question, turn, score):
         "judgment": f"Because. Rating: [[{score:g}]]",
         "score": score,
         "turn": turn,
-    }
-
-
-def _score(model, question, turn, score):
-    return {
-        "model": model,
-        "judge": JUDGE,
-        "repeat": 0,
-        "choice": 0,
-        "question_id": question["question_id"],
-        "category": question["category"],
-        "turn": turn,
-        "score": None if score < 0 else score,
     }
 
 

@@ -11,10 +11,12 @@ from fusionchat.errors import UserError
 from fusionchat.files import read_jsonl
 from fusionchat.mt_bench.judging.ratings import NO_RATING
 from fusionchat.mt_bench.questions import Question
+from fusionchat.scores.seeds import split_seed
 
 SCHEMA = pa.schema(
     [
         ("model", pa.string()),
+        ("seed", pa.int32()),
         ("judge", pa.string()),
         ("repeat", pa.int32()),
         ("choice", pa.int32()),
@@ -30,6 +32,7 @@ Key = tuple[str, str, int, int, int, int]
 def read_scores(files: Iterable[Path], questions: Sequence[Question]) -> pa.Table:
     """One row for every model, judge, repeat, choice, question and turn; missing scores are null.
 
+    Records of `clm-seed2` are seed 2 of the model `clm`, where there is one.
     A judgment that is not in the files is a row without score too: nothing is dropped. The same
     judgment twice, or one of a question that is not in the list, is a `UserError`.
     """
@@ -44,9 +47,17 @@ def read_scores(files: Iterable[Path], questions: Sequence[Question]) -> pa.Tabl
                 raise UserError(f"{path}: judgment {key} appears twice")
             scores[key] = _score(record, path)
     series = sorted({key[:4] for key in scores})
+    models = {group[0] for group in series}
     rows = [
-        (*group, q.question_id, q.category, turn, scores.get((*group, q.question_id, turn)))
-        for group in series
+        (
+            *split_seed(model, models),
+            *group,
+            q.question_id,
+            q.category,
+            turn,
+            scores.get((model, *group, q.question_id, turn)),
+        )
+        for model, *group in series
         for q in questions
         for turn in range(1, len(q.turns) + 1)
     ]

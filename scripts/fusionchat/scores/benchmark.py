@@ -1,15 +1,15 @@
-"""The scores of a run as arrays: model by question, turn, choice and judge repeat."""
+"""The scores of a run as arrays: model by training seed, question, turn, choice, judge repeat."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fusionchat.categories import CATEGORIES
 from fusionchat.errors import UserError
-from fusionchat.readers.parquet import read_table
+from fusionchat.readers.parquet import named_errors, open_parquet
+from fusionchat.scores.seeds import FIRST, paired_seeds
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,14 +18,16 @@ SHORT_NAMES = dict(
     zip(CATEGORIES, ("Writ", "Role", "Reas", "Math", "Code", "Extr", "STEM", "Hum"), strict=True)
 )
 COLUMNS = ("model", "repeat", "choice", "question_id", "category", "turn", "score")
+AXES = ("seed", "question_id", "turn", "choice", "repeat")
 
 
 @dataclass(frozen=True)
 class Benchmark:
     """Scores of several models on one question set by one judge.
 
-    `question_ids` [Q] and `strata` [Q] (index into `categories`) run along the first axis of
-    `scores[model]`, float64 [Q, turns, choices, repeats] with NaN where a score is missing.
+    `question_ids` [Q] and `strata` [Q] (index into `categories`) run along the second axis of
+    `scores[model]`, float64 [seeds, Q, turns, choices, repeats] with NaN where a score is missing;
+    `seeds[model]` are the numbers of the seeds along its first axis.
     """
 
     judge: str
@@ -34,26 +36,43 @@ class Benchmark:
     strata: np.ndarray
     turns: tuple[int, ...]
     scores: dict[str, np.ndarray]
+    seeds: dict[str, tuple[int, ...]]
 
-    def question_means(self, model: str, turn: int | None = None) -> np.ndarray:
-        """Mean score of each question [Q], of all turns or of one.
-
-        A turn's score is the mean over its choices and repeats. A question with a turn that has no
-        score at all is NaN: averaging only the other turn would favour the easier one.
-        """
+    def all_scores(self, model: str) -> np.ndarray:
+        """The model's scores; an unknown name is a `UserError` that lists the known ones."""
         if model not in self.scores:
             known = ", ".join(self.scores)
             raise UserError(f"no scores of {model} by {self.judge} (there are: {known})")
-        by_turn = nan_mean(self.scores[model].reshape(*self.scores[model].shape[:2], -1))
-        return by_turn.mean(axis=1) if turn is None else by_turn[:, self.turns.index(turn)]
+        return self.scores[model]
 
-    def matrix(self, models: Sequence[str], turn: int | None = None) -> np.ndarray:
-        """Question means of several models [Q, models]."""
-        return np.column_stack([self.question_means(model, turn) for model in models])
+    def question_means(self, model: str, turn: int | None = None) -> np.ndarray:
+        """Mean score of each question with each seed [Q, seeds], of all turns or of one."""
+        return self._means(self.all_scores(model), turn)
+
+    def differences(self, model: str, reference: str) -> np.ndarray:
+        """Question means of one model minus those of another [Q, seeds], paired by seed."""
+        one, other = self.paired(model, reference)
+        return self._means(one) - self._means(other)
+
+    def paired(self, model: str, reference: str) -> tuple[np.ndarray, np.ndarray]:
+        """All scores of two models with the same seeds along the first axis."""
+        one, other = self.all_scores(model), self.all_scores(reference)
+        first, second = paired_seeds(self.seeds[model], self.seeds[reference])
+        return one[first], other[second]
+
+    def _means(self, scores: np.ndarray, turn: int | None = None) -> np.ndarray:
+        """[Q, seeds]; a turn's score is the mean over its choices and repeats.
+
+        A question with a turn that has no score at all is NaN: averaging only the other turn would
+        favour the easier one.
+        """
+        by_turn = nan_mean(scores.reshape(*scores.shape[:3], -1))
+        chosen = by_turn.mean(axis=2) if turn is None else by_turn[:, :, self.turns.index(turn)]
+        return chosen.T
 
     def missing(self, model: str) -> int:
-        """How many single scores (question, turn, choice, repeat) the model lacks."""
-        return int(np.isnan(self.scores[model]).sum())
+        """How many single scores (of all its seeds) the model lacks."""
+        return int(np.isnan(self.all_scores(model)).sum())
 
 
 def nan_mean(values: np.ndarray) -> np.ndarray:
@@ -66,7 +85,7 @@ def nan_mean(values: np.ndarray) -> np.ndarray:
 
 def read_benchmark(path: str | Path, judge: str | None = None) -> Benchmark:
     """Read scores.parquet; `judge` may be left out where the file holds only one."""
-    table = read_table(Path(path), ["judge", *COLUMNS], "score")
+    table = _read_scores(Path(path))
     if table.num_rows == 0:
         raise UserError(f"{path} holds no scores; make it with score")
     judges = sorted(set(table["judge"].to_pylist()))
@@ -80,35 +99,49 @@ def read_benchmark(path: str | Path, judge: str | None = None) -> Benchmark:
     return _benchmark(table, judge)
 
 
+def _read_scores(path: Path) -> "pa.Table":
+    """The columns of scores.parquet; a file without the column `seed` holds scores of seed 1."""
+    import pyarrow as pa
+
+    columns = ["judge", *COLUMNS]
+    file = open_parquet(path, columns, "score")
+    with named_errors(path):
+        if "seed" in file.schema_arrow.names:
+            return file.read(columns=["seed", *columns])
+        table = file.read(columns=columns)
+    return table.append_column("seed", pa.array([FIRST] * table.num_rows))
+
+
 def _benchmark(table: "pa.Table", judge: str) -> Benchmark:
-    values = {name: np.asarray(table[name].to_pylist(), dtype=object) for name in COLUMNS}
+    names = ("seed", *COLUMNS)
+    values = {name: np.asarray(table[name].to_pylist(), dtype=object) for name in names}
     pairs = sorted(
         set(zip(values["category"], values["question_id"], strict=True)),
         key=lambda pair: (*category_order(pair[0]), pair[1]),
     )
     categories = tuple(dict.fromkeys(category for category, _ in pairs))
-    position = {question: index for index, (_, question) in enumerate(pairs)}
-    if len(position) != len(pairs):
+    questions = [question for _, question in pairs]
+    if len(set(questions)) != len(pairs):
         raise UserError("the scores hold a question in two categories")
-    axes = [
-        sorted(set(values[name])) if name != "question_id" else list(position)
-        for name in ("question_id", "turn", "choice", "repeat")
-    ]
-    places = np.column_stack(
-        [
-            np.asarray([{value: i for i, value in enumerate(axis)}[v] for v in values[name]])
-            for name, axis in zip(("question_id", "turn", "choice", "repeat"), axes, strict=True)
-        ]
-    )
+    axes = {name: sorted(set(values[name])) for name in AXES} | {"question_id": questions}
     score = np.asarray([np.nan if s is None else s for s in values["score"]], dtype=np.float64)
-    scores = {}
+    scores, seeds = {}, {}
     for model in dict.fromkeys(values["model"]):
         chosen = values["model"] == model
-        scores[model] = np.full([len(axis) for axis in axes], np.nan)
-        scores[model][tuple(places[chosen].T)] = score[chosen]
+        seeds[model] = tuple(sorted(set(values["seed"][chosen])))
+        own = axes | {"seed": list(seeds[model])}
+        places = tuple(_places(values[name][chosen], own[name]) for name in AXES)
+        scores[model] = np.full([len(own[name]) for name in AXES], np.nan)
+        scores[model][places] = score[chosen]
     strata = np.asarray([categories.index(category) for category, _ in pairs])
-    ids = np.asarray(list(position))
-    return Benchmark(judge, categories, ids, strata, tuple(axes[1]), scores)
+    turns = tuple(axes["turn"])
+    return Benchmark(judge, categories, np.asarray(questions), strata, turns, scores, seeds)
+
+
+def _places(values: np.ndarray, axis: list[Any]) -> np.ndarray:
+    """The place of each value along an axis."""
+    known = {value: place for place, value in enumerate(axis)}
+    return np.asarray([known[value] for value in values])
 
 
 def category_order(category: str) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""Held-out negative log-likelihood of the models, with intervals over dialogues."""
+"""Held-out negative log-likelihood of the models, with intervals over dialogues and seeds."""
 
 import math
 from collections.abc import Sequence
@@ -9,46 +9,82 @@ import numpy as np
 
 from fusionchat.errors import UserError
 from fusionchat.files import read_json
-from fusionchat.scores.statistics import ratio_interval
+from fusionchat.scores.seeds import paired_seeds, split_seed
+from fusionchat.scores.statistics import TTest, ratio_interval, ratio_test
+
+Bounded = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """One model's nats per response token and per response byte, each (value, low, high).
+    """One model's held-out dialogues that all its seeds scored.
 
-    `dialogues` holds the nats and the response bytes of each dialogue that was scored.
+    `nats` [D, seeds] of each dialogue, its response `tokens` [D] and `sizes` in bytes [D].
     """
 
-    token: tuple[float, float, float]
-    byte: tuple[float, float, float]
-    dialogues: dict[str, tuple[float, float]]
+    ids: tuple[str, ...]
+    seeds: tuple[int, ...]
+    nats: np.ndarray
+    tokens: np.ndarray
+    sizes: np.ndarray
+
+    @property
+    def token(self) -> Bounded:
+        """Nats per response token with its interval."""
+        return ratio_interval(self.nats, self.tokens)
+
+    @property
+    def byte(self) -> Bounded:
+        """Nats per response byte with its interval."""
+        return ratio_interval(self.nats, self.sizes)
 
 
 def read_likelihoods(paths: Sequence[Path]) -> dict[str, Likelihood]:
-    """Read the nll files by the name of their model."""
-    found = {}
+    """Read the nll files by the name of their model; replicates are seeds of one model."""
+    records: dict[str, dict[str, list[float]]] = {}
     for path in paths:
         record = read_json(path)
         try:
-            rows = record["per_dialogue"]
-            nats, tokens, sizes = (np.asarray([row[i] for row in rows], float) for i in (2, 3, 4))
-            name = record["model"]
+            rows = {
+                str(row[0]): [float(row[i]) for i in (2, 3, 4)] for row in record["per_dialogue"]
+            }
+            records[record["model"]] = rows
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise UserError(f"{path} is not a file of measure_nll: {error!r}") from error
-        token, byte = ratio_interval(nats, tokens), ratio_interval(nats, sizes)
-        ids = [str(row[0]) for row in rows]
-        dialogues = dict(zip(ids, zip(nats, sizes, strict=True), strict=True))
-        found[name] = Likelihood(token, byte, dialogues)
-    return found
+    models: dict[str, dict[int, dict[str, list[float]]]] = {}
+    for name, rows in records.items():
+        base, seed = split_seed(name, records)
+        models.setdefault(base, {})[seed] = rows
+    return {name: _joined(dict(sorted(seeds.items()))) for name, seeds in models.items()}
 
 
-def likelihood_difference(one: Likelihood, other: Likelihood) -> tuple[float, float, float]:
-    """Nats a response byte of `one` minus those of `other`, paired by dialogue: (value, low, high).
+def _joined(seeds: dict[int, dict[str, list[float]]]) -> Likelihood:
+    first = next(iter(seeds.values()))
+    ids = tuple(name for name in first if all(name in rows for rows in seeds.values()))
+    nats = np.asarray([[rows[name][0] for rows in seeds.values()] for name in ids])
+    counts = np.asarray([first[name][1:] for name in ids]).reshape(-1, 2)
+    return Likelihood(ids, tuple(seeds), nats, counts[:, 0], counts[:, 1])
 
-    Bytes are the same for every tokenizer. Dialogues that only one could score do not count.
+
+def likelihood_test(one: Likelihood, other: Likelihood) -> TTest | None:
+    """Nats per response byte of `one` minus those of `other`, paired by dialogue and seed.
+
+    Bytes are the same for every tokenizer. Dialogues that only one could score do not count; None
+    where there are no others.
     """
-    shared = [name for name in one.dialogues if name in other.dialogues]
+    places = {name: place for place, name in enumerate(other.ids)}
+    shared = [(place, places[name]) for place, name in enumerate(one.ids) if name in places]
     if not shared:
+        return None
+    rows, others = (list(side) for side in zip(*shared, strict=True))
+    seeds, matched = paired_seeds(one.seeds, other.seeds)
+    nats = one.nats[np.ix_(rows, seeds)] - other.nats[np.ix_(others, matched)]
+    return ratio_test(nats, one.sizes[rows])
+
+
+def likelihood_difference(one: Likelihood, other: Likelihood) -> Bounded:
+    """The same as (value, low, high)."""
+    test = likelihood_test(one, other)
+    if test is None:
         return math.nan, math.nan, math.nan
-    first, second = (np.asarray([m.dialogues[name] for name in shared]) for m in (one, other))
-    return ratio_interval(first[:, 0] - second[:, 0], first[:, 1])
+    return float(test.mean[0]), float(test.low[0]), float(test.high[0])

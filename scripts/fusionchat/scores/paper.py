@@ -38,8 +38,8 @@ def read_paper(path: Path, rows: Sequence[Row] = ()) -> PaperTable:
     try:
         with path.open(newline="", encoding="utf-8") as stream:
             records = list(csv.DictReader(stream))
-        names = [*CATEGORIES, "average"]
-        scores = {r["row"]: {name: float(r[name]) for name in names} for r in records}
+        columns = [*CATEGORIES, "average"]
+        scores = {r["row"]: {name: float(r[name]) for name in columns} for r in records}
         groups = {r["row"]: CLOSED.get(r["group"], r["group"]) for r in records}
         judge, source = records[0]["judge"], records[0]["source"]
     except (OSError, KeyError, ValueError, IndexError) as error:

@@ -37,12 +37,12 @@ def read_teachers(paths: Sequence[Path]) -> Teachers:
 
 def read_categories(paths: Sequence[Path]) -> dict[str, str]:
     """The category of each dialogue; dialogues without one are in `other`."""
-    found = {}
+    categories: dict[str, str] = {}
     for path in paths:
         table = read_table(path, ["dialogue_id", "category"], "shard_dialogues")
         pairs = zip(table["dialogue_id"].to_pylist(), table["category"].to_pylist(), strict=True)
-        found |= {str(name): category or NO_CATEGORY for name, category in pairs}
-    return found
+        categories |= {str(name): category or NO_CATEGORY for name, category in pairs}
+    return categories
 
 
 def winner_shares(
@@ -71,10 +71,10 @@ def winner_shares(
 
 
 def read_entropies(paths: Sequence[Path]) -> dict[str, float]:
-    """Each dialogue's cross-entropy in nats a response byte; NaN where it could not be scored."""
-    found = {}
+    """Each dialogue's nats per response byte; NaN where it could not be scored."""
+    entropies: dict[str, float] = {}
     for path in paths:
         table = read_table(path, ["dialogue_id", "ce_byte"], "dump_logits")
         pairs = zip(table["dialogue_id"].to_pylist(), table["ce_byte"].to_pylist(), strict=True)
-        found |= {str(name): float(value) for name, value in pairs}
-    return found
+        entropies |= {str(name): float(value) for name, value in pairs}
+    return entropies

@@ -5,6 +5,7 @@ differ, answers to one question differ (choices), judgments of one answer differ
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,31 +67,40 @@ def within_strata(values: np.ndarray, strata: np.ndarray) -> float:
 def mean_parts(parts: list[Parts]) -> Parts:
     """The average of several models' parts; a part that no model measures stays NaN."""
 
-    def average(name: str) -> float:
-        known = [v for v in (getattr(part, name) for part in parts) if not math.isnan(v)]
+    def average(values: Iterable[float]) -> float:
+        known = [value for value in values if not math.isnan(value)]
         return sum(known) / len(known) if known else math.nan
 
     return Parts(
-        *(average(name) for name in ("question", "answer", "judge")),
+        average(part.question for part in parts),
+        average(part.answer for part in parts),
+        average(part.judge for part in parts),
         parts[0].choices,
         parts[0].repeats,
     )
 
 
-def questions_needed(difference: float, detectable: float, questions: int) -> float:
+def questions_needed(
+    difference: float, detectable: float, questions: int, training_share: float = 0.0
+) -> float:
     """Questions that would find a true difference of this size with 80% power.
 
-    The detectable difference shrinks with the square root of their number; infinite for none.
+    The detectable difference shrinks with the square root of their number, but for the share of
+    its square that is training's; infinite for no difference, or one below that share.
     """
     if not (math.isfinite(difference) and math.isfinite(detectable)):
         return math.nan
-    return questions * (detectable / difference) ** 2 if difference else NEVER
+    room = difference**2 - training_share * detectable**2
+    return questions * (1 - training_share) * detectable**2 / room if room > 0 else NEVER
 
 
-def repeats_needed(difference: float, parts: Parts, error: float) -> float:
+def repeats_needed(
+    difference: float, parts: Parts, error: float, training_error: float = 0.0
+) -> float:
     """Repeats of each question that would find a difference of this size with 80% power.
 
-    `parts` are those of the paired difference, `error` its standard error. A repeat is a fresh
+    `parts` are those of the paired difference, `error` the standard error of its questions and
+    `training_error` that of training, which no repeat lowers. A repeat is a fresh
     answer, judged as often as now; where answers do not vary by design, a fresh judgment. NaN where
     neither has measured noise, infinite where the spread between questions alone is too wide.
     """
@@ -105,5 +115,5 @@ def repeats_needed(difference: float, parts: Parts, error: float) -> float:
         return math.nan
     target = abs(difference) / (ndtri((1 + LEVEL) / 2) + ndtri(POWER))
     questions = (parts.question + single / observed) / error**2
-    room = target**2 * questions - parts.question
+    room = (target**2 - training_error**2) * questions - parts.question
     return max(1.0, math.ceil(single / room)) if room > 0 else NEVER

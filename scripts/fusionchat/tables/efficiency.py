@@ -54,7 +54,7 @@ def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 def count_parameters(folder: Path) -> tuple[int, int]:
     """Parameters in all, and those that one token uses: of a mixture, only the chosen experts."""
     config = read_json_object(folder / "config.json")
-    total = active = 0
+    total, active = 0, 0.0
     experts = config.get("num_local_experts") or config.get("num_experts") or 1
     share = (config.get("num_experts_per_tok") or 1) / experts
     for name, shape in tensor_shapes(folder).items():
@@ -137,7 +137,9 @@ def _generate(model: Any, prompt: Any, tokens: int) -> None:
 def together(models: Sequence[Measured]) -> Measured:
     """All models at once, as an ensemble needs them: each must generate, one after another."""
     return Measured(
-        *(sum(getattr(m, name) for m in models) for name in ("parameters", "active", "weights")),
+        parameters=sum(m.parameters for m in models),
+        active=sum(m.active for m in models),
+        weights=sum(m.weights for m in models),
         cache=sum(m.cache for m in models),
         speed=1 / sum(1 / m.speed for m in models),
         peak=sum(m.peak for m in models),

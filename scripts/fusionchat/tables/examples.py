@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fusionchat.errors import UserError
 from fusionchat.files import read_jsonl
@@ -55,7 +56,7 @@ class Examples:
         return result
 
 
-def _checked(path: Path, keys: Iterable[str]) -> list[dict]:
+def _checked(path: Path, keys: Iterable[str]) -> list[dict[str, Any]]:
     records = read_jsonl(path)
     for number, record in enumerate(records, 1):
         lacking = [key for key in keys if key not in record]

@@ -1,7 +1,5 @@
 """The table of held-out likelihoods, and their numbers for the csv file and the page."""
 
-import math
-
 from fusionchat.scores.likelihood import Likelihood, likelihood_difference
 from fusionchat.scores.rows import Row
 from fusionchat.tables.table import Table, fixed, span
@@ -12,23 +10,26 @@ Likelihoods = dict[str, Likelihood]
 
 
 def likelihood_table(found: Findings, likelihoods: Likelihoods) -> Table | None:
-    """Nats a response byte of each row, and the paired difference from the baseline."""
+    """Nats per response byte of each row, and the paired difference from the baseline."""
     base = found.baseline.name
     if base not in likelihoods:
         return None
     cells = {}
     for row in found.rows:
         if row.name in likelihoods:
-            value, *bounds = likelihoods[row.name].byte
-            cells[row.name] = [fixed(value, DIGITS), span(*bounds, DIGITS)]
+            value, low, high = likelihoods[row.name].byte
+            cells[row.name] = [fixed(value, DIGITS), span(low, high, DIGITS)]
             cells[row.name] += (
                 ["–", "–"] if row.name == base else _cells(likelihoods, row.name, base)
             )
     columns = ["Model", "NLL/byte", "95% interval"]
     columns += [f"− {short_label(found.baseline.label)}", "95% interval"]
+    several = any(len(entry.seeds) > 1 for entry in likelihoods.values())
+    seeds = " and training seed" if several else ""
     notes = [
-        f"Nats a response byte of {len(likelihoods[base].dialogues)} held-out dialogues; lower is "
-        "better. Intervals: 95%, t over dialogues, the difference paired by dialogue, uncorrected."
+        f"Nats per response byte of {len(likelihoods[base].ids)} held-out dialogues; lower is "
+        f"better. Intervals: 95%, t over dialogues{seeds}; differences are paired by them, "
+        "uncorrected."
     ]
     return Table("Held-out likelihood", columns, grouped(found.rows, cells), notes)
 
@@ -40,7 +41,7 @@ def _cells(likelihoods: Likelihoods, name: str, base: str) -> list[str]:
 
 def difference_span(low: float, high: float) -> str:
     """The interval of a difference; none where the two models score all dialogues alike."""
-    return span(low, high, DIGITS, signed=True) if high > low else span(math.nan, math.nan)
+    return span(low, high, DIGITS, signed=True)
 
 
 def likelihood_record(likelihoods: Likelihoods, name: str, base: str) -> dict[str, object]:
@@ -65,7 +66,7 @@ def likelihood_sentence(likelihoods: Likelihoods, subject: Row, baseline: Row) -
     value, low, high = likelihood_difference(one, other)
     settled = "not resolvable" if not (high < 0 or low > 0) else "lower" if value < 0 else "higher"
     return (
-        f"Held-out negative log-likelihood, nats a response byte: {subject.label} "
+        f"Held-out negative log-likelihood, nats per response byte: {subject.label} "
         f"{fixed(one.byte[0], DIGITS)} and {baseline.label} {fixed(other.byte[0], DIGITS)}, paired "
         f"difference {fixed(value, DIGITS, signed=True)} (95% {difference_span(low, high)}), "
         f"{settled}."

@@ -1,5 +1,6 @@
 """How far the scores can be trusted: noise, power, and controls that must tie."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from fusionchat.scores.benchmark import Benchmark
 from fusionchat.scores.comparisons import Comparison, compare
 from fusionchat.scores.equal_changes import EqualChanges
+from fusionchat.scores.statistics import stratified_mean
 from fusionchat.scores.variance import (
     Parts,
     mean_parts,
@@ -19,6 +21,11 @@ from fusionchat.tables.views import Findings, comparison_cells, grouped, short_l
 
 MANY = 1_000_000
 NOT_MEASURABLE = "not measurable"
+TRAINING_NOTE = (
+    "training: of the Average, from seed to seed, beyond what questions and answers explain; root "
+    "mean square over the models with several seeds."
+)
+UNSEEN_TRAINING = "One training seed each: the noise of training cannot be measured."
 
 
 @dataclass(frozen=True)
@@ -58,10 +65,13 @@ def precision_table(found: Findings) -> Table | None:
 def needed(found: Findings, name: str) -> tuple[float, float]:
     """Questions, and repeats of these questions, that would find the observed difference."""
     benchmark, result = found.benchmark, found.against_baseline[name]
-    pairs = benchmark.scores[name] - benchmark.scores[found.baseline.name]
-    parts = variance_parts(pairs, benchmark.strata)
-    questions = questions_needed(result.difference, result.detectable, len(benchmark.strata))
-    return questions, repeats_needed(result.difference, parts, result.error)
+    one, other = benchmark.paired(name, found.baseline.name)
+    parts = variance_parts((one - other).mean(axis=0), benchmark.strata)
+    share = (result.training_error / result.error) ** 2
+    difference, detectable = result.difference, result.detectable
+    questions = questions_needed(difference, detectable, len(benchmark.strata), share)
+    error = result.error * math.sqrt(1 - share) if share < 1 else 0.0
+    return questions, repeats_needed(difference, parts, error, result.training_error)
 
 
 def quantity(value: float) -> str:
@@ -73,15 +83,27 @@ def quantity(value: float) -> str:
     return f"over {MANY:,}" if value > MANY else f"{math.ceil(value - 1e-9):,}"
 
 
-def noise_parts(found: Findings) -> Parts:
-    """The variance parts of a question's score, averaged over the rows."""
-    scores, strata = found.benchmark.scores, found.benchmark.strata
-    return mean_parts([variance_parts(scores[row.name], strata) for row in found.rows])
+def noise_parts(benchmark: Benchmark, name: str) -> Parts:
+    """The variance parts of a question's score by one checkpoint, averaged over its seeds."""
+    scores = benchmark.all_scores(name)
+    return mean_parts([variance_parts(one, benchmark.strata) for one in scores])
+
+
+def training_deviation(benchmark: Benchmark, name: str) -> float:
+    """Standard deviation of a model's Average over its training seeds; NaN for a single one.
+
+    What questions and answers add to the spread of the seeds' Averages is taken off it.
+    """
+    values = benchmark.question_means(name)
+    if values.shape[1] == 1:
+        return math.nan
+    estimate = stratified_mean(values[:, :, None], benchmark.strata)
+    return float(estimate.training_error[0]) * math.sqrt(values.shape[1])
 
 
 def noise_table(found: Findings) -> Table:
     """Standard deviation and share of variance of question, answer and judgment."""
-    parts = noise_parts(found)
+    parts = mean_parts([noise_parts(found.benchmark, row.name) for row in found.rows])
     total = sum(v for v in (parts.question, parts.answer, parts.judge) if not math.isnan(v))
     lines = []
     for name in ("question", "answer", "judge"):
@@ -97,7 +119,17 @@ def noise_table(found: Findings) -> Table:
     if math.isnan(parts.judge):
         why = "one judgment of each answer" if parts.repeats == 1 else "the judge never varied"
         notes.append(f"The judge's own noise cannot be measured: {why}. That is not zero noise.")
+    lines += _training_line(found)
+    notes.append(TRAINING_NOTE if lines[-1][0] == "training" else UNSEEN_TRAINING)
     return Table("Where the noise comes from", ["part", "sd", "variance"], {"": lines}, notes)
+
+
+def _training_line(found: Findings) -> list[list[str]]:
+    every = [training_deviation(found.benchmark, row.name) for row in found.rows]
+    known = [value**2 for value in every if not math.isnan(value)]
+    if not known:
+        return []
+    return [["training", fixed(math.sqrt(sum(known) / len(known)), 3), "–"]]
 
 
 def null_controls(found: Findings, pairs: Sequence[tuple[str, str, str]]) -> list[Control]:
@@ -106,10 +138,11 @@ def null_controls(found: Findings, pairs: Sequence[tuple[str, str, str]]) -> lis
         Control(first, second, why, compare(found.benchmark, [first], second)[first])
         for first, second, why in pairs
     ]
-    scores = found.benchmark.scores[found.baseline.name]
-    if scores.shape[3] > 1:
+    scores = found.benchmark.all_scores(found.baseline.name)
+    if scores.shape[-1] > 1:
         halves = {str(i): scores[..., i : i + 1] for i in (0, 1)}
-        benchmark = Benchmark(**{**vars(found.benchmark), "scores": halves})
+        seeds = dict.fromkeys(halves, found.benchmark.seeds[found.baseline.name])
+        benchmark = dataclasses.replace(found.benchmark, scores=halves, seeds=seeds)
         name, result = found.baseline.name, compare(benchmark, ["0"], "1")["0"]
         controls.append(Control(name, name, "same answers judged twice", result))
     return controls
@@ -143,9 +176,10 @@ def precision_record(
     found: Findings, controls: Sequence[Control], equal: EqualChanges | None, name: str
 ) -> dict[str, object]:
     """A row's columns of the csv file: noise, what is needed, and the controls that it opens."""
-    parts = variance_parts(found.benchmark.scores[name], found.benchmark.strata)
+    parts = noise_parts(found.benchmark, name)
     noise = {"question": parts.question, "answer": parts.answer, "judge": parts.judge}
     record: dict[str, object] = {f"variance_{part}": value for part, value in noise.items()}
+    record["training_deviation"] = training_deviation(found.benchmark, name)
     if name in found.against_baseline:
         questions, repeats = needed(found, name)
         record |= {"questions_needed": questions, "repeats_needed": repeats}

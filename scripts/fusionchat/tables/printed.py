@@ -39,8 +39,12 @@ def with_printed(
 def printed_records(rows: Sequence[Row], paper: PaperTable) -> list[dict[str, object]]:
     """The same for the csv file: group, model, label, scores, and the paper's judge."""
     return [
-        {"group": GROUP, "model": row.name, "label": row.label}
-        | {name: paper.scores[row.paper][name] for name in (*CATEGORIES, AVERAGE)}
-        | {"judge": paper.judge}
+        {
+            "group": GROUP,
+            "model": row.name,
+            "label": row.label,
+            **{name: paper.scores[row.paper][name] for name in (*CATEGORIES, AVERAGE)},
+            "judge": paper.judge,
+        }
         for row in rows
     ]

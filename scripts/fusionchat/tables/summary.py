@@ -8,7 +8,7 @@ from fusionchat.scores.rows import Row
 from fusionchat.scores.verdicts import SIGNIFICANT
 from fusionchat.tables.likelihood import Likelihoods, likelihood_sentence
 from fusionchat.tables.table import fixed, span
-from fusionchat.tables.views import AVERAGE, Findings, judge_name, p_value
+from fusionchat.tables.views import AVERAGE, Findings, judge_name, p_value, seed_statement
 
 
 def summary(found: Findings, subject: Row, likelihoods: Likelihoods) -> str:
@@ -77,7 +77,6 @@ def _among_merges(found: Findings, subject: Row) -> str:
 
 
 def _caution(found: Findings) -> str:
-    return (
-        f"Judge: {judge_name(found)}. All intervals are over questions or dialogues and hold for "
-        "these checkpoints; training again would give others."
+    return f"Judge: {judge_name(found)}. All intervals are over questions or dialogues. " + (
+        seed_statement(found)
     )

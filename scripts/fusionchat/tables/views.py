@@ -12,6 +12,7 @@ from fusionchat.scores.rows import Row, find_row
 from fusionchat.tables.table import Table, fixed, span
 
 AVERAGE = "average"
+FEWEST = 2  # seeds; their variance has a single degree of freedom
 
 
 @dataclass(frozen=True)
@@ -123,16 +124,33 @@ def _likelihood_cells(likelihoods: dict[str, Likelihood], name: str) -> list[str
 def score_notes(found: Findings) -> list[str]:
     """What the reader must know about the scores: judge, questions, repeats, missing ones."""
     benchmark = found.benchmark
-    shape = benchmark.scores[found.baseline.name].shape
+    shape = benchmark.all_scores(found.baseline.name).shape
     missing = {row.label: benchmark.missing(row.name) for row in found.rows}
     lacking = [f"{label} {count}" for label, count in missing.items() if count]
     return [
-        f"Judge: {judge_name(found)}. {shape[0]} questions of {shape[1]} turns; answers to each: "
-        f"{shape[2]}; judgments of each: {shape[3]}. "
+        f"Judge: {judge_name(found)}. {shape[1]} questions of {shape[2]} turns; answers to each: "
+        f"{shape[3]}; judgments of each: {shape[4]}. "
         f"Missing scores: {', '.join(lacking) or 'none'}.",
-        "Intervals: 95%, studentised bootstrap over questions within their category. They hold for "
-        "these checkpoints only; the variation of training is not in them.",
+        "Intervals: 95%, studentised bootstrap over questions within their category. "
+        + seed_statement(found),
     ]
+
+
+def seed_statement(found: Findings) -> str:
+    """For what the intervals hold: for training with other seeds, or for these checkpoints."""
+    seeds = {row.label: len(found.benchmark.seeds[row.name]) for row in found.rows}
+    several = {label: count for label, count in seeds.items() if count > 1}
+    if not several:
+        return "They hold for these checkpoints only; the variation of training is not in them."
+    counts = sorted(set(several.values()))
+    rows = "all rows" if len(several) == len(seeds) else ", ".join(several)
+    text = f"Mean over {' or '.join(map(str, counts))} training seeds, whose variation is in the "
+    text += f"intervals: {rows}."
+    if len(several) < len(seeds):
+        text += " Other intervals hold for the one checkpoint of their row."
+    if counts[0] == FEWEST:
+        text += " With two seeds, intervals cover 86% to 97%."
+    return text
 
 
 def judge_name(found: Findings) -> str:
@@ -171,9 +189,9 @@ def comparison_table(found: Findings) -> Table | None:
             cells[name] += comparison_cells(other) if other else ["–"] * 3
     columns = ["Model", f"− {short_label(found.baseline.label)}", "95% interval", "p"]
     notes = [
-        "Paired by question, Average column; intervals: 95%, t over questions within their "
-        f"category. p: Holm-corrected over the {len(found.against_baseline)} rows compared with "
-        f"{found.baseline.label}"
+        f"Paired by question{_and_seed(found)}, Average column; intervals: 95%, t over questions "
+        f"within their category{_and_seed(found)}. p: Holm-corrected over the "
+        f"{len(found.against_baseline)} rows compared with {found.baseline.label}"
     ]
     if found.best_target is not None:
         columns += ["− best target", "95% interval", "p"]
@@ -183,6 +201,11 @@ def comparison_table(found: Findings) -> Table | None:
         )
     notes[0] += "."
     return Table("Paired comparisons", columns, grouped(found.rows, cells), notes)
+
+
+def _and_seed(found: Findings) -> str:
+    several = any(len(seeds) > 1 for seeds in found.benchmark.seeds.values())
+    return " and training seed" if several else ""
 
 
 def comparison_cells(comparison: Comparison) -> list[str]:
@@ -266,6 +289,7 @@ def score_records(found: Findings, paper: PaperTable | None) -> list[dict[str, o
         for name, score in found.scores[row.name].items():
             record |= {name: score.mean, f"{name}_low": score.low, f"{name}_high": score.high}
             record[f"{name}_percent"] = percent(score.mean, reference[name].mean)
+        record["seeds"] = len(found.benchmark.seeds[row.name])
         record["missing_scores"] = found.benchmark.missing(row.name)
         record |= _comparison_record("difference", found.against_baseline.get(row.name))
         record |= _comparison_record("from_best_target", found.against_best.get(row.name))

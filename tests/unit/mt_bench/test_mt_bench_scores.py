@@ -49,7 +49,7 @@ def test_every_turn_of_every_question_is_a_row(tmp_path, asked):
     rows = table(tmp_path, asked, complete(), complete(model="n", repeat=1))
     assert len(rows) == 32
     assert list(rows.columns) == [
-        "model", "judge", "repeat", "choice", "question_id", "category", "turn", "score",
+        "model", "seed", "judge", "repeat", "choice", "question_id", "category", "turn", "score",
     ]  # fmt: skip
     assert set(rows.category) == {q["category"] for q in questions(8)}
     assert (rows.score == 5).all()

@@ -49,9 +49,11 @@ def world(request):
     groups = {group: [Row(group, n, n, n) for n in names] for group, names in labels.items()}
     rows = [row for part in groups.values() for row in part]
     rng = np.random.default_rng(4)
-    scores = {r.name: rng.integers(6, 11, (80, 2, 1, 1)).astype(float) for r in rows}
+    scores = {r.name: rng.integers(6, 11, (1, 80, 2, 1, 1)).astype(float) for r in rows}
     strata = np.repeat(np.arange(8), 10)
-    benchmark = Benchmark("j", CATEGORIES, np.arange(80), strata, (1, 2), scores)
+    benchmark = Benchmark(
+        "j", CATEGORIES, np.arange(80), strata, (1, 2), scores, dict.fromkeys(scores, (1,))
+    )
     return groups, rows, looks(rows), benchmark, layers, rng
 
 

@@ -158,7 +158,7 @@ def test_t_test_of_one_category_is_scipys():
     found, known = t_test(values, np.zeros(12, int)), ttest_1samp(values, 0)
     assert found.p == pytest.approx(known.pvalue)
     assert found.low == pytest.approx(known.confidence_interval().low)
-    assert found.freedom == pytest.approx(11)
+    assert found.estimate.freedom == pytest.approx(11)
 
 
 def test_t_test_of_two_categories_is_welchs():

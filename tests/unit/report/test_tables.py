@@ -491,7 +491,9 @@ def test_several_judges_need_a_choice(run, tmp_path):
     import pyarrow.parquet as pq
 
     table = pq.read_table(run / "mt_bench/scores.parquet")
-    other = table.set_column(1, "judge", pa.array(["other"] * len(table)))
+    other = table.set_column(
+        table.schema.names.index("judge"), "judge", pa.array(["other"] * len(table))
+    )
     pq.write_table(pa.concat_tables([table, other]), tmp_path / "scores.parquet")
     with pytest.raises(UserError, match="choose with --judge"):
         read_benchmark(tmp_path / "scores.parquet")

@@ -8,9 +8,11 @@ import numpy as np
 import pyarrow as pa
 from scipy import stats
 
+from fusionchat.scores.seeds import FIRST
+
 Rater = tuple[str, int]
 Ratings = dict[tuple[Any, ...], float | None]
-ITEM = ("model", "choice", "question_id", "turn")
+ITEM = ("model", "seed", "choice", "question_id", "turn")
 
 
 def agreement(scores: pa.Table) -> list[dict[str, Any]]:
@@ -25,7 +27,7 @@ def agreement(scores: pa.Table) -> list[dict[str, Any]]:
     raters: dict[Rater, Ratings] = {}
     for row in scores.to_pylist():
         rater = (row["judge"], row["repeat"])
-        raters.setdefault(rater, {})[tuple(row[name] for name in ITEM)] = row["score"]
+        raters.setdefault(rater, {})[tuple(row.get(name, FIRST) for name in ITEM)] = row["score"]
     pairs = itertools.combinations(sorted(raters), 2)
     return [_compare(one, raters[one], two, raters[two]) for one, two in pairs]
 
@@ -35,9 +37,9 @@ def _compare(one: Rater, first: Ratings, two: Rater, second: Ratings) -> dict[st
     rated = [i for i in items if first.get(i) is not None and second.get(i) is not None]
     a = np.array([first[i] for i in rated])
     b = np.array([second[i] for i in rated])
-    models = sorted({i[0] for i in rated})
+    models = sorted({i[:2] for i in rated})
     means = [
-        [np.mean([side[i] for i in rated if i[0] == model]) for model in models]
+        [np.mean([side[i] for i in rated if i[:2] == model]) for model in models]
         for side in (first, second)
     ]
     return {

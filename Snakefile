@@ -5,12 +5,6 @@ from snakemake.utils import min_version
 min_version("9.20")
 
 
-# Another --configfile takes the place of the scale model's; it is not laid over it.
-if not workflow.config_settings.configfiles:
-
-    configfile: "config.yaml"
-
-
 include: "rules/common.smk"
 include: "rules/resources.smk"
 
@@ -21,6 +15,7 @@ pathvars:
     benchmarks=f"{RESULTS}/benchmarks",
 
 
+include: "rules/config.smk"
 include: "rules/models.smk"
 include: "rules/world.smk"
 include: "rules/dialogues.smk"

@@ -9,7 +9,7 @@ rule plan:
     input:
         code=code("plan"),
         program=program("plan"),
-        config=CONFIG_FILE,
+        config=rules.write_config.output.config,
         throughputs=resource("throughputs.yaml"),
     output:
         csv="<results>/plan/plan.csv",
@@ -29,9 +29,8 @@ rule plan:
         runtime=10,
     params:
         output=subpath(output.csv, strip_suffix=".csv"),
-        switches=options(config, "full_shapes"),
     shell:
-        "python {input.program:q} --configfile {input.config:q} {params.switches:q}"
+        "python {input.program:q} --configfile {input.config:q}"
         " --throughputs {input.throughputs:q} --output {params.output:q} 2>&1 | tee {log:q}"
 
 
@@ -40,7 +39,7 @@ rule doctor:
     input:
         code=code("doctor"),
         program=program("doctor"),
-        config=CONFIG_FILE,
+        config=rules.write_config.output.config,
     output:
         report="<results>/doctor.txt",
     log:
@@ -55,8 +54,6 @@ rule doctor:
     resources:
         mem_mb=1_000,
         runtime=20,
-    params:
-        switches=options(config, "full_shapes"),
     shell:
-        "python {input.program:q} --configfile {input.config:q} {params.switches:q}"
+        "python {input.program:q} --configfile {input.config:q}"
         " --output {output.report:q} 2>&1 | tee {log:q}"

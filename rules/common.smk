@@ -15,14 +15,28 @@ from fusionchat.config import checked
 from fusionchat.errors import UserError
 from fusionchat.experiment import Experiment
 from fusionchat.origins import Origins
+from fusionchat.readers.yaml import read_yaml
 
+GIVEN = workflow.config_settings.configfiles or ["config.yaml"]
 try:
-    config.update(checked(config, Path(workflow.basedir, "schemas/config.schema.yaml")))
+    for file in GIVEN:
+        read_yaml(file)  # says where a key stands twice, which Snakemake lets pass
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
 
-CONFIG_FILE = os.path.relpath(workflow.configfiles[-1])
+# Another --configfile takes the place of the scale model's; it is not laid over it.
+if not workflow.config_settings.configfiles:
+
+    configfile: "config.yaml"
+
+
+try:
+    config.update(checked(config))
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+
 experiment = Experiment(config)
 origins = Origins(experiment)
 RESULTS = experiment.results
@@ -67,3 +81,15 @@ def resource(name):
 def folders(manifests):
     """The folders that manifests complete."""
     return [os.path.dirname(str(manifest)) for manifest in manifests]
+
+
+def figure(name):
+    """A figure that also goes into Snakemake's own report."""
+    caption = f"../resources/captions/{name}.rst"
+    return report(f"{RESULTS}/figures/{name}.svg", caption=caption, category="Figures")
+
+
+def table(name):
+    """A table that also goes into Snakemake's own report."""
+    caption = f"../resources/captions/{name}.rst"
+    return report(f"{RESULTS}/tables/{name}.html", caption=caption, category="Tables")

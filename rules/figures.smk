@@ -6,12 +6,6 @@ In: mt_bench/scores.parquet, merged/. Out: figures/{name}.svg and .png, sweeps/{
 SCORES = ["--scores", f"{RESULTS}/mt_bench/scores.parquet", "--judge", experiment.judge]
 
 
-def figure(name):
-    """A figure that also goes into Snakemake's own report."""
-    caption = f"../resources/captions/{name}.rst"
-    return report(f"{RESULTS}/figures/{name}.svg", caption=caption, category="Figures")
-
-
 rule figure_scores:
     """Average score of every model with its interval, and the difference from CLM."""
     input:

@@ -8,12 +8,6 @@ responses are kept in mt_bench/paid/, outside the outputs.
 from fusionchat.command_words import judge_options
 
 
-def judge_file(judge, name):
-    """A file of the benchmark that an LLM judges with; a program needs none."""
-    kind = config["mt_bench"]["judges"][judge]["kind"]
-    return [] if kind == "rule" else f"{RESULTS}/mt_bench/questions/{name}"
-
-
 rule judge:
     """Rate one model's answers with one judge, in FastChat's judgment records."""
     input:
@@ -21,8 +15,10 @@ rule judge:
         program=program("judge"),
         answers="<results>/mt_bench/answers/{model}.jsonl",
         questions=experiment.questions,
-        prompts=lambda w: judge_file(w.judge, "judge_prompts.jsonl"),
-        references=lambda w: [] if experiment.generated else judge_file(w.judge, "references.jsonl"),
+        prompts=lambda w: experiment.judging_file(w.judge, "judge_prompts.jsonl"),
+        references=lambda w: (
+            [] if experiment.generated else experiment.judging_file(w.judge, "references.jsonl")
+        ),
     output:
         judgments="<results>/mt_bench/judgments/{judge}/{model}.jsonl",
     log:
@@ -39,8 +35,8 @@ rule judge:
     params:
         kind=lookup(dpath="mt_bench/judges/{judge}/kind", within=config),
         files=lambda w, input: [
-            *flags("--prompts", [input.prompts] if input.prompts else []),
-            *flags("--references", [input.references] if input.references else []),
+            *flags("--prompts", input.prompts),
+            *flags("--references", input.references),
         ],
         settings=lambda w: judge_options(experiment, w.judge),
     shell:

@@ -10,6 +10,7 @@ rule report:
         code=code("report"),
         program=program("report"),
         captions=resource("captions"),
+        config=rules.write_config.output.config,
         scores="<results>/mt_bench/scores.parquet",
         tables=[rules.write_table1.output.html, rules.write_table2.output.html],
         figures=collect("<results>/figures/{name}.svg", name=experiment.figures),
@@ -42,7 +43,6 @@ rule report:
             "--alignment", [input.alignment] if input.alignment else []
         ),
         name=lookup(dpath="name", within=config),
-        config=CONFIG_FILE,
         rows=ROWS,
         judge=experiment.judge,
         judge_model=experiment.judge_model,
@@ -57,5 +57,5 @@ rule report:
         " --captions {input.captions:q} --questions {input.questions:q}"
         " --answers {input.answers:q} --judgments {input.judgments:q} --show {params.show:q}"
         " --manifests {input.manifests:q} --costs {input.costs:q}"
-        " {params.alignment:q} --config {params.config:q}"
+        " {params.alignment:q} --config {input.config:q}"
         " --output {output.page:q} > {log:q} 2>&1"

@@ -9,12 +9,6 @@ ROWS = table_rows(experiment, experiment.rows)
 TWICE = list(experiment.merges[experiment.main].targets)[:1] if experiment.main else []
 
 
-def table(name):
-    """A table that also goes into Snakemake's own report."""
-    caption = f"../resources/captions/{name}.rst"
-    return report(f"{RESULTS}/tables/{name}.html", caption=caption, category="Tables")
-
-
 rule write_table1:
     """Table 1: every model by category, with intervals, held-out NLL and percent against CLM."""
     input:

@@ -8,20 +8,16 @@ from pathlib import Path
 
 from fusionchat import cli
 
-ROOT = Path(__file__).resolve().parents[1]
-
 
 def build_parser() -> argparse.ArgumentParser:
     """The program's arguments."""
     parser = cli.parser(__doc__)
     add = parser.add_argument
-    add("--configfile", type=cli.existing_path, default=ROOT / "config.yaml", help="of the run")
-    add("--schema", type=cli.existing_path, default=ROOT / "schemas/config.schema.yaml")
-    add("--throughputs", type=cli.existing_path, default=ROOT / "resources/throughputs.yaml")
+    cli.add_config_options(parser)
+    add("--throughputs", type=cli.existing_path, default=cli.ROOT / "resources/throughputs.yaml")
     add("--profile", type=cli.existing_path, action="append", help="SLURM profile, later ones win")
     add("--local", action="store_true", help="no scheduler: look at this machine's GPUs instead")
     add("--wait", type=cli.positive_int, default=600, help="seconds for the short GPU job to start")
-    add("--full-shapes", action="store_true", help="the rehearsal's models in their true sizes")
     add("--results", type=Path, default=Path("results"), help="folder that the run will fill")
     add("--output", type=Path, help="file for the report as well")
     return parser
@@ -34,21 +30,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.cluster import doctor, doctor_slurm
     from fusionchat.cluster.plan import Plan
     from fusionchat.cluster.work import total
-    from fusionchat.config import checked
+    from fusionchat.config import read_config
     from fusionchat.errors import UserError
     from fusionchat.experiment import Experiment
     from fusionchat.readers.yaml import read_yaml
 
-    given = read_yaml(args.configfile)
-    config = checked(given | ({"full_shapes": True} if args.full_shapes else {}), args.schema)
+    config = read_config(args.configfile, args.config)
     profile = {}
-    for path in args.profile or [ROOT / "slurm" / "profile.yaml"]:
+    for path in args.profile or [cli.ROOT / "slurm" / "profile.yaml"]:
         profile |= read_yaml(path)
     experiment = Experiment(config)
     need = total(Plan(experiment, read_yaml(args.throughputs)).rows())
     rule, gpus = doctor_slurm.largest_job(experiment)
     checks = [
-        partial(doctor.versions, ROOT / "pyproject.toml"),
+        partial(doctor.versions, cli.ROOT / "pyproject.toml"),
         partial(doctor.file_system, args.results),
         partial(doctor.disk, args.results, need.kept_gb + need.temporary_gb),
         partial(doctor.hub, doctor.from_hub(experiment, args.results)),

@@ -8,17 +8,13 @@ from pathlib import Path
 
 from fusionchat import cli
 
-ROOT = Path(__file__).resolve().parents[1]
-
 
 def build_parser() -> argparse.ArgumentParser:
     """The program's arguments."""
     parser = cli.parser(__doc__)
     add = parser.add_argument
-    add("--configfile", type=cli.existing_path, default=ROOT / "config.yaml", help="of the run")
-    add("--schema", type=cli.existing_path, default=ROOT / "schemas/config.schema.yaml")
-    add("--throughputs", type=cli.existing_path, default=ROOT / "resources/throughputs.yaml")
-    add("--full-shapes", action="store_true", help="the rehearsal's models in their true sizes")
+    cli.add_config_options(parser)
+    add("--throughputs", type=cli.existing_path, default=cli.ROOT / "resources/throughputs.yaml")
     add("--gpus", type=cli.positive_int, default=8, help="GPUs to have at once")
     add("--slots", type=cli.positive_int, default=32, help="jobs without GPU at once")
     add("--disk", type=cli.existing_path, default=Path(), help="folder that the run will fill")
@@ -33,14 +29,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.limit_threads(args.threads)
     from fusionchat.cluster import plan_report
     from fusionchat.cluster.plan import Plan
-    from fusionchat.config import checked
+    from fusionchat.config import read_config
     from fusionchat.errors import UserError
     from fusionchat.experiment import Experiment
     from fusionchat.readers.yaml import read_yaml
     from fusionchat.tables.table import markdown, write_csv
 
-    given = read_yaml(args.configfile)
-    config = checked(given | ({"full_shapes": True} if args.full_shapes else {}), args.schema)
+    config = read_config(args.configfile, args.config)
     rows = Plan(Experiment(config), read_yaml(args.throughputs)).rows()
     place = plan_report.Place(args.gpus, args.slots)
     text = markdown(plan_report.table(rows, place, config["name"]))

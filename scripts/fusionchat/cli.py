@@ -10,6 +10,8 @@ from pathlib import Path
 
 from fusionchat.errors import UserError
 
+ROOT = Path(__file__).resolve().parents[2]  # of the project
+
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults, but not those that say nothing: None, a flag that is off, an empty list."""
@@ -24,6 +26,24 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(description=description, formatter_class=_HelpFormatter)
     result.add_argument("--threads", type=positive_int, default=1, help="CPU threads to use")
     return result
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--configfile` and `--config`, which mean what they mean to snakemake."""
+    parser.add_argument(
+        "--configfile",
+        type=existing_path,
+        nargs="+",
+        default=[ROOT / "config.yaml"],
+        help="of the run; later ones are laid over earlier ones",
+    )
+    parser.add_argument(
+        "--config",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="laid over the files, such as device=cpu",
+    )
 
 
 def positive_int(text: str) -> int:

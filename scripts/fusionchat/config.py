@@ -1,39 +1,81 @@
 """Checking a run's configuration before any job starts, and filling in the schema's defaults."""
 
 import copy
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from fusionchat.errors import UserError
+from fusionchat.files import atomic_file
 from fusionchat.mt_bench.endpoint.secrets import check_base_url, check_headers
 from fusionchat.readers.yaml import read_yaml
 from fusionchat.replicates import split_replicate
 
 Config = dict[str, Any]
+SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
 
 
 @cache
-def _schema(path: Path) -> dict[str, Any]:
-    return read_yaml(path)
+def schema() -> dict[str, Any]:
+    """What a configuration may say, and every default."""
+    return read_yaml(SCHEMA)
 
 
-def checked(config: Config, schema_path: str | Path) -> Config:
+def read_config(files: Sequence[str | Path], settings: Sequence[str] = ()) -> Config:
+    """The configuration of a run, checked, from its files and KEY=VALUE settings.
+
+    Later files and settings are laid over earlier ones by Snakemake's own rules.
+    """
+    config: Config = {}
+    for file in files:
+        lay_over(config, read_yaml(file))
+    if settings:
+        from snakemake.cli import parse_config
+
+        try:
+            lay_over(config, parse_config(settings))
+        except ValueError as error:
+            raise UserError(f"--config: {error}") from error
+    return checked(config)
+
+
+def lay_over(config: Config, more: Config) -> None:
+    """Merge as Snakemake does: mappings key by key, everything else as a whole."""
+    for key, value in more.items():
+        below = config.get(key)
+        if isinstance(value, dict):
+            config[key] = below if isinstance(below, dict) else {}
+            lay_over(config[key], value)
+        else:
+            config[key] = value
+
+
+def save_config(path: str | Path, config: Config) -> None:
+    """Write a configuration as YAML, its keys in their order."""
+    plain = json.loads(json.dumps(config))  # Snakemake's mappings are of several kinds
+    with atomic_file(path) as partial:
+        text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
+        partial.write_text(text, encoding="utf-8")
+
+
+def checked(config: Config) -> Config:
     """A copy of `config` with defaults filled in.
 
     The first fault found raises a `UserError` that names the key and what is allowed there.
     """
-    schema = _schema(Path(schema_path))
-    validator = Draft202012Validator(schema)
+    rules = schema()
+    validator = Draft202012Validator(rules)
     error = best_match(validator.iter_errors(config))
     if error is not None:
         raise UserError(f"config: {_describe(error)}")
     filled = copy.deepcopy(config)
-    _fill(filled, schema, schema)
+    _fill(filled, rules, rules)
     _resize(filled)
     for fault in _cross_references(filled):
         raise UserError(f"config: {fault}")

@@ -332,6 +332,11 @@ class Experiment:
         place = "world/questions.jsonl" if self.generated else "mt_bench/questions/question.jsonl"
         return f"{self.results}/{place}"
 
+    def judging_file(self, judge: str, name: str) -> list[str]:
+        """A file of the benchmark that an LLM judges with; a program needs none."""
+        kind = self.config["mt_bench"]["judges"][judge]["kind"]
+        return [] if kind == "rule" else [f"{self.results}/mt_bench/questions/{name}"]
+
     def others(self, target: str) -> list[str]:
         """A target's sources but the pivot, whose own distributions are part of every fusion."""
         return [source for source in self.targets[target].sources if source != self.pivot]

@@ -151,7 +151,7 @@ def test_the_command_line_of_the_gpu_job_is_the_profiles(tmp_path):
 
 def experiment_of(name: str) -> Experiment:
     config = yaml.safe_load((ROOT / name).read_text())
-    return Experiment(checked(config, ROOT / "schemas" / "config.schema.yaml"))
+    return Experiment(checked(config))
 
 
 def test_the_largest_job_is_asked_for():

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def make_plan(name: str, **changes) -> Plan:
     config = yaml.safe_load((ROOT / name).read_text()) | changes
     throughputs = yaml.safe_load((ROOT / "resources" / "throughputs.yaml").read_text())
-    return Plan(Experiment(checked(config, ROOT / "schemas" / "config.schema.yaml")), throughputs)
+    return Plan(Experiment(checked(config)), throughputs)
 
 
 def by_rule(plan: Plan) -> dict:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from fusionchat.config import checked
+from fusionchat.config import SCHEMA, checked, lay_over, read_config, save_config
 from fusionchat.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[3]
-SCHEMA = ROOT / "schemas" / "config.schema.yaml"
+
 DEMO = yaml.safe_load((ROOT / "config.yaml").read_text())
 
 
@@ -31,7 +31,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 
 
 def test_the_demo_is_valid_and_defaults_are_filled_in():
-    config = checked(DEMO, SCHEMA)
+    config = checked(DEMO)
     assert config["fusion"] == {"function": "min_ce", "level": "dialogue"}
     assert config["merges"]["varm"]["change"] == "square"
     assert "fusion" not in DEMO
@@ -99,7 +99,7 @@ BREACHES = list(all_breaches(yaml.safe_load(SCHEMA.read_text())))
 @pytest.mark.parametrize(("path", "value"), BREACHES, ids=lambda part: str(part))
 def test_each_constraint_of_the_schema_is_enforced_and_named(path: str, value: Any):
     with pytest.raises(UserError) as caught:
-        checked(changed(path, value), SCHEMA)
+        checked(changed(path, value))
     assert path.rpartition("/")[2] in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -212,14 +212,14 @@ FAULTS = [
 
 
 def test_the_pivot_alone_may_teach_a_target():
-    config = checked(changed("targets/self", {"sources": ["tiny_openchat"]}), SCHEMA)
+    config = checked(changed("targets/self", {"sources": ["tiny_openchat"]}))
     assert config["targets"]["self"]["sources"] == ["tiny_openchat"]
 
 
 def test_full_shapes_take_the_place_of_the_small_ones():
     config = changed("models/tiny_solar/pretrain/full", {"layers": 48})
-    assert checked(config, SCHEMA)["models"]["tiny_solar"]["pretrain"]["layers"] == 6
-    full = checked(config | {"full_shapes": True}, SCHEMA)["models"]
+    assert checked(config)["models"]["tiny_solar"]["pretrain"]["layers"] == 6
+    full = checked(config | {"full_shapes": True})["models"]
     assert full["tiny_solar"]["pretrain"]["layers"] == 48
     assert full["tiny_mixtral"]["pretrain"]["layers"] == 2
 
@@ -227,24 +227,71 @@ def test_full_shapes_take_the_place_of_the_small_ones():
 @pytest.mark.parametrize("model", ["tiny_openchat", "tiny_solar"])
 def test_no_tail_is_taken_from_a_released_dump(model: str):
     config = changed(f"models/{model}", {"repo": "org/name", "logits": str(ROOT)})
-    checked(config, SCHEMA)
+    checked(config)
     config["targets"]["clm"]["training"] = {"tail": True}
-    checked(config, SCHEMA)
+    checked(config)
     own = copy.deepcopy(config)
     own["targets"]["solar"]["training"] = {"tail": True}
     with pytest.raises(UserError, match=rf"targets.solar.training.tail: models.{model}.logits"):
-        checked(own, SCHEMA)
+        checked(own)
     config["training"]["tail"] = True
     with pytest.raises(UserError, match=rf"config: training.tail: models.{model}.logits"):
-        checked(config, SCHEMA)
+        checked(config)
     for name in ("multi", "mixtral", "solar"):
         config["targets"][name]["training"] = {"tail": False}
-    checked(config, SCHEMA)
+    checked(config)
 
 
 @pytest.mark.parametrize(("path", "value", "message"), FAULTS)
 def test_a_fault_is_named_with_its_key(path: str, value: Any, message: str):
     with pytest.raises(UserError) as caught:
-        checked(changed(path, value), SCHEMA)
+        checked(changed(path, value))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+OVERLAYS = [
+    ({"training": {"epochs": 1}}, {"training": {"seed": 2}}),
+    ({"targets": {"clm": {"sources": []}}}, {"targets": {"clm": {"sources": ["a"]}, "b": {}}}),
+    ({"device": "cpu"}, {"device": {"a": 1}}),
+    ({"device": {"a": 1}}, {"device": "cpu"}),
+    ({"models": {"a": None}}, {"models": {"a": {"gpu": 1}}}),
+    ({"models": {"a": {"gpu": 1}}}, {"models": {"a": {}}}),
+    ({"sweeps": {"s": ["a", "b"]}}, {"sweeps": {"s": ["c"]}}),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), OVERLAYS)
+def test_files_are_merged_as_snakemake_merges_them(first: Any, second: Any):
+    from snakemake.utils import update_config
+
+    theirs: dict[str, Any] = {}
+    ours: dict[str, Any] = {}
+    for file in (first, second):
+        update_config(theirs, copy.deepcopy(file))
+        lay_over(ours, copy.deepcopy(file))
+    assert ours == theirs
+
+
+def test_overlays_and_settings_reach_the_configuration(tmp_path: Path):
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text("training: {epochs: 5}\nmodels: {tiny_solar: {gpu: 2}}\n")
+    files = [ROOT / "config.yaml", overlay]
+    config = read_config(files, ["device=cuda", "full_shapes=True"])
+    assert (config["training"]["epochs"], config["training"]["learning_rate"]) == (5, 0.001)
+    assert (config["models"]["tiny_solar"]["gpu"], config["device"]) == (2, "cuda")
+    assert config["full_shapes"] is True
+    with pytest.raises(UserError, match="device: 'tpu' is not one of cpu, cuda"):
+        read_config(files, ["device=tpu"])
+    with pytest.raises(UserError, match="--config"):
+        read_config(files, ["device"])
+
+
+@pytest.mark.parametrize("path", [ROOT / "config.yaml", *sorted(ROOT.glob("configs/*.yaml"))])
+def test_a_saved_configuration_says_the_same_again(path: Path, tmp_path: Path):
+    config = read_config([path])
+    save_config(tmp_path / "config.yaml", config)
+    assert read_config([tmp_path / "config.yaml"]) == config
+    full = read_config([path], ["full_shapes=True"])
+    save_config(tmp_path / "config.yaml", full)
+    assert read_config([tmp_path / "config.yaml"]) == full

@@ -1,6 +1,6 @@
 """The scale model: a generated chat world, and source models trained on it from scratch.
 
-In: the config's `data.world` and `models.*.pretrain`. Out: world/ (questions, text, mixtures),
+In: the config's `data.world` and `models.*.pretrain`. Out: world/ (questions, text), mixtures/,
 pretraining/{model}.json and models/{model}/, whose manifest.json is written last.
 """
 
@@ -42,7 +42,7 @@ rule make_mixture:
         code=code("make_mixture"),
         program=program("make_mixture"),
     output:
-        mixture="<results>/world/{mixture}mixture.json",
+        mixture="<results>/mixtures/{mixture}mixture.json",
     log:
         "<logs>/{mixture}make_mixture.log",
     benchmark:

@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.models import model_folder
     from fusionchat.models.pickled import read_checksums
 
-    model_folder.from_pickles(args.checkpoint, read_checksums(args.checksums), args.output)
+    checksums = read_checksums(args.checksums)
+    model_folder.from_pickles(args.checkpoint, checksums, args.output, "convert_checkpoint")
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusionchat import cli
-from fusionchat.files import atomic_folder
+from fusionchat.files import write_manifest
 from fusionchat.mt_bench.fastchat_export import export
 from fusionchat.mt_bench.questions import read_questions
+from fusionchat.output_folder import output_folder
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -30,7 +31,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the folder, whole or not at all."""
     args = build_parser().parse_args(argv)
-    with atomic_folder(args.output) as folder:
+    inputs = [args.questions, *args.answers, *args.judgments]
+    with output_folder(args.output, "export_fastchat", inputs) as folder:
         export(
             folder,
             args.questions,
@@ -41,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             judge_name=args.judge_name,
             references=args.references,
         )
+        write_manifest(folder, "export_fastchat")
 
 
 if __name__ == "__main__":

@@ -24,11 +24,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from fusionchat.errors import UserError
     from fusionchat.models import hub
+    from fusionchat.output_folder import claim, hidden
 
     entry = hub.read_lock(args.lock, args.name)
     if len(entry["files"]) != 1:
         raise UserError(f"{args.lock}, {args.name}: {len(entry['files'])} files instead of one")
-    folder = args.output.with_name(f".{args.output.name}.download")
+    folder = claim(hidden(args.output, "download"), "fetch_data")
     (path,) = hub.download(entry, folder)
     path.replace(args.output)
     shutil.rmtree(folder)

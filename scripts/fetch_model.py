@@ -33,9 +33,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.models import model_folder
 
     if args.path:
-        model_folder.from_path(args.path, args.output)
+        model_folder.from_path(args.path, args.output, "fetch_model")
     else:
-        model_folder.from_lock(args.lock, args.name, args.output)
+        model_folder.from_lock(args.lock, args.name, args.output, "fetch_model")
 
 
 if __name__ == "__main__":

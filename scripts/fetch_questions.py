@@ -6,8 +6,9 @@ from pathlib import Path
 
 from fusionchat import cli
 from fusionchat.errors import UserError
-from fusionchat.files import atomic_folder, write_manifest
+from fusionchat.files import write_manifest
 from fusionchat.mt_bench import fetching
+from fusionchat.output_folder import output_folder
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -47,12 +48,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write question.jsonl, judge_prompts.jsonl, references.jsonl and the manifest."""
     args = build_parser().parse_args(argv)
     locked = locked_checksums(args)
-    with atomic_folder(args.output) as folder:
+    inputs = [path for path in (args.questions, args.references) if path]
+    with output_folder(args.output, "fetch_questions", inputs) as folder:
         for name in fetching.PATHS:
             (folder / name).write_bytes(content(args, name, locked.get(name)))
         origin = str(args.questions) if args.questions else f"{args.base_url}/{args.commit}"
         references = str(args.references) if args.references else "as published"
-        write_manifest(folder, origin=origin, references=references, locked=locked)
+        facts = {"origin": origin, "references": references, "locked": locked}
+        write_manifest(folder, "fetch_questions", **facts)
 
 
 def locked_checksums(args: argparse.Namespace) -> dict[str, str]:

@@ -3,10 +3,12 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fusionchat import cli
 from fusionchat.categories import CATEGORIES
-from fusionchat.files import atomic_file, write_jsonl, write_manifest
+from fusionchat.files import write_jsonl, write_manifest
+from fusionchat.output_folder import output_folder
 from fusionchat.progress import progress
 from fusionchat.world.generator import World
 from fusionchat.world.mixture import tokenizer_lines
@@ -31,18 +33,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the world's files, the manifest last."""
     args = build_parser().parse_args(argv)
     world = World(args.seed)
-    questions = [
+    with output_folder(args.output, "make_world") as folder:
+        write_jsonl(folder / "questions.jsonl", questions(world, args.questions))
+        text = "\n".join(tokenizer_lines(world)) + "\n"
+        (folder / "text.txt").write_text(text, encoding="utf-8")
+        facts = {"seed": args.seed, "questions_per_category": args.questions}
+        write_manifest(folder, "make_world", **facts)
+
+
+def questions(world: World, count: int) -> list[dict[str, Any]]:
+    """`count` distinct questions of each category, numbered from `FIRST_QUESTION_ID`."""
+    exercises = [
         exercise
         for category in progress(CATEGORIES, desc="questions", unit="category")
-        for exercise in world.distinct(category, "questions", args.questions)
+        for exercise in world.distinct(category, "questions", count)
     ]
-    records = [
-        exercise.question(number) for number, exercise in enumerate(questions, FIRST_QUESTION_ID)
-    ]
-    write_jsonl(args.output / "questions.jsonl", records)
-    with atomic_file(args.output / "text.txt") as partial:
-        partial.write_text("\n".join(tokenizer_lines(world)) + "\n", encoding="utf-8")
-    write_manifest(args.output, seed=args.seed, questions_per_category=args.questions)
+    return [exercise.question(n) for n, exercise in enumerate(exercises, FIRST_QUESTION_ID)]
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     add_input_options(parser)
     add_weight_option(parser)
-    add_output_options(parser)
+    add_output_options(parser, "merge_linear")
     return parser
 
 

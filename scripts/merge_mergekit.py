@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--base", metavar="NAME", help="slerp's target at t = 0 (default: first)")
     parser.add_argument("--seed", type=int, default=1, help="of the random drops (dare_linear)")
-    add_output_options(parser)
+    add_output_options(parser, "merge_mergekit")
     return parser
 
 

@@ -20,7 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-erase", action="store_true", help="keep changes against the majority sign"
     )
-    add_output_options(parser)
+    add_output_options(parser, "merge_sce")
     return parser
 
 

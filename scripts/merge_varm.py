@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME=FILE",
         help="table of measure_variation for a target; without tables the changes are measured now",
     )
-    add_output_options(parser)
+    add_output_options(parser, "merge_varm")
     parser.add_argument(
         "--dry-run", action="store_true", help="print sizes, memory and weights; write nothing"
     )

@@ -8,7 +8,10 @@ from pathlib import Path
 from fusionchat import cli
 from fusionchat.dialogues.dialogue import Dialogue, parse_conversations
 from fusionchat.errors import UserError
-from fusionchat.files import atomic_folder, read_json, read_text, sha256, write_manifest
+from fusionchat.files import read_json, read_text, sha256, write_manifest
+from fusionchat.output_folder import output_folder
+
+PROGRAM = "pretrain_source"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -56,6 +59,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.steps and args.dtype != "float32":
         raise UserError("--dtype: weights are trained in float32; other types need --steps 0")
     cli.limit_threads(args.threads)
+    with output_folder(args.output, PROGRAM, [args.dialogues, args.text]) as folder:
+        parameters = pretrain(args, folder)
+        facts = {name: value for name, value in vars(args).items() if not isinstance(value, Path)}
+        write_manifest(
+            folder,
+            PROGRAM,
+            arguments=facts,
+            parameters=parameters,
+            inputs={"dialogues": sha256(args.dialogues), "text": sha256(args.text)},
+        )
+
+
+def pretrain(args: argparse.Namespace, folder: Path) -> int:
+    """Write model, tokenizer and loss curve into `folder`; the number of parameters."""
     import torch
 
     from fusionchat.world.pretraining import Schedule, Shape, build_model, encode_all, train
@@ -70,19 +87,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = build_model(args.architecture, shape, tokenizer, args.seed, dtype)
     rows = encode_all(tokenizer, read_released(args.dialogues), args.template)
     schedule = Schedule(args.steps, args.batch_size, args.learning_rate, args.seed)
-    with atomic_folder(args.output) as folder:
-        losses = train(model, rows, tokenizer.pad_token_id, schedule, folder) if args.steps else []
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        with (folder / "loss.csv").open("w", newline="") as stream:
-            csv.writer(stream).writerows([("step", "loss"), *losses])
-        facts = {name: value for name, value in vars(args).items() if not isinstance(value, Path)}
-        write_manifest(
-            folder,
-            arguments=facts,
-            parameters=model.num_parameters(),
-            inputs={"dialogues": sha256(args.dialogues), "text": sha256(args.text)},
-        )
+    losses = train(model, rows, tokenizer.pad_token_id, schedule, folder) if args.steps else []
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    with (folder / "loss.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([("step", "loss"), *losses])
+    return model.num_parameters()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from typing import Any
 
 from fusionchat import cli
 
+PROGRAM = "train_target"
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
@@ -179,13 +181,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     import torch
 
     device = choose_device(args.device, args.devices)
-    from fusionchat.files import atomic_folder, write_manifest
+    from fusionchat.models.loading import is_first_process
+    from fusionchat.output_folder import output_folder
+
+    torch.set_num_threads(args.threads)
+    inputs = [args.pivot_model, *(args.fused or args.dialogues)]
+    if is_first_process():
+        with output_folder(args.output, PROGRAM, inputs) as folder:
+            checkpoints = train(args, device, folder)
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    else:
+        train(args, device, None)
+
+
+def train(args: argparse.Namespace, device: str, output: Path | None) -> Path:
+    """Train or resume; the first process, which has an `output`, saves and audits there.
+
+    Returns the folder of this run's checkpoints.
+    """
+    from fusionchat.files import write_manifest
     from fusionchat.models.loading import load_tokenizer
     from fusionchat.training import checkpointing, fused_forward, target_folder, zero
     from fusionchat.training import trainer as training
     from fusionchat.training.collator import Collator
 
-    torch.set_num_threads(args.threads)
     if args.deepspeed:
         zero.prepare(device)
     facts = run_facts(args)
@@ -200,19 +219,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     trainer = training.FusionTrainer(model, settings, examples, Collator(pad, args.batching))
     trainer.add_callback(checkpointing.StopOnSignal())
     with settings.main_process_first(local=False):
-        if settings.should_save:
+        if output:
             checkpointing.remove_incomplete(folder)
     training.train(trainer, checkpointing.agreed_checkpoint(folder))
     state = zero.full_weights(trainer)
     training.disconnect(trainer)  # the others need not wait, nor time out, while the first saves
-    if settings.should_save:
-        with atomic_folder(args.output) as partial:
-            target_folder.save_target(model, args.pivot_model, partial, state)
-            del state  # the audit loads all of it once more
-            training.write_curve(partial / "loss.csv", trainer.state.log_history)
-            counts = target_folder.audit_target(partial, args.pivot_model)
-            write_manifest(partial, run=facts, dialogues=len(examples), **counts)
-        shutil.rmtree(folder, ignore_errors=True)
+    if output:
+        target_folder.save_target(model, args.pivot_model, output, state)
+        del state  # the audit loads all of it once more
+        training.write_curve(output / "loss.csv", trainer.state.log_history)
+        counts = target_folder.audit_target(output, args.pivot_model)
+        write_manifest(output, PROGRAM, run=facts, dialogues=len(examples), **counts)
+    return folder
 
 
 if __name__ == "__main__":

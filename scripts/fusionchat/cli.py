@@ -4,13 +4,17 @@ import argparse
 import logging
 import math
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from fusionchat.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]  # of the project
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -111,9 +115,40 @@ def hide_gpus() -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
+class Stopped(BaseException):
+    """A signal asked the program to stop: on its way up it cleans up, like Python's Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.code = 128 + number  # as a shell says it
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[None]:
+    """Turn SIGINT, SIGTERM and SIGHUP into `Stopped`; what is ignored, as under nohup, stays so."""
+    process = os.getpid()
+    before = {n: signal.getsignal(n) for n in STOPPING}
+    numbers = [n for n, handler in before.items() if handler is not signal.SIG_IGN]
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != process:  # a fork: it has nothing to clean up
+            os._exit(128 + number)
+        for other in numbers:  # a group gets several at once; clearing up goes to its end
+            signal.signal(other, lambda number, frame: None)
+        raise Stopped(number)
+
+    for number in numbers:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, before[number])
+
+
 def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> None:
-    """Run a program's `main`; a `UserError`, or a file that cannot be read or written, becomes one
-    line on stderr and exit code 1.
+    """Run a program's `main`; a `UserError`, a file that cannot be read or written, or a signal
+    becomes one line on stderr and an exit code above 0.
     """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
@@ -121,7 +156,8 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
     for client in ("httpx", "httpx2"):  # they log whole addresses, with keys and signatures
         logging.getLogger(client).setLevel(logging.WARNING)
     try:
-        main(argv)
-    except (UserError, OSError) as error:
+        with _stop_on_signals():
+            main(argv)
+    except (UserError, OSError, Stopped) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(getattr(error, "code", 1))

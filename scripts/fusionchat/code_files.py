@@ -7,7 +7,7 @@ from pathlib import Path
 PACKAGE = "fusionchat"
 
 # Editing these changes what a person sees while a program runs, never what it computes.
-PRESENTATION = frozenset({"cli", "errors", "progress", "files"})
+PRESENTATION = frozenset({"cli", "errors", "progress", "files", "output_folder"})
 
 
 def source_files(program: Path) -> list[Path]:

@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,6 +17,9 @@ from fusionchat.errors import UserError
 from fusionchat.hardware import hardware
 
 MANIFEST = "manifest.json"
+MARKER = ".fusionchat.json"  # says which program made a folder
+PACKAGE = "fusionchat"
+_ABOUT = (MANIFEST, MARKER)
 
 
 def _temporary_name(path: Path) -> Path:
@@ -38,38 +41,11 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-@contextmanager
-def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; it replaces `path` when the block succeeds."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_partials(path)
-    partial = _temporary_name(path)
-    partial.mkdir()
-    try:
-        yield partial
-        replace_folder(partial, path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def replace_folder(new: Path, path: Path) -> None:
-    """Rename a folder to `path`; what is there makes room."""
-    old = _temporary_name(path)
-    try:
-        if path.exists():
-            path.replace(old)  # renamed, not emptied: a kill must not leave half of it
-        new.replace(path)
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
-
-
 def remove_partials(path: Path) -> None:
-    """Remove what killed runs left behind for this final name."""
-    for stale in path.parent.glob(f".{path.name}.*.partial"):
-        if stale.is_dir():
-            shutil.rmtree(stale, ignore_errors=True)
-        else:
+    """Remove what killed runs left behind for this final name, and for no other."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.partial")
+    for stale in path.parent.iterdir() if path.parent.is_dir() else ():
+        if name.fullmatch(stale.name) and not stale.is_dir():
             stale.unlink(missing_ok=True)
 
 
@@ -96,12 +72,12 @@ def sha256(path: str | os.PathLike[str]) -> str:
 def checksums(
     folder: str | os.PathLike[str], known: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, str]:
-    """The sha256 of every file below a folder except its manifest, by relative name, sorted.
+    """The sha256 of every file below a folder but manifest and marker, by relative name, sorted.
 
     `known` are those that need not be taken again.
     """
     folder = Path(folder)
-    found = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    found = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in _ABOUT)
     names = {str(path.relative_to(folder)): path for path in found}
     return {name: known.get(name) or sha256(path) for name, path in names.items()}
 
@@ -183,14 +159,19 @@ def write_jsonl(path: str | os.PathLike[str], records: list[dict[str, Any]]) -> 
 
 
 def write_manifest(
-    folder: str | os.PathLike[str], known: Mapping[str, str] = MappingProxyType({}), /, **facts: Any
+    folder: str | os.PathLike[str],
+    program: str,
+    known: Mapping[str, str] = MappingProxyType({}),
+    /,
+    **facts: Any,
 ) -> None:
-    """Write `manifest.json`: checksums of the folder's files, versions, hardware and `facts`.
+    """Write `manifest.json`: program, checksums of the folder's files, versions, hardware, `facts`.
 
     It is the last file of a step, so its presence means that the step is complete. It holds no time
     of day: the same work on the same machine gives the same manifest. `known` are checksums that
     were taken while the files were written.
     """
     packages = {name: version(name) for name in ("torch", "transformers", "tokenizers", "numpy")}
-    made = {"files": checksums(folder, known), "versions": packages, "hardware": hardware()}
+    made = {"package": PACKAGE, "program": program, "files": checksums(folder, known)}
+    made |= {"versions": packages, "hardware": hardware()}
     write_json(Path(folder) / MANIFEST, {**made, **facts})

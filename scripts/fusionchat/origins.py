@@ -68,7 +68,7 @@ class Origins:
         """The file of dialogues: generated, which has variants, local or fetched."""
         data, results = self.experiment.config["data"], self.experiment.results
         if "world" in data:
-            return f"{results}/world/{prefix}mixture.json"
+            return f"{results}/mixtures/{prefix}mixture.json"
         return str(data.get("path", f"{results}/data/mixture.json"))
 
     def published(self, name: str) -> list[str]:

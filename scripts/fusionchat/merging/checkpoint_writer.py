@@ -149,7 +149,7 @@ def copy_side_files(pivot: Checkpoint, folder: Path, dtype: str | None) -> None:
 
     With `dtype` ("BF16") config.json names that type.
     """
-    for path in sorted(pivot.folder.iterdir()):
+    for path in sorted(p for p in pivot.folder.iterdir() if not p.name.startswith(".")):
         if path.is_dir() and path.name == "additional_chat_templates":
             shutil.copytree(path, folder / path.name)
         elif (

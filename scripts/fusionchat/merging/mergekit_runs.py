@@ -16,7 +16,7 @@ from fusionchat.merging.checkpoint_audit import match_tensors
 from fusionchat.merging.checkpoint_writer import DTYPE_NAMES
 from fusionchat.merging.inputs import Inputs
 from fusionchat.merging.mergekit_configs import mergekit_config
-from fusionchat.merging.program import finish_folder, merge_tensors, output_folder, refuse_equal
+from fusionchat.merging.program import finish_folder, merge_tensors, merged_folder, refuse_equal
 from fusionchat.merging.tensor_blocks import TensorStack, Values
 from fusionchat.models.checkpoint import FLOATS, Checkpoint, open_checkpoint
 
@@ -89,7 +89,7 @@ def merge_by_mergekit(
         **{key: getattr(args, key) for key in keys},
     )
     method = ResultMethod(args.method, effective_weights(args.method, weights))
-    with output_folder(args.output) as folder:
+    with merged_folder(args, inputs) as folder:
         text = yaml.safe_dump(config, sort_keys=False, default_flow_style=None)
         (folder / CONFIG).write_text(text, encoding="utf-8")
         scratch = folder / SCRATCH

@@ -29,8 +29,9 @@ def add_input_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """`--output`, `--dtype`, `--shard-size` and `--allow-equal`."""
+def add_output_options(parser: argparse.ArgumentParser, program: str) -> None:
+    """`--output`, `--dtype`, `--shard-size` and `--allow-equal`; `program` owns the output."""
+    parser.set_defaults(program=program)
     parser.add_argument("--output", type=Path, required=True, help="folder of the merged model")
     parser.add_argument(
         "--dtype", choices=DTYPES, help="type of the merged model (default: pivot's)"

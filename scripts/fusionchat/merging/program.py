@@ -2,18 +2,19 @@
 
 import argparse
 import csv
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from fusionchat.errors import UserError
-from fusionchat.files import MANIFEST, atomic_folder, sha256, write_manifest
+from fusionchat.files import MANIFEST, sha256, write_manifest
 from fusionchat.merging.checkpoint_audit import stored_twice
 from fusionchat.merging.checkpoint_writer import DTYPE_NAMES, copy_side_files
 from fusionchat.merging.inputs import PIVOT, Inputs
 from fusionchat.merging.options import named
 from fusionchat.merging.streaming import Merge, Method, Outcome, Values
+from fusionchat.output_folder import check_output, output_folder
 from fusionchat.progress import progress
 
 WEIGHTS = "weights.csv"
@@ -28,37 +29,14 @@ def open_inputs(args: argparse.Namespace) -> Inputs:
     targets = {name: Path(value) for name, value in named(args.target, "--target").items()}
     if PIVOT in targets:
         raise UserError(f"--target {PIVOT}={targets[PIVOT]}: give it a name of its own")
-    check_output(args.output, [args.pivot, *targets.values()])
+    check_output(args.output, args.program, [args.pivot, *targets.values()])
     return Inputs.open(args.pivot, targets, args.allow_other_tokenizer)
 
 
-def check_output(output: Path, inputs: Sequence[Path]) -> None:
-    """Raise `UserError` where replacing `output` would delete anything but an older merge."""
-    for kept in (*inputs, Path.cwd()):
-        if output.resolve() in (kept.resolve(), *kept.resolve().parents):
-            raise UserError(f"--output {output} would replace {kept}; choose another folder")
-    if output.is_dir() and (_is_merge(output) or not any(output.iterdir())):
-        return
-    if output.exists():
-        raise UserError(f"--output {output} exists and is no merged model; choose another folder")
-
-
-def _is_merge(folder: Path) -> bool:
-    """Whether the folder has a card of ours: a rerun may find it without its manifest."""
-    card = folder / CARD
-    return card.is_file() and card.read_text(encoding="utf-8", errors="replace").startswith(
-        _CARD_START
-    )
-
-
-@contextmanager
-def output_folder(output: Path) -> Iterator[Path]:
-    """A folder that becomes `output`, whole or not at all; a full disk is a `UserError`."""
-    try:
-        with atomic_folder(output) as folder:
-            yield folder
-    except OSError as error:
-        raise UserError(f"{output} cannot be written: {error}") from error
+def merged_folder(args: argparse.Namespace, inputs: Inputs) -> AbstractContextManager[Path]:
+    """A folder that becomes `args.output`, whole or not at all."""
+    folders = [source.folder for source in inputs.sources(True).values()]
+    return output_folder(args.output, args.program, folders)
 
 
 def run_merge(
@@ -72,7 +50,7 @@ def run_merge(
 
     `check` sees the digests of the inputs before the output gets its name.
     """
-    with output_folder(args.output) as folder:
+    with merged_folder(args, inputs) as folder:
         outcome = merge_tensors(args, folder, inputs, method)
         refuse_equal(args, outcome)
         check(outcome.digests)
@@ -114,6 +92,7 @@ def finish_folder(
     write_card(folder / CARD, inputs, method.name, settings, rows)
     write_manifest(
         folder,
+        args.program,
         outcome.files,
         method=method.name,
         settings=settings,

@@ -22,7 +22,7 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_ba
 from huggingface_hub.utils import logging as hub_logging
 
 from fusionchat.errors import UserError
-from fusionchat.files import read_json, sha256
+from fusionchat.files import MARKER, read_json, sha256
 
 hub_logging.set_verbosity_error()  # its warnings quote whole addresses, which may hold secrets
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -150,7 +150,7 @@ def read_lock(path: str | os.PathLike[str], name: str) -> dict[str, Any]:
 def download(entry: dict[str, Any], folder: str | os.PathLike[str]) -> list[Path]:
     """The files of a lock entry, and no others, below `folder`; what is there of them is kept."""
     folder = Path(folder)
-    wanted = {folder / name for name in entry["files"]}
+    wanted = {folder / name for name in (*entry["files"], MARKER)}
     for path in folder.rglob("*"):
         if path.is_file() and path not in wanted and path.with_suffix("") not in wanted:
             path.unlink()  # of an earlier lock

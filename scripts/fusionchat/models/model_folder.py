@@ -5,66 +5,64 @@ from pathlib import Path
 from typing import Any
 
 from fusionchat.errors import UserError
-from fusionchat.files import (
-    MANIFEST,
-    atomic_folder,
-    remove_partials,
-    replace_folder,
-    write_manifest,
-)
+from fusionchat.files import MANIFEST, write_manifest
+from fusionchat.output_folder import claim, hidden, output_folder
 
 
-def from_lock(lock: Path, name: str, output: Path) -> None:
+def from_lock(lock: Path, name: str, output: Path, program: str) -> None:
     """Download what the lock names, below a hidden folder that a killed run can continue."""
     from fusionchat.models import hub
 
     entry = hub.read_lock(lock, name)
-    remove_partials(output)
-    download = output.with_name(f".{output.name}.download")
-    hub.download(entry, download)
     facts = {"repo": entry["repo"], "revision": entry["revision"], "locked": entry["files"]}
     if entry.get("remote_code"):
         facts["remote_code"] = True
     checksums = {file: locked["sha256"] for file, locked in entry["files"].items()}
-    if any(file.endswith(".safetensors") for file in checksums):
-        write_manifest(download, **facts)
-        replace_folder(download, output)
-    else:
-        from_pickles(download, checksums, output, **facts)
-        shutil.rmtree(download)
+    with output_folder(output, program, [lock]) as folder:
+        download = claim(hidden(output.resolve(), "download"), program)
+        hub.download(entry, download)
+        if any(file.endswith(".safetensors") for file in checksums):
+            for file in checksums:
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                (download / file).rename(folder / file)
+        else:
+            facts |= _convert(download, checksums, folder, facts.get("remote_code", False))
+        write_manifest(folder, program, **facts)
+    shutil.rmtree(download)
 
 
-def from_pickles(checkpoint: Path, checksums: dict[str, str], output: Path, **facts: Any) -> None:
-    """Convert checksummed .bin files; configuration, tokenizer and code to run are copied."""
+def from_pickles(
+    checkpoint: Path, checksums: dict[str, str], output: Path, program: str, code: bool = False
+) -> None:
+    """Convert checksummed .bin files; configuration, tokenizer and, if asked, code are copied."""
+    with output_folder(output, program, [checkpoint]) as folder:
+        write_manifest(folder, program, **_convert(checkpoint, checksums, folder, code))
+
+
+def _convert(
+    checkpoint: Path, checksums: dict[str, str], folder: Path, code: bool
+) -> dict[str, Any]:
+    """Convert into `folder`; facts for the manifest."""
     from fusionchat.models.pickled import convert
 
-    check_apart(checkpoint, output)
-    with atomic_folder(output) as folder:
-        for path in supporting_files(checkpoint, code=facts.get("remote_code", False)):
-            shutil.copy(path, folder)
-        tensors = convert(checkpoint, checksums, folder)
-        pickles = {name: value for name, value in checksums.items() if name.endswith(".bin")}
-        write_manifest(folder, converted_from=pickles, tensors=tensors, **facts)
+    for path in supporting_files(checkpoint, code=code):
+        shutil.copy(path, folder)
+    tensors = convert(checkpoint, checksums, folder)
+    pickles = {name: value for name, value in checksums.items() if name.endswith(".bin")}
+    return {"converted_from": pickles, "tensors": tensors}
 
 
-def from_path(path: Path, output: Path) -> None:
+def from_path(path: Path, output: Path, program: str) -> None:
     """A folder of links to somebody's safetensors; configuration and tokenizer are copied."""
     weights = sorted([*path.glob("*.safetensors"), *path.glob("*.safetensors.index.json")])
     if not any(file.suffix == ".safetensors" for file in weights):
         raise UserError(f"{path} has no safetensors; make them with convert_checkpoint.py")
-    check_apart(path, output)
-    with atomic_folder(output) as folder:
+    with output_folder(output, program, [path]) as folder:
         for file in supporting_files(path):
             shutil.copy(file, folder)
         for file in weights:
             (folder / file.name).symlink_to(file.resolve())
-        write_manifest(folder)
-
-
-def check_apart(origin: Path, output: Path) -> None:
-    """Refuse to replace a folder by what is made from its own files."""
-    if origin.resolve().is_relative_to(output.resolve()):
-        raise UserError(f"{output} would be replaced, but {origin} is there; use another --output")
+        write_manifest(folder, program)
 
 
 def supporting_files(folder: Path, code: bool = False) -> list[Path]:

@@ -9,7 +9,7 @@ from fusionchat.files import read_json, write_manifest
 
 
 def test_manifest_names_the_cpu(tmp_path):
-    write_manifest(tmp_path, steps=3)
+    write_manifest(tmp_path, "train_target", steps=3)
     facts = read_json(tmp_path / "manifest.json")
     assert facts["hardware"].startswith(f"{os.cpu_count()} cores of ")
     assert facts["steps"] == 3

@@ -48,7 +48,7 @@ def test_released_checkpoints_come_from_their_own_repositories():
 def test_the_demo_fetches_nothing():
     origins = Origins(experiment_of())
     assert origins.models == origins.hub == {}
-    assert origins.mixture() == "results/demo/world/mixture.json"
+    assert origins.mixture() == "results/demo/mixtures/mixture.json"
 
 
 def test_a_committed_lock_takes_precedence(tmp_path, monkeypatch):

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from fusionchat.errors import UserError
+from fusionchat.files import MANIFEST, MARKER
 from fusionchat.models import hub as library
+from fusionchat.output_folder import claim
 
 SCRIPTS = Path(library.__file__).parents[2]
 CHUNK = 10 * 2**20  # what the hub's library writes at a time
@@ -86,7 +88,7 @@ def test_a_locked_model_is_fetched_although_the_line_breaks(server, lock, tmp_pa
     server.cut[KEPT[1]] = 2
     folder = tmp_path / "models" / "m"
     assert fetch(server, lock, folder) == ""
-    assert sorted(os.listdir(folder)) == sorted([*KEPT, "manifest.json"])
+    assert sorted(os.listdir(folder)) == sorted([*KEPT, MANIFEST, MARKER])
     assert all((folder / name).read_bytes() == FILES[name] for name in KEPT)
     ranges = [asked for name, asked in server.requests if name == KEPT[1]]
     assert ranges == [None, f"bytes={CHUNK}-", f"bytes={CHUNK}-"]
@@ -133,8 +135,7 @@ def test_other_bytes_than_the_locked_ones_are_refused(server, lock, tmp_path):
 
 def test_a_hub_that_cannot_continue_sends_the_whole_file(server, lock, tmp_path):
     server.ranges = False
-    folder = tmp_path / ".m.download"
-    folder.mkdir()
+    folder = claim(tmp_path / ".m.download", "fetch_model")
     (folder / f"{KEPT[1]}.partial").write_bytes(WEIGHTS[:1000])
     assert fetch(server, lock, tmp_path / "m") == ""
     assert (KEPT[1], "bytes=1000-") in server.requests
@@ -148,12 +149,11 @@ def test_a_busy_hub_is_asked_again(server, lock, tmp_path):
 
 
 def test_files_of_an_earlier_lock_are_not_taken_for_those_of_this_one(server, lock, tmp_path):
-    folder = tmp_path / ".m.download"
-    folder.mkdir()
+    folder = claim(tmp_path / ".m.download", "fetch_model")
     (folder / "config.json").write_bytes(b"of another commit")
     (folder / "vocab.json").write_bytes(b"of another commit")
     assert fetch(server, lock, tmp_path / "m") == ""
-    assert sorted(os.listdir(tmp_path / "m")) == sorted([*KEPT, "manifest.json"])
+    assert sorted(os.listdir(tmp_path / "m")) == sorted([*KEPT, MANIFEST, MARKER])
     assert (tmp_path / "m" / "config.json").read_bytes() == FILES["config.json"]
 
 
@@ -180,8 +180,7 @@ def test_secrets_are_used_and_not_told(server, tmp_path):
 
 
 def test_a_damaged_partial_file_begins_again(server, lock, tmp_path):
-    folder = tmp_path / ".m.download"
-    folder.mkdir()
+    folder = claim(tmp_path / ".m.download", "fetch_model")
     (folder / f"{KEPT[1]}.partial").write_bytes(b"x" * 1000)
     (folder / "config.json.partial").write_bytes(b"x" * 1000)
     assert fetch(server, lock, tmp_path / "m") == ""

@@ -98,13 +98,13 @@ def test_nothing_is_read_without_its_checksum(pickled, tmp_path):
 
 
 def test_the_pickles_are_not_replaced_by_what_is_made_of_them(pickled, tmp_path):
-    with pytest.raises(UserError, match="would be replaced"):
+    with pytest.raises(UserError, match="would replace"):
         convert(pickled, pickled)
     assert len(list(pickled.glob("*.bin"))) == 2
 
 
 def test_code_that_the_config_allows_is_kept(pickled, tmp_path):
-    from_pickles(pickled, read_checksums(sums(pickled)), tmp_path / "model", remote_code=True)
+    from_pickles(pickled, read_checksums(sums(pickled)), tmp_path / "model", "x", code=True)
     assert (tmp_path / "model" / "modeling.py").exists()
 
 
@@ -147,7 +147,7 @@ def test_a_folder_of_ones_own_is_linked(tmp_path):
     assert not (tmp_path / "m" / "code.py").exists()
     assert load_causal_lm(tmp_path / "m", "float32").vocab_size > 0
     for output in (folder, tmp_path):  # what is there would be lost
-        with pytest.raises(UserError, match="would be replaced"):
+        with pytest.raises(UserError, match="would replace"):
             fetch_model.main(["--path", str(folder), "--output", str(output)])
     (folder / "model.safetensors").unlink()
     with pytest.raises(UserError, match="convert_checkpoint"):

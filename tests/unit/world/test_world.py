@@ -96,7 +96,7 @@ def test_programs_write_disjoint_data_reproducibly(tmp_path):
         common = ["--seed", "2"]
         strong = ["--strong", "math", "stem", "--strong-share", "0.5"]
         make_world.main([*common, "--questions", "40", "--output", str(folder / "world")])
-        mixture = str(folder / "world" / "mixture.json")
+        mixture = str(folder / "mixture.json")
         make_mixture.main([*common, "--mixture", "60", "--output", mixture])
         output = folder / "pretraining" / "a.json"
         make_pretraining.main(
@@ -114,7 +114,7 @@ def test_programs_write_disjoint_data_reproducibly(tmp_path):
     assert len({question["question_id"] for question in questions}) == 320
     assert all(len(question["turns"]) == len(question["rules"]) == 2 for question in questions)
     asked = {question["turns"][0] for question in questions}
-    trained = read_json(tmp_path / "one/world/mixture.json")
+    trained = read_json(tmp_path / "one/mixture.json")
     trained += read_json(tmp_path / "one/pretraining/a.json")
     assert not asked & {record["conversations"][0]["value"] for record in trained}
 

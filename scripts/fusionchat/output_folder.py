@@ -1,0 +1,281 @@
+"""Folders that a program writes: whole or not there, and nobody else's is ever replaced.
+
+A finished folder holds a marker that names the program and its files. Snakemake deletes a job's
+declared outputs, the manifest among them, before the job; the marker still tells whose folder it
+is. While a program works, hidden neighbours belong to the output `m` alone: `.m.lock`, `.m.partial`
+and, for the moment of the exchange, `.m.replaced`.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from fusionchat.errors import UserError
+from fusionchat.files import MANIFEST, MARKER, PACKAGE
+
+_KINDS = ("lock", "partial", "replaced", "download")
+
+
+@dataclass(frozen=True)
+class Maker:
+    """The program that made a folder, and the files that it wrote there."""
+
+    program: str
+    files: frozenset[str]
+
+
+@contextmanager
+def output_folder(
+    path: str | os.PathLike[str], program: str, inputs: Iterable[str | os.PathLike[str]] = ()
+) -> Iterator[Path]:
+    """Yield a temporary folder that becomes `path` when the block succeeds.
+
+    `path` must be absent, empty, or a folder that `program` made and nobody added to; it may be a
+    link, whose target is then replaced. Anything else, a folder that holds one of the `inputs`, or
+    another run that writes to `path` is a `UserError` before the block begins.
+    """
+    path, inputs = Path(path), [Path(item) for item in inputs]
+    place = check_output(path, program, inputs)
+    try:
+        with _parents(place), _only_run(place, program):
+            _recover(place, program)
+            check_output(path, program, inputs)
+            partial = claim(hidden(place, "partial"), program)
+            try:
+                yield partial
+                _sign(partial, program)
+                check_output(path, program, inputs)  # the block may have taken hours
+                _exchange(partial, place)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+    except Exception as error:
+        if _concerns(error, place):
+            raise UserError(f"--output {path} cannot be written: {error}") from error
+        raise
+
+
+def _concerns(error: Exception, place: Path) -> bool:
+    """Whether an error is about the output (a full disk names no file), not about an input."""
+    if not isinstance(error, OSError):  # safetensors has a type of its own for them
+        return "(os error " in str(error)
+    names = [os.fspath(name) for name in (error.filename, error.filename2) if name]
+    beside, above = str(hidden(place, "")), {str(place), *map(str, place.parents)}
+    return not names or any(name.startswith(beside) or name in above for name in names)
+
+
+def check_output(path: Path, program: str, inputs: Iterable[Path] = ()) -> Path:
+    """Where the folder `path` will lie, all links followed; `UserError` if it may not be made."""
+    try:
+        place = path.resolve()
+    except RuntimeError as error:
+        raise UserError(f"--output {path} is a link to itself; choose another folder") from error
+    if place.name.startswith(".") and place.suffix[1:] in _KINDS:
+        raise UserError(f"--output {path} has a name for unfinished work; choose another name")
+    for kept in (*inputs, Path.cwd()):
+        if place in (kept.resolve(), *kept.resolve().parents):
+            raise UserError(f"--output {path} would replace {kept}; choose another folder")
+    if not place.exists():
+        return place
+    if not place.is_dir():
+        raise UserError(f"--output {path} exists and is no folder; choose another name")
+    if os.path.ismount(place):
+        raise UserError(
+            f"--output {path} is a mount point and cannot be exchanged as a whole; give a folder "
+            f"below it, for example {path / 'model'}"
+        )
+    _check_contents(path, place, program)
+    return place
+
+
+def _check_contents(path: Path, place: Path, program: str) -> None:
+    present = _files(place)
+    if not present:
+        return
+    maker = made_by(place)
+    if maker is None:
+        raise UserError(
+            f"--output {path} exists and was not made by {program}; choose another folder"
+        )
+    if maker.program != program:
+        raise UserError(
+            f"--output {path} was made by {maker.program}, not by {program}; choose another "
+            "folder, or delete this one yourself"
+        )
+    if added := sorted(present - maker.files):
+        raise UserError(
+            f"--output {path} holds {added[0]}, which {program} did not write; move it out of the "
+            "way, or choose another folder"
+        )
+
+
+def made_by(folder: Path) -> Maker | None:
+    """Which program of this package made a folder, by its marker or its manifest; None if none."""
+    files: set[str] = set()
+    program = None
+    for name in (MARKER, MANIFEST):
+        with suppress(OSError, ValueError):
+            facts = json.loads((folder / name).read_text(encoding="utf-8"))
+            if isinstance(facts, dict) and facts.get("package") == PACKAGE:
+                program = program or facts.get("program")
+                files |= {MANIFEST, *facts.get("files", ())}
+    return Maker(program, frozenset(files)) if isinstance(program, str) else None
+
+
+def claim(folder: Path, program: str) -> Path:
+    """Make a hidden folder for unfinished work, or take over what `program` left in it."""
+    maker = made_by(folder)
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise UserError(f"{folder} is in the way of {program}; move it")
+    if folder.is_dir() and _files(folder) and (maker is None or maker.program != program):
+        raise UserError(f"{folder} is in the way and was not made by {program}; move it")
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_marker(folder, program, ())
+    return folder
+
+
+def _files(folder: Path) -> frozenset[str]:
+    """Relative names of all but folders and the marker; a link to a folder counts as a file."""
+    found = []
+    for root, folders, files in os.walk(folder, onerror=_fail):
+        links = [name for name in folders if Path(root, name).is_symlink()]
+        found += [os.path.relpath(Path(root, name), folder) for name in (*files, *links)]
+    # An unfinished marker, left by a kill, has the marker's name with an ending.
+    return frozenset(name for name in found if not name.startswith(MARKER))
+
+
+def _fail(error: OSError) -> None:
+    raise error
+
+
+def _write_marker(folder: Path, program: str, files: Iterable[str]) -> None:
+    text = json.dumps({"package": PACKAGE, "program": program, "files": sorted(files)}, indent=2)
+    unfinished = folder / f"{MARKER}.partial"
+    unfinished.write_text(text + "\n", encoding="utf-8")
+    unfinished.replace(folder / MARKER)
+
+
+def _sign(folder: Path, program: str) -> None:
+    _write_marker(folder, program, _files(folder))
+
+
+def hidden(place: Path, kind: str) -> Path:
+    """The hidden neighbour of an output: no other output has a neighbour of this name."""
+    return place.with_name(f".{place.name}.{kind}")
+
+
+@contextmanager
+def _parents(place: Path) -> Iterator[None]:
+    """Make the folders above `place`; those that are still empty at the end disappear again."""
+    missing = [parent for parent in place.parents if not parent.exists()]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            for parent in missing:
+                parent.rmdir()
+
+
+@contextmanager
+def _only_run(place: Path, program: str) -> Iterator[None]:
+    """Hold the lock of an output; `UserError` while another process holds it.
+
+    The kernel frees the lock with the process, however that ends. Where the file system has no
+    locks, the host and process in the file must do.
+    """
+    path = hidden(place, "lock")
+    with _locked(path, place) as stream:
+        stream.truncate(0)
+        holder = {"package": PACKAGE, "program": program, "host": socket.gethostname()}
+        json.dump({**holder, "process": os.getpid()}, stream)
+        stream.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _locked(path: Path, place: Path) -> TextIO:
+    while True:
+        stream = path.open("a+", encoding="utf-8")
+        try:
+            holder = _holder(stream, path)
+            if not _take(stream, holder):
+                who = f"process {holder.get('process', '?')} on {holder.get('host', '?')}"
+                raise UserError(
+                    f"{place} is being written by {who}; wait for it, or choose another --output "
+                    f"(if that process is gone: delete {path})"
+                )
+            if path.exists() and os.path.samestat(os.fstat(stream.fileno()), path.stat()):
+                return stream
+        except BaseException:
+            stream.close()
+            raise
+        stream.close()  # its holder deleted the file between our opening and locking it
+
+
+def _holder(stream: TextIO, path: Path) -> dict[str, Any]:
+    """What a lock file says; empty if it is new."""
+    stream.seek(0)
+    text = stream.read()
+    facts: Any = {}
+    with suppress(ValueError):
+        facts = json.loads(text or "{}")
+    if text and (not isinstance(facts, dict) or facts.get("package") != PACKAGE):
+        raise UserError(f"{path} is in the way: no lock of this package; move it")
+    return facts
+
+
+def _take(stream: TextIO, holder: dict[str, Any]) -> bool:
+    """Lock the file, or say that somebody else has it."""
+    try:
+        fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return not holder or (holder["host"] == socket.gethostname() and not _runs(holder))
+    return True
+
+
+def _runs(holder: dict[str, Any]) -> bool:
+    try:
+        os.kill(int(holder["process"]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _recover(place: Path, program: str) -> None:
+    """Clear up what a killed run of this very output left; undo a half exchange."""
+    partial, replaced = hidden(place, "partial"), hidden(place, "replaced")
+    for leftover in (partial, replaced):
+        ours = not leftover.exists() or made_by(leftover) is not None or not _files(leftover)
+        if leftover.is_symlink() or not ours:
+            raise UserError(f"{leftover} is in the way and was not made by {program}; move it")
+    if replaced.exists() and not place.exists():
+        replaced.rename(place)
+    for leftover in (partial, replaced):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _exchange(partial: Path, place: Path) -> None:
+    """Rename `partial` to `place`; what is there is renamed, too, and deleted last."""
+    replaced = hidden(place, "replaced")
+    if place.exists():
+        place.rename(replaced)
+    try:
+        partial.rename(place)
+    except BaseException:
+        if replaced.exists():
+            replaced.rename(place)
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)

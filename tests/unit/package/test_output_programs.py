@@ -1,0 +1,176 @@
+"""Every program that writes a folder spares what is not its own and fails whole and in one line."""
+
+import importlib
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import hub_server
+import mt_bench_files
+import pytest
+import tiny_models
+import torch
+from endangered_folders import ENDANGERED, tree
+from safetensors.torch import load_file
+
+import make_pretraining
+import make_world
+from fusionchat.dialogues.dialogue import write_dialogues
+from fusionchat.errors import UserError
+from fusionchat.files import MANIFEST, MARKER, read_json, sha256, write_json
+
+SCRIPTS = Path(make_world.__file__).parent
+MERGES = {
+    "merge_varm": [],
+    "merge_linear": [],
+    "merge_sce": [],
+    "merge_mergekit": ["--method=ties"],
+}
+PROGRAMS = (
+    *MERGES,
+    *("convert_checkpoint", "fetch_model", "fetch_questions", "export_fastchat"),
+    *("make_world", "pretrain_source", "train_target"),
+)
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory) -> dict[str, list[str]]:
+    """The options of each program but --output, on inputs that are small and valid."""
+    folder = tmp_path_factory.mktemp("inputs")
+    return {
+        **merging(folder / "merging"),
+        **models(folder),
+        **benchmark(folder / "benchmark"),
+        **training(folder / "training"),
+    }
+
+
+def merging(folder: Path) -> dict[str, list[str]]:
+    options = [f"--pivot={tiny_models.save(folder / 'pivot', 'llama')}"]
+    for seed, name in enumerate(("a", "b"), 1):
+        options.append(f"--target={tiny_models.save(folder / name, 'llama', seed=seed)}")
+    return {program: [*options, *more] for program, more in MERGES.items()}
+
+
+def models(folder: Path) -> dict[str, list[str]]:
+    checkpoint = tiny_models.save(folder / "pickled", "llama")
+    fetch = [f"--path={tiny_models.save(folder / 'linked', 'llama')}"]
+    torch.save(load_file(checkpoint / "model.safetensors"), checkpoint / "pytorch_model.bin")
+    (checkpoint / "model.safetensors").unlink()
+    files = {"pytorch_model.bin": sha256(checkpoint / "pytorch_model.bin")}
+    write_json(folder / "sums.json", {"files": files})
+    convert = [f"--checkpoint={checkpoint}", f"--checksums={folder / 'sums.json'}"]
+    return {"convert_checkpoint": convert, "fetch_model": fetch}
+
+
+def benchmark(folder: Path) -> dict[str, list[str]]:
+    folder.mkdir()
+    mt_bench_files.benchmark(folder)
+    answers = mt_bench_files.jsonl(folder / "m.jsonl", mt_bench_files.answers("m"))
+    judgments = mt_bench_files.jsonl(folder / "judged.jsonl", judgment_records())
+    export = [f"--questions={folder / 'question.jsonl'}", f"--answers={answers}"]
+    return {
+        "fetch_questions": [f"--questions={folder}"],
+        "export_fastchat": [*export, f"--judgments={judgments}"],
+    }
+
+
+def judgment_records() -> list[dict]:
+    fact = {"model": "m", "judge": ["rule", "single-v1"], "user_prompt": "", "judgment": "[[5]]"}
+    return [
+        {**fact, "question_id": q["question_id"], "score": 5, "turn": 1, "tstamp": 0.0}
+        for q in mt_bench_files.questions()
+    ]
+
+
+def training(folder: Path) -> dict[str, list[str]]:
+    pivot = tiny_models.save(folder / "pivot", "mistral")
+    write_dialogues(folder / "dialogues.parquet", tiny_models.dialogues(4))
+    world = folder / "world"
+    make_world.main(["--seed=1", "--questions=1", f"--output={world}"])
+    pretraining = folder / "pretraining.json"
+    make_pretraining.main(["--seed=1", "--name=a", "--dialogues=8", f"--output={pretraining}"])
+    target = [f"--pivot-model={pivot}", f"--dialogues={folder / 'dialogues.parquet'}"]
+    source = [f"--dialogues={pretraining}", f"--text={world / 'text.txt'}", "--steps=0"]
+    return {
+        "make_world": ["--seed=1", "--questions=1"],
+        "pretrain_source": [*source, "--architecture=llama", "--tokenizer=metaspace"],
+        "train_target": [
+            *target,
+            f"--checkpoints={folder / 'checkpoints'}",
+            *("--epochs=1", "--global-batch-size=4", "--device=cpu"),
+        ],
+    }
+
+
+def run(
+    program: str, options: list[str], largest: int | None = None
+) -> subprocess.CompletedProcess:
+    """The program in a process of its own, which may write files of `largest` bytes at most."""
+    limit = largest or resource.RLIM_INFINITY
+    return subprocess.run(
+        [sys.executable, str(SCRIPTS / f"{program}.py"), *options],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("kind", ENDANGERED)
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_nothing_of_a_strangers_is_touched(program, kind, commands, tmp_path):
+    output = tmp_path / "m"
+    ENDANGERED[kind](output, program)
+    before = tree(tmp_path)
+    with pytest.raises(UserError, match=r"\bm\b"):
+        importlib.import_module(program).main([*commands[program], f"--output={output}"])
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_its_own_folder_is_made_anew_and_a_full_disk_leaves_it(program, commands, tmp_path):
+    output = tmp_path / "m"
+    options = [*commands[program], f"--output={output}"]
+    found = run(program, options)
+    assert found.returncode == 0, found.stderr
+    facts = read_json(output / MANIFEST)
+    assert (facts["package"], facts["program"]) == ("fusionchat", program)
+    marked = read_json(output / MARKER)
+    assert marked["program"] == program
+    assert set(marked["files"]) == {*facts["files"], MANIFEST}
+    before = tree(tmp_path)
+    found = run(program, options, largest=900)
+    assert found.returncode == 1
+    assert "Traceback" not in found.stderr
+    assert found.stderr.splitlines()[-1].startswith(f"error: --output {output} cannot be written")
+    assert tree(tmp_path) == before
+    (output / MANIFEST).unlink()  # as Snakemake does before it runs the job again
+    found = run(program, options)
+    assert found.returncode == 0, found.stderr
+    assert tree(tmp_path) == before
+
+
+def test_a_download_spares_a_strangers_folder(tmp_path):
+    (tmp_path / ".m.download").mkdir()
+    (tmp_path / ".m.download" / "config.json").write_text("somebody's")
+    with hub_server.serve() as server:
+        server.repos["lab/model"] = {"config.json": b"{}", "model.safetensors": b"x"}
+        environment = {**os.environ, "HF_ENDPOINT": server.url, "NO_PROXY": "*"}
+        environment.pop("HF_HUB_OFFLINE", None)
+        lock = tmp_path / "lock.json"
+        for program, options in (
+            ("lock_models", ["--model=m=lab/model", f"--output={lock}"]),
+            ("fetch_model", [f"--lock={lock}", "--name=m", f"--output={tmp_path / 'm'}"]),
+        ):
+            found = subprocess.run(
+                [sys.executable, str(SCRIPTS / f"{program}.py"), *options],
+                env=environment,
+                capture_output=True,
+                text=True,
+            )
+    assert found.returncode == 1
+    assert ".m.download is in the way and was not made by fetch_model" in found.stderr
+    assert sorted(os.listdir(tmp_path)) == [".m.download", "lock.json"]
+    assert (tmp_path / ".m.download" / "config.json").read_text() == "somebody's"

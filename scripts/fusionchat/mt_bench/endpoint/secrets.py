@@ -32,7 +32,7 @@ def read_key(variable: str) -> str:
 
 def _wrong_with(key: str) -> str:
     if any(character.isspace() or not character.isprintable() for character in key):
-        return "white space or a line break"
+        return "white space, a line break or a control character"
     if not key.isascii():
         return "a character that is not ASCII"
     if set(key) & set("\"'`\\"):

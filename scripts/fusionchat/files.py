@@ -121,16 +121,24 @@ def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def read_jsonl(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Parse a file of one JSON object a line; a broken line is a `UserError` that names it."""
+    return [record for _, record in read_numbered_jsonl(path)]
+
+
+def read_numbered_jsonl(
+    path: str | os.PathLike[str], half_surrogates: bool = False
+) -> list[tuple[int, dict[str, Any]]]:
+    """The same with the number of each object's line, counted from 1."""
     records = []
     # Lines end at "\n" only: JSON leaves U+2028 and the like unescaped inside texts.
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if line.strip():
             try:
-                records.append(_parsed(line))
+                record = _parsed(line, half_surrogates)
             except (ValueError, RecursionError) as error:
                 raise UserError(f"{path}, line {number}, is not valid JSON: {error}") from error
-            if not isinstance(records[-1], dict):
+            if not isinstance(record, dict):
                 raise UserError(f"{path}, line {number}, is not a JSON object")
+            records.append((number, record))
     return records
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionchat.errors import UserError
-from fusionchat.files import read_jsonl, write_jsonl
+from fusionchat.files import read_numbered_jsonl, write_jsonl
 from fusionchat.mt_bench.questions import Question
 from fusionchat.mt_bench.thoughts import split_thoughts
 
@@ -96,10 +96,24 @@ def special_token_texts(tokenizer: Any) -> list[str]:
 
 def answer_records(path: str | Path) -> list[dict[str, Any]]:
     """The records of an answer file; a file of another kind is a `UserError`."""
-    records = read_jsonl(path)
-    if any(not {"question_id", "model_id", "choices"} <= record.keys() for record in records):
-        raise UserError(f"{path}: not answer records of FastChat (question_id, model_id, choices)")
-    return records
+    places: dict[Any, int] = {}
+    records = read_numbered_jsonl(path, half_surrogates=True)
+    for number, record in records:
+        if not {"question_id", "model_id", "choices"} <= record.keys():
+            raise UserError(
+                f"{path}, line {number}: not answer records of FastChat (question_id, model_id, "
+                "choices)"
+            )
+        question = record["question_id"]
+        if not isinstance(question, int) or not isinstance(record["model_id"], str):
+            raise UserError(f"{path}, line {number}: question_id is no number, or model_id no name")
+        if question in places:
+            raise UserError(
+                f"{path}, line {number}: question {question} is answered twice, first in line "
+                f"{places[question]}"
+            )
+        places[question] = number
+    return [record for _, record in records]
 
 
 def read_answers(path: str | Path, questions: Sequence[Question]) -> dict[int, dict[str, Any]]:
@@ -115,6 +129,8 @@ def read_answers(path: str | Path, questions: Sequence[Question]) -> dict[int, d
                 f"{path}: question {question.question_id} lacks a turn; choices are objects of an "
                 "index and the texts of all turns"
             )
+        if len({choice["index"] for choice in choices}) < len(choices):
+            raise UserError(f"{path}: question {question.question_id} has an index of choice twice")
     return answers
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from fusionchat.errors import UserError
-from fusionchat.files import read_jsonl, write_jsonl
+from fusionchat.files import read_numbered_jsonl, write_jsonl
 from fusionchat.mt_bench.answers import answer_records
 from fusionchat.mt_bench.judging.judge_prompts import prompt_name
 from fusionchat.mt_bench.questions import Question
+from fusionchat.mt_bench.scores import judgment_key
 
 FIELDS = ("question_id", "model", "judge", "user_prompt", "judgment", "score", "turn", "tstamp")
 
@@ -54,10 +55,13 @@ def file_name(name: str) -> str:
 
 
 def _judgments(path: Path) -> list[dict[str, Any]]:
-    records = read_jsonl(path)
-    for record in records:
+    records = []
+    for number, record in read_numbered_jsonl(path):
+        where = f"{path}, line {number}"
         if lacking := [field for field in FIELDS if field not in record]:
-            raise UserError(f"{path}: not judgment records of FastChat: {lacking[0]} is missing")
+            raise UserError(f"{where}: not a judgment record of FastChat: {lacking[0]} is missing")
+        judgment_key(record, where)
+        records.append(record)
     return records
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionchat.errors import UserError
-from fusionchat.files import read_jsonl
+from fusionchat.files import read_numbered_jsonl
 
 # Sampling temperature of each category, as in MT-Bench's answer generation; 0 is greedy.
 TEMPERATURES = {
@@ -47,10 +47,12 @@ class Question:
 def read_questions(path: str | Path) -> list[Question]:
     """Read FastChat's question records; a malformed or repeated question is a `UserError`."""
     questions: dict[int, Question] = {}
-    for number, record in enumerate(read_jsonl(path), 1):
-        question = _question(record, f"{path}, question {number}")
+    for number, record in read_numbered_jsonl(path):
+        question = _question(record, f"{path}, line {number}")
         if question.question_id in questions:
-            raise UserError(f"{path}: question_id {question.question_id} appears twice")
+            raise UserError(
+                f"{path}, line {number}: question_id {question.question_id} appears twice"
+            )
         questions[question.question_id] = question
     if not questions:
         raise UserError(f"{path}: holds no questions")
@@ -61,8 +63,11 @@ def _question(record: dict[str, Any], where: str) -> Question:
     for key in ("question_id", "category", "turns"):
         if key not in record:
             raise UserError(f"{where}: key {key} is missing")
-    if not isinstance(record["question_id"], int):
-        raise UserError(f"{where}: question_id {record['question_id']!r} is not a whole number")
+    number = record["question_id"]
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 1 << 31:
+        raise UserError(f"{where}: question_id {number!r} is not a whole number below 2^31")
+    if not isinstance(record["category"], str):
+        raise UserError(f"{where}: category {record['category']!r} is not a name")
     turns = record["turns"]
     if not isinstance(turns, list) or not turns or not all(isinstance(t, str) for t in turns):
         raise UserError(f"{where}: turns is not a list of texts")

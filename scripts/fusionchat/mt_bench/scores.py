@@ -1,15 +1,14 @@
 """Scores as a table, one row a judgment, and FastChat's summaries of it."""
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from fusionchat.errors import UserError
-from fusionchat.files import read_jsonl
-from fusionchat.mt_bench.judging.ratings import NO_RATING
+from fusionchat.files import read_numbered_jsonl
+from fusionchat.mt_bench.judging.ratings import HIGHEST, LOWEST, NO_RATING, is_valid
 from fusionchat.mt_bench.questions import Question
 from fusionchat.scores.seeds import split_seed
 
@@ -34,18 +33,20 @@ def read_scores(files: Iterable[Path], questions: Sequence[Question]) -> pa.Tabl
 
     Records of `clm-seed2` are seed 2 of the model `clm`, where there is one.
     A judgment that is not in the files is a row without score too: nothing is dropped. The same
-    judgment twice, or one of a question that is not in the list, is a `UserError`.
+    judgment twice, one of a turn that is not in the list, or a score off the scale is a `UserError`
+    that names the line.
     """
-    known = {q.question_id: q for q in questions}
+    turns = {q.question_id: len(q.turns) for q in questions}
     scores: dict[Key, float | None] = {}
+    places: dict[Key, str] = {}
     for path in files:
-        for record in read_jsonl(path):
-            key = _key(record, path)
-            if key[4] not in known:
-                raise UserError(f"{path}: question {key[4]} is not in the questions file")
+        for number, record in read_numbered_jsonl(path):
+            where = f"{path}, line {number}"
+            key = judgment_key(record, where)
+            _check_turn(key, turns, where)
             if key in scores:
-                raise UserError(f"{path}: judgment {key} appears twice")
-            scores[key] = _score(record, path)
+                raise UserError(f"{where}: this judgment appears twice, first in {places[key]}")
+            scores[key], places[key] = _score(record, where), where
     series = sorted({key[:4] for key in scores})
     models = {group[0] for group in series}
     rows = [
@@ -67,28 +68,45 @@ def read_scores(files: Iterable[Path], questions: Sequence[Question]) -> pa.Tabl
     )
 
 
-def _key(record: dict[str, Any], path: Path) -> Key:
-    try:
-        return (
-            record["model"],
-            record["judge"][0],
-            record.get("repeat", 0),
-            record.get("choice", 0),
-            record["question_id"],
-            record["turn"],
-        )
-    except (KeyError, IndexError, TypeError) as error:
-        raise UserError(f"{path}: not a judgment record of FastChat: {error} is missing") from error
+def judgment_key(record: dict[str, Any], where: str) -> Key:
+    """Model, judge, repeat, choice, question and turn of FastChat's judgment record."""
+    for field in ("model", "judge", "question_id", "turn"):
+        if field not in record:
+            raise UserError(f"{where}: not a judgment record of FastChat: {field} is missing")
+    judge = record["judge"]
+    if not isinstance(judge, list) or not judge or not isinstance(judge[0], str):
+        raise UserError(f"{where}: judge is {judge!r}, not a list of judge and prompt")
+    if not isinstance(record["model"], str):
+        raise UserError(f"{where}: model is {record['model']!r}, not a name")
+    numbers = {"repeat": record.get("repeat", 0), "choice": record.get("choice", 0)}
+    numbers |= {"question_id": record["question_id"], "turn": record["turn"]}
+    for field, value in numbers.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise UserError(f"{where}: {field} is {value!r}, not a whole number from 0")
+    return (record["model"], judge[0], *numbers.values())
 
 
-def _score(record: dict[str, Any], path: Path) -> float | None:
-    score = record.get("score")
-    if not isinstance(score, int | float) or not math.isfinite(score):
+def _check_turn(key: Key, turns: Mapping[int, int], where: str) -> None:
+    *_, question, turn = key
+    if question not in turns:
+        raise UserError(f"{where}: question {question} is not in the questions file")
+    if not 1 <= turn <= turns[question]:
         raise UserError(
-            f"{path}: question {record['question_id']}: score is {score!r}, not a number "
-            f"({NO_RATING} where it is missing)"
+            f"{where}: question {question} has {turns[question]} turns, and this is turn {turn}"
         )
-    return None if score == NO_RATING else float(score)
+
+
+def _score(record: dict[str, Any], where: str) -> float | None:
+    score = record.get("score")
+    number = isinstance(score, int | float) and not isinstance(score, bool)
+    if number and score == NO_RATING:
+        return None
+    if not number or not is_valid(score):
+        raise UserError(
+            f"{where}: question {record['question_id']}: score is {score!r}, not a number from "
+            f"{LOWEST} to {HIGHEST} ({NO_RATING} where it is missing)"
+        )
+    return float(score)
 
 
 def fastchat_tables(records: Iterable[dict[str, Any]]) -> dict[str, list[tuple[str, float]]]:

@@ -483,6 +483,13 @@ def test_an_answer_without_its_turns_is_not_passed_over(tmp_path, choices):
         judge.main(arguments)
 
 
+def test_a_question_that_is_answered_twice_is_not_judged_at_random(tmp_path):
+    arguments = options(tmp_path, "http://127.0.0.1:9/v1", count=8)
+    jsonl(tmp_path / "m.jsonl", answers("m", 8) + answers("m", 2))
+    with pytest.raises(UserError, match="line 9: question 81 is answered twice, first in line 1"):
+        judge.main(arguments)
+
+
 def test_lines_and_prompts_of_another_kind_are_explained(tmp_path):
     arguments = options(tmp_path, "http://127.0.0.1:9/v1", count=8)
     prompts = read_jsonl(tmp_path / "judge_prompts.jsonl")

@@ -1,6 +1,7 @@
 """Scores, agreement and export on small files."""
 
 import csv
+import json
 
 import pytest
 from mt_bench_files import answers, benchmark, jsonl, questions
@@ -68,17 +69,51 @@ def test_missing_scores_are_null_and_absent_judgments_are_rows(tmp_path, asked):
 @pytest.mark.parametrize(
     ("records", "message"),
     [
-        ([judgment(81), judgment(81)], "appears twice"),
-        ([judgment(7)], "question 7 is not in the questions file"),
+        ([judgment(81), judgment(81)], r"line 2: .*appears twice, first in .*line 1"),
+        ([judgment(7)], "line 1: question 7 is not in the questions file"),
         ([{"question_id": 81}], "not a judgment record"),
         ([judgment(81, score=None)], "question 81: score is None"),
         ([judgment(81, score="7")], "question 81: score is '7'"),
         ([judgment(81, score=float("nan"))], "question 81: score is nan"),
+        ([judgment(81), judgment(82, score=85)], "line 2: question 82: score is 85, not a number"),
+        ([judgment(81, score=-3)], "line 1: question 81: score is -3"),
+        ([judgment(81, score=0)], "score is 0, not a number from 1 to 10"),
+        ([judgment(81, score=True)], "score is True"),
+        ([judgment(81, turn=3)], "question 81 has 2 turns, and this is turn 3"),
+        ([judgment(81, turn=0)], "this is turn 0"),
+        ([judgment(81, turn="1")], "turn is '1', not a whole number"),
+        ([judgment(81, choice=1.5)], "choice is 1.5"),
+        ([judgment(81) | {"judge": "gpt-4"}], "judge is 'gpt-4', not a list of judge and prompt"),
+        ([judgment(81) | {"judge": []}], r"judge is \[\]"),
+        ([judgment(81, model=None)], "model is None, not a name"),
     ],
 )
 def test_wrong_judgment_files_are_explained(tmp_path, asked, records, message):
     with pytest.raises(UserError, match=message):
         table(tmp_path, asked, records)
+
+
+def test_a_score_of_5000_digits_is_refused_with_its_line(tmp_path, asked):
+    path = jsonl(tmp_path / "0.jsonl", complete())
+    path.write_text(path.read_text() + json.dumps(judgment(88)).replace(": 5,", f": {'9' * 5000},"))
+    output = tmp_path / "scores.parquet"
+    with pytest.raises(UserError, match="line 17, is not valid JSON"):
+        score.main([f"--judgments={path}", f"--questions={asked}", f"--output={output}"])
+
+
+def test_questions_of_one_turn_are_rows_beside_those_of_two(tmp_path):
+    mixed = [q | {"turns": q["turns"][: 1 + q["question_id"] % 2]} for q in questions(8)]
+    asked = jsonl(
+        tmp_path / "question.jsonl", [q | {"rules": q["rules"][: len(q["turns"])]} for q in mixed]
+    )
+    records = [
+        judgment(q["question_id"], turn=t + 1) for q in mixed for t in range(len(q["turns"]))
+    ]
+    rows = table(tmp_path, asked, records)
+    assert len(rows) == len(records) == 12
+    assert not rows.score.isna().any()
+    with pytest.raises(UserError, match="line 13: question 82 has 1 turns, and this is turn 2"):
+        table(tmp_path, asked, [*records, judgment(82, turn=2)])
 
 
 def test_a_line_separator_in_a_text_does_not_break_a_record(tmp_path, asked):
@@ -205,7 +240,9 @@ def test_the_export_names_what_a_judgment_lacks(tmp_path):
     records = rule_judged(tmp_path)
     bare = [{k: v for k, v in record.items() if k != "judgment"} for record in records]
     lacking = jsonl(tmp_path / "bare.jsonl", bare)
-    with pytest.raises(UserError, match=r"bare.jsonl: not judgment records.*judgment is missing"):
+    with pytest.raises(
+        UserError, match=r"bare.jsonl, line 1: not a judgment record.*judgment is missing"
+    ):
         export(tmp_path, f"--judgments={lacking}")
     assert not (tmp_path / "fastchat").exists()
 

@@ -48,17 +48,19 @@ def read_scores(files: Iterable[Path], questions: Sequence[Question]) -> pa.Tabl
                 raise UserError(f"{where}: this judgment appears twice, first in {places[key]}")
             scores[key], places[key] = _score(record, where), where
     series = sorted({key[:4] for key in scores})
-    models = {group[0] for group in series}
+    models = {model for model, *_ in series}
     rows = [
         (
             *split_seed(model, models),
-            *group,
+            judge,
+            repeat,
+            choice,
             q.question_id,
             q.category,
             turn,
-            scores.get((model, *group, q.question_id, turn)),
+            scores.get((model, judge, repeat, choice, q.question_id, turn)),
         )
-        for model, *group in series
+        for model, judge, repeat, choice in series
         for q in questions
         for turn in range(1, len(q.turns) + 1)
     ]
@@ -98,15 +100,15 @@ def _check_turn(key: Key, turns: Mapping[int, int], where: str) -> None:
 
 def _score(record: dict[str, Any], where: str) -> float | None:
     score = record.get("score")
-    number = isinstance(score, int | float) and not isinstance(score, bool)
-    if number and score == NO_RATING:
-        return None
-    if not number or not is_valid(score):
-        raise UserError(
-            f"{where}: question {record['question_id']}: score is {score!r}, not a number from "
-            f"{LOWEST} to {HIGHEST} ({NO_RATING} where it is missing)"
-        )
-    return float(score)
+    if isinstance(score, int | float) and not isinstance(score, bool):
+        if score == NO_RATING:
+            return None
+        if is_valid(score):
+            return float(score)
+    raise UserError(
+        f"{where}: question {record['question_id']}: score is {score!r}, not a number from "
+        f"{LOWEST} to {HIGHEST} ({NO_RATING} where it is missing)"
+    )
 
 
 def fastchat_tables(records: Iterable[dict[str, Any]]) -> dict[str, list[tuple[str, float]]]:

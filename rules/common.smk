@@ -3,7 +3,6 @@
 import os
 import sys
 from pathlib import Path
-from snakemake.exceptions import WorkflowError
 
 SCRIPTS = Path(workflow.basedir, "scripts")
 sys.path.insert(0, str(SCRIPTS))
@@ -22,7 +21,7 @@ try:
     for file in GIVEN:
         read_yaml(file)  # says where a key stands twice, which Snakemake lets pass
 except UserError as error:
-    raise WorkflowError(str(error)) from None
+    raise SystemExit(f"error: {error}") from None
 
 
 # Another --configfile takes the place of the scale model's; it is not laid over it.
@@ -34,7 +33,7 @@ if not workflow.config_settings.configfiles:
 try:
     config.update(checked(config))
 except UserError as error:
-    raise WorkflowError(str(error)) from None
+    raise SystemExit(f"error: {error}") from None
 
 
 experiment = Experiment(config)

@@ -4,8 +4,8 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from fusionchat.config import Config
 from fusionchat.experiment import Experiment
+from fusionchat.schema import Config
 
 
 def flags(option: str, values: Iterable[object]) -> list[str]:

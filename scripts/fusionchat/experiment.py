@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from fusionchat.config import Config
 from fusionchat.replicates import replicate_name, split_replicate
+from fusionchat.schema import Config
 
 GRANULARITIES = ("model", "layer", "module", "matrix", "parameter")  # coarse to fine
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from fusionchat.config import Config
 from fusionchat.experiment import Experiment
 from fusionchat.files import read_json
+from fusionchat.schema import Config
 
 LOCKS = Path("configs")  # a committed NAME.lock.json lies beside its configuration
 DATA_SET = "data-set"  # no model that a configuration names has a hyphen

@@ -479,3 +479,15 @@ def test_the_plan_is_the_same_by_rule_and_by_hand(clone):
     assert (clone.folder / "by_hand.csv").read_text() == by_rule
     assert "gpu_hours" in by_rule
     shutil.rmtree(results)
+
+
+def test_a_wrong_configuration_is_one_line_without_traceback(clone):
+    (clone.folder / "wrong.yaml").write_text("data: {exclude: no/such.txt}\n")
+    run = clone.snakemake("-n", "--configfile", "config.yaml", "wrong.yaml")
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1] == "error: config: data.exclude: no/such.txt is not a file"
+    (clone.folder / "twice.yaml").write_text("device: cpu\ndevice: cuda\n")
+    run = clone.snakemake("-n", "--configfile", "config.yaml", "twice.yaml")
+    assert run.returncode == 1
+    assert "twice.yaml, line 2" in run.stderr.splitlines()[-1]
+    assert "Traceback" not in run.stdout + run.stderr

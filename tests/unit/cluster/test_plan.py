@@ -146,6 +146,7 @@ def test_a_model_of_unknown_size_is_named():
 def test_folders_and_files_of_ones_own_are_planned_by_their_name(tmp_path):
     data = tmp_path / "mixture.json"
     data.write_text("[]")
+    (tmp_path / "config.json").write_text("{}")
     models = {name: {"path": str(tmp_path)} for name in ("a", "b")}
     plan = make_plan(
         "configs/paper.yaml",

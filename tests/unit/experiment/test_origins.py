@@ -52,8 +52,8 @@ def test_the_demo_fetches_nothing():
 
 
 def test_a_committed_lock_takes_precedence(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
     origins = Origins(experiment_of("configs/paper.yaml"))
+    monkeypatch.chdir(tmp_path)
     assert origins.lock("solar") == origins.model("solar") == "results/paper/locks/solar.json"
     (tmp_path / "configs").mkdir()
     committed = tmp_path / "configs" / "paper.lock.json"
@@ -66,6 +66,7 @@ def test_a_committed_lock_takes_precedence(tmp_path, monkeypatch):
 
 
 def test_a_local_model_depends_on_its_configuration(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
     models = experiment_of().config["models"]
     models["tiny_solar"] = {"path": str(tmp_path)}
     origins = Origins(experiment_of(models=models))

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from fusionchat.config import SCHEMA, checked, lay_over, read_config, save_config
+from fusionchat.config import checked, lay_over, read_config, save_config
 from fusionchat.errors import UserError
+from fusionchat.schema import SCHEMA
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -208,6 +209,31 @@ FAULTS = [
     ("mt_bench/judges/rule/max_calls", 0, "max_calls"),
     ("mt_bench/questions", "no/such", "no/such is not a folder"),
     ("mt_bench/references", "no/such", "no/such is not a file"),
+    ("models/tiny_solar", {"path": str(ROOT)}, "has no config.json"),
+    ("models/tiny_solar/pretrain/heads", 3, "hidden_size: 64 is not an even multiple of heads = 3"),
+    ("models/tiny_solar/pretrain/kv_heads", 3, "kv_heads: 3 does not divide heads = 4"),
+    ("models/tiny_solar/paper_row", "no_such", "models.tiny_solar.paper_row: 'no_such' is not one"),
+    (
+        "models/tiny_solar/paper_row",
+        "varm",
+        "'varm' is not one of nh2_mixtral, nh2_solar, openchat",
+    ),
+    ("models/tiny_solar/label", "Tiny Mixtral", "'Tiny Mixtral' is already the label of models"),
+    ("targets/other", {"sources": [], "label": "VaRM"}, "merges.varm.label: 'VaRM' is already"),
+    ("comparisons/x", {"paper": "gpt-5"}, "comparisons.x.paper: 'gpt-5' is not one of gpt-4"),
+    ("comparisons/x", {"path": str(ROOT)}, "comparisons.x.path"),
+    ("data/heldout", 750, "data.heldout: none of 750 dialogues (data.world.mixture) is left"),
+    ("data/shards", 451, "data.shards: there are only 450 dialogues for 451 shards"),
+    ("data/shards", 100_000, "data.shards: 100000 is greater than the maximum of 10000"),
+    ("data/exclude", "no/such.txt", "data.exclude: no/such.txt is not a file"),
+    ("training/deepspeed", "no/such.json", "training.deepspeed: no/such.json is not a file"),
+    ("training/learning_rate", float("nan"), "training.learning_rate: nan is not a finite number"),
+    ("training/learning_rate", float("inf"), "training.learning_rate: inf is not a finite number"),
+    ("training/learning_rate", "5e-6", "'5e-6' is text in YAML; write it with a point"),
+    ("merges/ta/targets/solar", float("inf"), "merges.ta.targets.solar: inf is not a finite"),
+    ("targets/solar/checkpoint", {"path": "no/such"}, "targets.solar.checkpoint.path: no/such"),
+    ("merges/varm/checkpoint", {"path": str(ROOT)}, "merges.varm.checkpoint.path"),
+    ("targets/solar/fusion", {"top_k": 11}, "targets.solar.fusion.top_k: the dumps keep 10"),
 ]
 
 
@@ -295,3 +321,25 @@ def test_a_saved_configuration_says_the_same_again(path: Path, tmp_path: Path):
     full = read_config([path], ["full_shapes=True"])
     save_config(tmp_path / "config.yaml", full)
     assert read_config([tmp_path / "config.yaml"]) == full
+
+
+BAD_FILES = {
+    "empty": ("", "is empty"),
+    "comment": ("# nothing\n", "is empty"),
+    "list": ("- a\n- b\n", "holds a list"),
+    "tab": ("name: x\ndata:\n\tpath: y\n", "line 3"),
+    "syntax": ("name: [x\n", "line"),
+    "twice": ("name: x\ndevice: cpu\nname: y\n", "line 3, is not valid|'name'"),
+    "latin-1": ("name: x  # Stra\xdfe\n".encode("latin-1"), "line 1"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_file_that_is_no_configuration_is_named(name: str, tmp_path: Path):
+    content, message = BAD_FILES[name]
+    path = tmp_path / f"{name}.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError, match=message) as caught:
+        read_config([path])
+    assert path.name in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,41 @@
+"""MT-Bench, its judges, and the paper's numbers that rows are compared with."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from fusionchat.checks.common import missing_file, missing_folder, unknown
+from fusionchat.checks.models import endpoint
+from fusionchat.schema import SCHEMA, Config
+from fusionchat.scores.paper import read_paper
+
+PAPER = SCHEMA.parents[1] / "resources" / "paper" / "table1.csv"
+GROUPS = {
+    "models": "Source",
+    "comparisons": "Comparison",
+    "targets": "Target",
+    "merges": "Fused",
+}
+
+
+def faults(config: Config) -> Iterator[str]:
+    """Faults of `mt_bench`, and rows that the paper does not have."""
+    bench = config["mt_bench"]
+    yield from missing_folder("mt_bench.questions", bench)
+    yield from missing_file("mt_bench.references", bench)
+    for name, judge in bench["judges"].items():
+        if judge["kind"] == "openai":
+            yield from endpoint(f"mt_bench.judges.{name}", judge)
+    yield from _paper_rows(config, PAPER)
+
+
+def _paper_rows(config: Config, path: Path) -> Iterator[str]:
+    """Rows of the paper that a model is compared with, or that stand for it."""
+    printed = read_paper(path).groups
+    for section, group in GROUPS.items():
+        for name, entry in config[section].items():
+            row = entry.get("paper_row")
+            known = [row for row, other in printed.items() if other == group]
+            if row is not None and row not in known:
+                yield unknown(f"{section}.{name}.paper_row", row, known)
+            if "paper" in entry and entry["paper"] not in printed:
+                yield unknown(f"{section}.{name}.paper", entry["paper"], list(printed))

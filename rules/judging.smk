@@ -2,10 +2,12 @@
 
 In: mt_bench/answers/{model}.jsonl. Out: mt_bench/judgments/{judge}/{model}.jsonl,
 mt_bench/scores.parquet and, where a score is given more than once, tables/agreement.csv. Paid
-responses are kept in mt_bench/paid/, outside the outputs.
+responses are kept in mt_bench/paid/, outside the outputs. On request, an LLM judge is compared with
+people: tables/calibration/{judge}.csv.
 """
 
-from fusionchat.command_words import judge_options
+from fusionchat.command_words import calibration_options, judge_options
+from fusionchat.origins import VOTES
 
 
 rule judge:
@@ -93,3 +95,55 @@ rule agreement:
         runtime=10,
     shell:
         "python {input.program:q} --scores {input.scores:q} --output {output.csv:q} > {log:q} 2>&1"
+
+
+use rule fetch_data as fetch_votes with:
+    """People's votes on answers to MT-Bench, at their locked commit."""
+    input:
+        code=code("fetch_data"),
+        program=program("fetch_data"),
+        lock=origins.lock(VOTES),
+    output:
+        f"<results>/mt_bench/{VOTES}.parquet",
+    log:
+        "<logs>/fetch_votes.log",
+    benchmark:
+        "<benchmarks>/fetch_votes.tsv"
+    resources:
+        mem_mb=1_000,
+        runtime=10,
+    params:
+        name=VOTES,
+
+
+rule calibrate_judge:
+    """How far an LLM judge agrees with people, on the answers that they voted on."""
+    input:
+        code=code("calibrate_judge"),
+        program=program("calibrate_judge"),
+        votes=origins.votes,
+        questions="<results>/mt_bench/questions/question.jsonl",
+        prompts="<results>/mt_bench/questions/judge_prompts.jsonl",
+        references="<results>/mt_bench/questions/references.jsonl",
+    output:
+        judgments="<results>/mt_bench/calibration/{judge}.jsonl",
+        csv="<results>/tables/calibration/{judge}.csv",
+    log:
+        "<logs>/calibrate_judge/{judge}.log",
+    benchmark:
+        "<benchmarks>/calibrate_judge/{judge}.tsv"
+    wildcard_constraints:
+        judge=any_of(experiment.llm_judges),
+    localrule: True
+    conda:
+        "../envs/mt_bench.yaml"
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=grows(240, 960),
+    params:
+        settings=lambda w: calibration_options(experiment, w.judge),
+    shell:
+        "python {input.program:q} --judge openai --votes {input.votes:q}"
+        " --questions {input.questions:q} --prompts {input.prompts:q} --references {input.references:q}"
+        " {params.settings:q} --judgments {output.judgments:q} --output {output.csv:q} > {log:q} 2>&1"

@@ -19,7 +19,7 @@ rule lock_models:
     benchmark:
         "<benchmarks>/lock_models/{locked}.tsv"
     wildcard_constraints:
-        locked=any_of(origins.hub),
+        locked=any_of(origins.lockable),
     retries: 2
     localrule: True
     conda:

@@ -80,6 +80,13 @@ rule judgments:
     localrule: True
 
 
+rule calibration:
+    """How far each LLM judge agrees with people."""
+    input:
+        collect("<results>/tables/calibration/{judge}.csv", judge=experiment.llm_judges),
+    localrule: True
+
+
 rule table1:
     """Table 1, and every model in it."""
     input:

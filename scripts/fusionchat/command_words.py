@@ -55,6 +55,14 @@ def judge_options(experiment: Experiment, name: str) -> list[str]:
     return ["--judge-name", name, "--store", store, *endpoint(settings, "judge_model")]
 
 
+def calibration_options(experiment: Experiment, name: str) -> list[str]:
+    """The same for its comparison with people, where nothing is asked twice."""
+    settings = dict(experiment.config["mt_bench"]["judges"][name])
+    settings.pop("repeats")
+    store = f"{experiment.results}/mt_bench/paid/{name}"
+    return ["--judge-name", name, "--store", store, *endpoint(settings, "judge_model")]
+
+
 def table_rows(experiment: Experiment, names: Iterable[str]) -> list[str]:
     """--row GROUP:NAME:LABEL[:PAPER_ROW] for each model, in the paper's groups."""
     groups = {

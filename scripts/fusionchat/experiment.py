@@ -332,6 +332,12 @@ class Experiment:
         place = "world/questions.jsonl" if self.generated else "mt_bench/questions/question.jsonl"
         return f"{self.results}/{place}"
 
+    @property
+    def llm_judges(self) -> list[str]:
+        """The judges behind an endpoint, which ask for prompts and may be compared with people."""
+        judges = self.config["mt_bench"]["judges"]
+        return [name for name, judge in judges.items() if judge["kind"] == "openai"]
+
     def judging_file(self, judge: str, name: str) -> list[str]:
         """A file of the benchmark that an LLM judges with; a program needs none."""
         kind = self.config["mt_bench"]["judges"][judge]["kind"]

@@ -12,6 +12,9 @@ LOCKS = Path("configs")  # a committed NAME.lock.json lies beside its configurat
 DATA_SET = "data-set"  # no model that a configuration names has a hyphen
 ANSWERS_REPO = "lmsys/mt-bench"  # a space, not a model
 ANSWERS_FILE = "data/mt_bench/model_answer/{}.jsonl"
+VOTES = "human-votes"  # people's votes on answers to MT-Bench
+VOTES_REPO = "lmsys/mt_bench_human_judgments"
+VOTES_FILE = "data/human-00000-of-00001-25f4910818759289.parquet"
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,20 @@ class Origins:
         models = {name: origin for name, origin in self.models.items() if "repo" in origin}
         return models | ({DATA_SET: data} if "repo" in data else {}) | self.answers
 
+    @property
+    def lockable(self) -> dict[str, Config]:
+        """What is locked where it is asked for: `hub`, and what judges are calibrated with."""
+        return self.hub | {VOTES: {"repo": VOTES_REPO, "file": VOTES_FILE}}
+
+    @property
+    def votes(self) -> str:
+        """The file of people's votes: a local one or the fetched one."""
+        fetched = f"{self.experiment.results}/mt_bench/{VOTES}.parquet"
+        return str(self.experiment.config["mt_bench"].get("human_votes", fetched))
+
     def reference(self, name: str) -> list[str]:
         """What to lock: --model, --data or --space, NAME=REPO[@REVISION][:FILE]."""
-        origin = self.hub[name]
+        origin = self.lockable[name]
         commit = origin.get("remote_code", origin.get("revision"))
         revision = f"@{commit}" if commit else ""
         file = f":{origin['file']}" if "file" in origin else ""

@@ -1,0 +1,88 @@
+"""What the programs that judge share: the judge's options, and a run with its progress."""
+
+import argparse
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from fusionchat import cli
+from fusionchat.errors import UserError
+from fusionchat.mt_bench.endpoint.command_line import add_endpoint_options, open_endpoint
+from fusionchat.mt_bench.endpoint.limits import BudgetReachedError
+from fusionchat.mt_bench.judging.judges import (
+    Judge,
+    RuleJudge,
+    Task,
+    judge_tasks,
+    judgment_record,
+)
+from fusionchat.mt_bench.judging.ratings import RULES
+from fusionchat.mt_bench.questions import Question
+from fusionchat.progress import progress
+
+
+def add_judge_options(parser: argparse.ArgumentParser) -> None:
+    """Add which judge rates, what it is shown, and where it is served."""
+    add = parser.add_argument
+    add(
+        "--judge",
+        choices=["rule", "openai"],
+        required=True,
+        help="rule: the program that checks the scale model's answers; openai: an endpoint",
+    )
+    add("--questions", type=cli.existing_path, required=True)
+    add("--judge-name", help="name in the records, else the judge model's or rule")
+    add("--prompts", type=cli.existing_path, help="FastChat's judge_prompts.jsonl")
+    add(
+        "--references",
+        type=cli.existing_path,
+        help="reference answers (.jsonl), else the questions' own",
+    )
+    add("--attempts", type=cli.positive_int, default=3, help="asks for a usable rating")
+    add(
+        "--rating",
+        choices=RULES,
+        default="first",
+        help="which rating of a reply counts: the first, as FastChat reads it, or the last, for a "
+        "judge that reasons in its text",
+    )
+    add_endpoint_options(parser, "--judge-model")
+
+
+def make_judge(args: argparse.Namespace, questions: Sequence[Question]) -> Judge:
+    """The judge that the options name."""
+    if args.judge == "rule":
+        return RuleJudge(args.judge_name or "rule")
+    from fusionchat.mt_bench.judging.chat_judge import ChatJudge
+    from fusionchat.mt_bench.judging.judge_prompts import read_judge_prompts
+
+    if not args.prompts:
+        raise UserError("--prompts: an LLM judge needs FastChat's judge_prompts.jsonl")
+    prompts = read_judge_prompts(args.prompts, args.references or args.questions)
+    prompts.check(questions)
+    endpoint = open_endpoint(args, "--judge-model")
+    name = args.judge_name or args.served_model
+    return ChatJudge(name, endpoint, prompts, args.concurrency, args.attempts, args.rating)
+
+
+def judge_all(judge: Judge, tasks: Sequence[Task]) -> list[dict[str, Any]]:
+    """The judgment records of the tasks, in their order, with a progress bar."""
+    records = {}
+    try:
+        with progress(total=len(tasks), desc=judge.name, unit="judgment") as bar:
+            for task, verdict in judge_tasks(judge, tasks):
+                records[task] = judgment_record(judge, task, verdict)
+                bar.set_postfix_str(judge.status(), refresh=False)
+                bar.update()
+    except BudgetReachedError as error:
+        raise UserError(
+            f"{error}; {len(records)} of {len(tasks)} judgments are made and stored. "
+            "Raise the limit and run again: what is stored is not paid for twice"
+        ) from None
+    finally:
+        judge.close()
+    missing = Counter(record["missing"] for record in records.values() if "missing" in record)
+    kinds = "".join(f", {count} without a rating ({kind})" for kind, count in missing.items())
+    logging.info("%d judgments%s. %s", len(records), kinds, judge.status())
+    return [records[task] for task in tasks]

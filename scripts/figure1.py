@@ -21,12 +21,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
     from fusionchat.figures import style
-    from fusionchat.figures.scores import turn_bars
+    from fusionchat.figures.scores import score_words, turn_bars
     from fusionchat.scores.benchmark import read_benchmark
 
     shown = chosen(args.rows, args.show, "--show")
     benchmark = read_benchmark(args.scores, args.judge)
-    style.save(turn_bars(benchmark, shown, style.looks(args.rows)), args.output)
+    figure = turn_bars(benchmark, shown, style.looks(args.rows))
+    style.save(figure, args.output, score_words(benchmark, shown))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     sources = chosen(args.rows, [name for name, _ in args.aligned], "--aligned")
     found = {name: read_quality(paths) for name, paths in args.aligned}
-    style.save(alignment_figure(found, sources, style.looks(args.rows)), args.output)
+    figure = alignment_figure(found, sources, style.looks(args.rows))
+    kept = [f"{row.label} {found[row.name].kept:.1%}" for row in sources]
+    words = "Kinds of alignment by source, and listed probability kept: " + ", ".join(kept) + "."
+    style.save(figure, args.output, words)
     write_csv(Path(f"{args.output}.csv"), records(found))
 
 

@@ -24,11 +24,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
     from fusionchat.figures import style
-    from fusionchat.figures.costs import cost_figure, read_costs
+    from fusionchat.figures.costs import cost_figure, duration, read_costs
     from fusionchat.tables.table import write_csv
 
     costs = read_costs(args.benchmarks)
-    style.save(cost_figure(costs), args.output)
+    dearest = ", ".join(f"{cost.rule} {duration(cost.seconds)}" for cost in costs[:3])
+    style.save(cost_figure(costs), args.output, f"Wall time by rule; the longest are {dearest}.")
     write_csv(Path(f"{args.output}.csv"), [vars(cost) for cost in costs])
 
 

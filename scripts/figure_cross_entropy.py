@@ -23,14 +23,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
     from fusionchat.figures import style
-    from fusionchat.figures.teachers import cross_entropies
+    from fusionchat.figures.teachers import cross_entropies, entropy_words
     from fusionchat.scores.teachers import read_entropies
 
     pivot = find_row(args.rows, args.pivot[0], "--pivot")
     sources = chosen(args.rows, [name for name, _ in args.source], "--source")
     entropies = {name: read_entropies(paths) for name, paths in (args.pivot, *args.source)}
     figure = cross_entropies(entropies, pivot, sources, style.looks(args.rows))
-    style.save(figure, args.output)
+    style.save(figure, args.output, entropy_words(entropies, pivot, sources))
 
 
 if __name__ == "__main__":

@@ -18,15 +18,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Draw total, language-modelling and fusion loss over the steps."""
+    """Draw the gold-token loss, differences from the first target, and the fusion loss."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
     from fusionchat.figures import style
-    from fusionchat.figures.losses import loss_curves, read_losses
+    from fusionchat.figures.losses import loss_curves, loss_words, read_losses
 
     rows = chosen(args.rows, [name for name, _ in args.loss], "--loss")
     losses = {name: read_losses(path) for name, (path,) in args.loss}
-    style.save(loss_curves(losses, rows, style.looks(args.rows)), args.output)
+    figure = loss_curves(losses, rows, style.looks(args.rows))
+    style.save(figure, args.output, loss_words(losses, rows))
 
 
 if __name__ == "__main__":

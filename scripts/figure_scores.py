@@ -22,12 +22,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
     from fusionchat.figures import style
-    from fusionchat.figures.scores import score_bars
+    from fusionchat.figures.scores import score_bars, score_words
     from fusionchat.scores.benchmark import read_benchmark
 
     baseline = find_row(args.rows, args.baseline, "--baseline")
     benchmark = read_benchmark(args.scores, args.judge)
-    style.save(score_bars(benchmark, args.rows, baseline, style.looks(args.rows)), args.output)
+    figure = score_bars(benchmark, args.rows, baseline, style.looks(args.rows))
+    style.save(figure, args.output, score_words(benchmark, args.rows))
 
 
 if __name__ == "__main__":

@@ -20,9 +20,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
     from fusionchat.figures import style
-    from fusionchat.figures.weights import heatmap, read_weights
+    from fusionchat.figures.weights import heatmap, read_weights, weight_words
 
-    style.save(heatmap(read_weights(args.weights), labels(args.rows)), args.output)
+    weights, names = read_weights(args.weights), labels(args.rows)
+    style.save(heatmap(weights, names), args.output, weight_words(weights, names))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--nll", type=cli.existing_path, nargs="*", default=[], help="files of measure_nll"
     )
     parser.add_argument(
+        "--subject", default=None, help="the merge to compare with source LLMs and other models"
+    )
+    parser.add_argument(
         "--null",
         type=null_pair,
         action="append",
@@ -46,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.scores.equal_changes import equal_changes
     from fusionchat.scores.likelihood import read_likelihoods
     from fusionchat.scores.paper import read_paper
-    from fusionchat.tables import precision, printed, views
+    from fusionchat.scores.rows import find_row
+    from fusionchat.tables import others, precision, printed, views
     from fusionchat.tables.likelihood import likelihood_record, likelihood_table
     from fusionchat.tables.table import write_tables
 
@@ -60,12 +64,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     benchmark = read_benchmark(args.scores, args.judge)
     found = views.find(benchmark, rows, baseline, args.judge_model)
     scores = views.score_table(found, args.title, likelihoods)
+    subject = find_row(rows, args.subject, "--subject") if args.subject else None
+    beside = others.against_others(found, subject) if subject else {}
     controls = precision.null_controls(found, args.null)
     equal = equal_changes(*args.equal_changes) if args.equal_changes else None
     tables = present(
         printed.with_printed(scores, shown, paper, found.benchmark.categories),
         views.percent_table(found),
         views.comparison_table(found),
+        others.others_table(found, subject, beside) if subject else None,
         likelihood_table(found, likelihoods),
         views.paper_table(found, paper, verdict=args.compare == "verdicts") if paper else None,
         precision.precision_table(found),
@@ -74,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     records = [
         record
+        | views.comparison_record("subject_minus", beside.get(row.name))
         | likelihood_record(likelihoods, row.name, baseline.name)
         | precision.precision_record(found, controls, equal, row.name)
         for row, record in zip(rows, views.score_records(found, paper), strict=True)

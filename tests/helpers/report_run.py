@@ -136,7 +136,9 @@ def _write_fusion(folder, rng, count=24):
             "winner": [models[i] for i in entropies.argmin(axis=1)],
             "ces": pa.array(entropies.tolist(), pa.list_(pa.float32())),
         }
-        pq.write_table(pa.table(fused), folder / f"fused/{target}/0000.parquet")
+        facts = {"fusionchat": json.dumps({"candidates": models})}
+        table = pa.table(fused).replace_schema_metadata(facts)
+        pq.write_table(table, folder / f"fused/{target}/0000.parquet")
     for model in MODELS[:3]:
         _write_logits(folder / f"logits/{model}/0000.parquet", ids, rng)
     for source in SOURCES:

@@ -1,14 +1,15 @@
 """How well a source's tokens and distributions arrive in the pivot's vocabulary."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusionchat.figures.style import PAGE, Look, legend_below, light_grid, new_figure
+from fusionchat.figures.style import PAGE, Look, fill, legend_below, light_grid, new_figure
 from fusionchat.scores.rows import Row
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.figure import Figure
 
     from fusionchat.alignment.quality import Quality
@@ -47,18 +48,18 @@ def alignment_figure(
     """Left: kinds of token alignment. Right: share of dialogues that keep at least so much mass."""
     figure = new_figure(PAGE, 2.0 + 0.2 * len(sources))
     left, right = figure.subplots(1, 2)
-    handles = {}
+    handles: dict[str, Artist] = {}
     for place, row in enumerate(sources):
         start = 0.0
         for index, (kind, share) in enumerate(found[row.name].rates.items()):
-            style = {"color": SHADES[index], "hatch": HATCHES[index], "edgecolor": "white"}
+            style = fill(Look(SHADES[index], "", "", HATCHES[index]), 0.6)
             bar = left.barh(place, share, 0.6, left=start, label=kind_label(kind), **style)
-            handles.setdefault(kind, bar)
+            handles.setdefault(kind, bar.patches[0])
             start += share
         kept, look = np.sort(found[row.name].kept_by_dialogue), looks[row.name]
-        share = 1 - np.arange(len(kept)) / max(1, len(kept))
-        line = {"color": look.colour, "linestyle": look.line, "label": row.label}
-        right.step([0, *kept, 1], [1, *share, 0], **line)
+        above = 1 - np.arange(len(kept)) / max(1, len(kept))
+        line: dict[str, Any] = {"color": look.colour, "linestyle": look.line, "label": row.label}
+        right.step([0, *kept, 1], [1, *above, 0], **line)
     left.set_yticks(range(len(sources)), [row.label for row in sources])
     left.set_ylim(len(sources) - 0.5, -0.5)
     left.set_xticks([0, 0.5, 1], ["0", "50%", "100%"])

@@ -9,12 +9,15 @@ import numpy as np
 
 from fusionchat.errors import UserError
 from fusionchat.figures.style import PAGE, Look, legend_below, light_grid, new_figure
-from fusionchat.scores.rows import Row
+from fusionchat.scores.rows import Row, find_row
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PARTS = {"loss": "total", "clm": "language modelling (gold token)", "fusion": "fusion (teacher)"}
+PARTS = ("loss", "clm", "fusion")
+Curve = tuple[np.ndarray, np.ndarray]
 
 
 def read_losses(path: Path) -> dict[str, np.ndarray]:
@@ -36,35 +39,75 @@ def smooth(values: np.ndarray, width: int) -> np.ndarray:
 def loss_curves(
     losses: Mapping[str, Mapping[str, np.ndarray]], rows: Sequence[Row], looks: Mapping[str, Look]
 ) -> "Figure":
-    """A panel for each part of the loss that some target has, one line a target."""
-    shown = [part for part in PARTS if any(_has(found, part) for found in losses.values())]
-    figure = new_figure(PAGE, 2.5)
-    panels = figure.subplots(1, len(shown), squeeze=False)[0]
-    handles = {}
-    for axes, part in zip(panels, shown, strict=True):
-        for row in rows:
-            found, look = losses[row.name], looks[row.name]
-            if not _has(found, part):
-                continue
-            steps, values = found["step"], found[part]
-            axes.plot(steps, values, color=look.colour, linewidth=0.5, alpha=0.25)
-            (handles[row.name],) = axes.plot(
-                steps,
-                smooth(values, max(1, len(values) // 20)),
-                color=look.colour,
-                linestyle=look.line,
-                marker=look.marker,
-                markevery=(0.05, 0.15),
-                markersize=3.5,
-                linewidth=1.3,
-                label=row.label,
-            )
-        axes.set_title(PARTS[part])
+    """The first target's gold-token loss; the others' minus it; the fusion loss of those taught.
+
+    All targets see the same tokens in the same order, so that their own curves would lie on top of
+    each other; what differs by training is the difference.
+    """
+    first, others = rows[0], rows[1:]
+    taught = [row for row in rows if _has(losses[row.name], "fusion")]
+    panels = [(f"gold tokens:\n{first.label}", {first.name: _part(losses[first.name], "clm")})]
+    if others:
+        apart = {row.name: _minus(losses[row.name], losses[first.name]) for row in others}
+        panels.append((f"gold tokens, minus\n{first.label}", apart))
+    if taught:
+        fused = {row.name: _part(losses[row.name], "fusion") for row in taught}
+        panels.append(("teacher's\ndistribution", fused))
+    figure = new_figure(PAGE, 2.3 + 0.12 * len(rows))
+    handles: dict[str, Artist] = {}
+    for axes, (title, curves) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+    ):
+        for name, (steps, values) in curves.items():
+            label = find_row(rows, name, "--loss").label
+            handles[name] = _curve(axes, steps, values, looks[name], label)
+        axes.set_title(title)
         axes.set_xlabel("step")
         light_grid(axes, "y")
-    panels[0].set_ylabel("loss, nats a token")
+        axes.margins(x=0.02)
+    figure.axes[0].set_ylabel("loss, nats per token (moving mean)")
     legend_below(figure, [handles[row.name] for row in rows if row.name in handles])
     return figure
+
+
+def _part(found: Mapping[str, np.ndarray], part: str) -> Curve:
+    part = part if _has(found, part) else "loss"
+    return found["step"], smooth(found[part], _width(found))
+
+
+def _minus(found: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray]) -> Curve:
+    """The gold-token loss minus the first target's at the same steps."""
+    steps, here, there = np.intersect1d(found["step"], first["step"], return_indices=True)
+    part, base = ("clm" if _has(one, "clm") else "loss" for one in (found, first))
+    return steps, smooth(found[part][here] - first[base][there], _width(found))
+
+
+def _width(found: Mapping[str, np.ndarray]) -> int:
+    return max(1, len(found["step"]) // 10)
+
+
+def _curve(axes: "Axes", steps: np.ndarray, values: np.ndarray, look: Look, label: str) -> "Artist":
+    (line,) = axes.plot(
+        steps,
+        values,
+        color=look.colour,
+        linestyle=look.line,
+        marker=look.marker,
+        markevery=(0.05, 0.2),
+        markersize=3.5,
+        linewidth=1.3,
+        label=label,
+    )
+    return line
+
+
+def loss_words(losses: Mapping[str, Mapping[str, np.ndarray]], rows: Sequence[Row]) -> str:
+    """What the figure shows, in words."""
+    parts = []
+    for row in rows:
+        _, values = _part(losses[row.name], "clm")
+        parts.append(f"{row.label} {values[0]:.2f} to {values[-1]:.2f}")
+    return "Gold-token loss at the first and the last steps: " + "; ".join(parts) + "."
 
 
 def _has(found: Mapping[str, np.ndarray], part: str) -> bool:

@@ -1,17 +1,28 @@
 """Figures of the scores: radar, bars with intervals, and the paper's Figure 1 by turn."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusionchat.figures.style import COLUMN, GREY, PAGE, Look, legend_below, light_grid, new_figure
+from fusionchat.figures.style import (
+    COLUMN,
+    GREY,
+    PAGE,
+    Look,
+    fill,
+    legend_below,
+    light_grid,
+    new_figure,
+    row_places,
+)
 from fusionchat.scores.benchmark import Benchmark, full_name
 from fusionchat.scores.comparisons import SCALE, Comparison, Score, compare, score_models
 from fusionchat.scores.rows import Row
 from fusionchat.tables.table import fixed
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -25,7 +36,7 @@ def radar(benchmark: Benchmark, rows: Sequence[Row], looks: Mapping[str, Look]) 
     scores = score_models(benchmark, [row.name for row in rows], draws=1)
     angles = radar_angles(len(benchmark.categories))
     figure = new_figure(COLUMN, COLUMN - 0.1 + 0.16 * ((len(rows) + 1) // 2))
-    axes = figure.add_subplot(projection="polar")
+    axes: Any = figure.add_subplot(projection="polar")
     axes.set_theta_offset(np.pi / 2)
     axes.set_theta_direction(-1)
     handles = []
@@ -82,7 +93,7 @@ def score_bars(
     differences = compare(benchmark, others, baseline.name)
     figure = new_figure(PAGE, 0.9 + 0.2 * len(rows))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
-    places = _places(rows)
+    places = row_places(rows)
     _draw_bars(left, rows, places, scores, looks)
     left.set_xlabel("average score (1 to 10), 95% interval")
     right.axvline(0, color=GREY, linewidth=0.8, zorder=1)
@@ -95,15 +106,25 @@ def score_bars(
     return figure
 
 
-def _places(rows: Sequence[Row]) -> dict[str, float]:
-    """Vertical places, top to bottom, with a gap between groups."""
-    places, at, group = {}, 0.0, rows[0].group
+def score_words(benchmark: Benchmark, rows: Sequence[Row], turn: int | None = None) -> str:
+    """What a figure of averages shows, in words."""
+    scores = score_models(benchmark, [row.name for row in rows], turn=turn, draws=1)
+    parts = [f"{row.label} {fixed(scores[row.name]['average'].mean)}" for row in rows]
+    return "Average scores: " + ", ".join(parts) + "."
+
+
+def category_words(benchmark: Benchmark, rows: Sequence[Row]) -> str:
+    """What the radar shows, in words: where each model is strongest and weakest."""
+    scores = score_models(benchmark, [row.name for row in rows], draws=1)
+    parts = []
     for row in rows:
-        at += 0.6 if row.group != group else 0.0
-        group = row.group
-        places[row.name] = at
-        at += 1.0
-    return places
+        found = {c: scores[row.name][c].mean for c in benchmark.categories}
+        best, worst = max(found, key=found.__getitem__), min(found, key=found.__getitem__)
+        parts.append(
+            f"{row.label} is best in {full_name(best)} ({fixed(found[best])}) and worst in "
+            f"{full_name(worst)} ({fixed(found[worst])})"
+        )
+    return "Category scores around a circle. " + "; ".join(parts) + "."
 
 
 def _draw_bars(
@@ -150,15 +171,14 @@ def turn_bars(benchmark: Benchmark, rows: Sequence[Row], looks: Mapping[str, Loo
     figure = new_figure(COLUMN, 2.5 + 0.16 * ((len(rows) + 1) // 2))
     axes = figure.subplots()
     width = 0.86 / len(rows)
-    handles = []
+    handles: list[Artist] = []
     for index, row in enumerate(rows):
         centres = np.arange(len(panels)) - 0.43 + width * (index + 0.5)
         found = [scores[row.name]["average"] for scores in panels.values()]
         heights = [score.mean - SCALE[0] for score in found]
-        look = looks[row.name]
-        style = {"color": look.colour, "hatch": look.hatch, "edgecolor": "white", "linewidth": 0.3}
-        style |= {"label": row.label, "bottom": SCALE[0]}
-        handles.append(axes.bar(centres, heights, width * 0.94, **style))
+        style = fill(looks[row.name], 0.3) | {"label": row.label, "bottom": SCALE[0]}
+        bars = axes.bar(centres, heights, width * 0.94, **style)
+        handles.append(bars.patches[0])
         for centre, score in zip(centres, found, strict=True):
             _mark_interval(axes, centre, score)
     axes.set_xticks(range(len(panels)), list(panels))

@@ -1,14 +1,15 @@
 """One look for all figures: sizes, fonts, and the same colour, mark and line for each model.
 
-Colours differ in hue and in lightness, so that they stay apart for colour-blind readers and in
-grey print; marks, lines and hatches repeat the difference.
+Colours have a contrast of at least 3 to 1 against the page and differ in hue and in lightness;
+marks, lines and hatches repeat the difference for colour-blind readers and in grey print.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -23,29 +24,29 @@ if TYPE_CHECKING:
 COLUMN = 3.4  # inches, one column of a two-column page
 PAGE = 7.0
 PALETTES = {
-    "Comparison": ("#2f3e46", "#7d8f99", "#b4c0c7", "#54656f", "#98a8b1", "#c9d2d7"),
-    "Source": ("#0b3c6f", "#2f7fbf", "#8cc4ea", "#1c5791", "#5fa2d8", "#06223f"),
+    "Comparison": ("#2f3e46", "#88939a", "#54656f", "#6b7b85", "#7a6f63", "#46525a"),
+    "Source": ("#0b3c6f", "#2f7fbf", "#5896c2", "#1c5791", "#4a86b8", "#06223f"),
     "Target": (
         "#595959",
-        "#f2b134",
+        "#ba8828",
         "#c8540a",
         "#7a2e00",
-        "#e98a5b",
+        "#cf7a50",
         "#a8842c",
-        "#e0c088",
+        "#a58e64",
         "#4a3b12",
     ),
     "Fused": (
         "#117733",
-        "#88b84a",
-        "#44aa99",
+        "#6f9a34",
+        "#3a988a",
         "#0f5c5c",
         "#cc6677",
         "#aa4499",
         "#882255",
-        "#d49bc4",
+        "#b282a4",
         "#5b2a86",
-        "#b0a030",
+        "#9a8b26",
     ),
 }
 MARKERS = {  # no multiple of the colours in number, so that a look comes again very late
@@ -55,11 +56,12 @@ MARKERS = {  # no multiple of the colours in number, so that a look comes again 
     "Fused": ("X", "*", ">", "P", "d", "H", "v", "<", "^", "s", "o"),
 }
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 1.5)))
-HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "++++")
+HATCHES = ("", "///", "..", "xx", "\\\\\\", "++")
 # Of lines, so that groups differ in grey too.
 SHIFTS = {"Comparison": 1, "Source": 0, "Target": 3, "Fused": 4}
 GREY = "#6b6b6b"
 DPI = 200
+FINE = re.compile(r"\b([1-9]\d*\.\d\d)\d+")  # digits of a coordinate that nobody sees
 PER_ROW = 3
 LETTER, SYMBOL = 0.058, 0.5  # inches of a letter and of a line's symbol in a legend
 
@@ -72,6 +74,12 @@ class Look:
     marker: str
     line: object
     hatch: str
+
+
+def fill(look: Look, line_width: float) -> dict[str, Any]:
+    """A bar in a model's colour and hatch."""
+    edge = {"edgecolor": "white", "linewidth": line_width}
+    return {"color": look.colour, "hatch": look.hatch, **edge}
 
 
 def looks(rows: Sequence[Row]) -> dict[str, Look]:
@@ -119,13 +127,24 @@ def new_figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def light_grid(axes: "Axes", axis: str = "x") -> None:
+def row_places(rows: Sequence[Row]) -> dict[str, float]:
+    """Vertical places, top to bottom, with a gap between groups."""
+    places, at, group = {}, 0.0, rows[0].group
+    for row in rows:
+        at += 0.6 if row.group != group else 0.0
+        group = row.group
+        places[row.name] = at
+        at += 1.0
+    return places
+
+
+def light_grid(axes: "Axes", axis: Literal["x", "y", "both"] = "x") -> None:
     """Thin lines behind the data along one axis."""
     axes.grid(axis=axis, color="#d9d9d9", linewidth=0.6)
     axes.set_axisbelow(True)
 
 
-def panel_grid(figure: "Figure", count: int, **options: object) -> list["Axes"]:
+def panel_grid(figure: "Figure", count: int, **options: Any) -> list["Axes"]:
     """So many axes, at most `PER_ROW` beside each other; `options` are those of `subplots`."""
     columns = min(count, PER_ROW)
     grid = figure.subplots(panel_rows(count), columns, squeeze=False, **options).ravel()
@@ -155,8 +174,18 @@ def legend_columns(labels: Sequence[str], width: float) -> int:
     return 1
 
 
-def save(figure: "Figure", prefix: Path) -> None:
-    """Write PREFIX.svg (letters as paths, so no font is needed) and PREFIX.png, without dates."""
-    for suffix, facts in ((".svg", {"Date": None}), (".png", {"Software": None})):
+def save(figure: "Figure", prefix: Path, seen: str) -> None:
+    """Write PREFIX.svg (letters as paths, so no font is needed) and PREFIX.png, without dates.
+
+    `seen` says in words what the figure shows; the page gives it to those who cannot see it.
+    """
+    kinds: dict[str, dict[str, str | None]] = {
+        ".svg": {"Date": None, "Description": seen},
+        ".png": {"Software": None, "Description": seen},
+    }
+    for suffix, facts in kinds.items():
         with atomic_file(f"{prefix}{suffix}") as partial:
             figure.savefig(partial, format=suffix[1:], dpi=DPI, metadata=facts)
+            if suffix == ".svg":
+                text = partial.read_text(encoding="utf-8")
+                partial.write_text(FINE.sub(r"\1", text), encoding="utf-8")

@@ -11,6 +11,7 @@ from fusionchat.figures.style import (
     PAGE,
     PER_ROW,
     Look,
+    fill,
     legend_below,
     new_figure,
     panel_grid,
@@ -18,8 +19,10 @@ from fusionchat.figures.style import (
 )
 from fusionchat.scores.benchmark import full_name
 from fusionchat.scores.rows import Row
+from fusionchat.scores.teachers import ALL
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -37,13 +40,16 @@ def winners(
     most = max(len(found) for found in shares.values())
     figure = new_figure(PAGE, 0.4 + (0.8 + 0.2 * most) * panel_rows(len(targets)))
     panels = panel_grid(figure, len(targets), sharey=True)
-    handles: dict[str, object] = {}
+    handles: dict[str, Artist] = {}
     for axes, target in zip(panels, targets, strict=True):
         found = shares[target.name]
         models = [row for row in rows if any(row.name in won for won in found.values())]
         for place, won in enumerate(found.values()):
             _stack(axes, place, [(row, won[row.name][1]) for row in models], looks, handles)
         axes.set_title(target.label)
+        idle = [row.label for row in rows if found[ALL].get(row.name, (1, 0))[0] == 0]
+        if idle:
+            axes.set_title(f"{target.label}\n(never teaches: {', '.join(idle)})", fontsize=7.5)
         axes.set_xlim(0, 1)
         axes.set_xticks([0, 0.5, 1], ["0", "50%", "100%"])
         axes.set_xlabel("share of dialogues")
@@ -54,19 +60,50 @@ def winners(
     return figure
 
 
+def winner_words(shares: Mapping[str, Shares], targets: Sequence[Row], rows: Sequence[Row]) -> str:
+    """What the figure shows, in words."""
+    parts = []
+    for target in targets:
+        won = shares[target.name][ALL]
+        teachers = [f"{row.label} {won[row.name][1]:.0%}" for row in rows if row.name in won]
+        parts.append(f"{target.label}: {', '.join(teachers)}")
+    return "Share of all dialogues that each model teaches. " + "; ".join(parts) + "."
+
+
+def winner_records(shares: Mapping[str, Shares]) -> list[dict[str, object]]:
+    """One record for each target, category and teacher."""
+    return [
+        {"target": target, "category": category, "teacher": name, "dialogues": won, "share": share}
+        for target, found in shares.items()
+        for category, teachers in found.items()
+        for name, (won, share) in teachers.items()
+    ]
+
+
+def entropy_words(
+    entropies: Mapping[str, Mapping[str, float]], pivot: Row, sources: Sequence[Row]
+) -> str:
+    """What the figure of the cross-entropies shows, in words."""
+    parts = []
+    for source in sources:
+        points = paired_entropies(entropies[pivot.name], entropies[source.name])
+        share = float((points[:, 1] < points[:, 0]).mean()) if len(points) else 0.0
+        parts.append(f"{source.label} predicts {share:.0%} of {len(points)} dialogues better")
+    return f"Each dialogue's nats per byte. Than {pivot.label}, " + "; ".join(parts) + "."
+
+
 def _stack(
     axes: "Axes",
     place: int,
     parts: Sequence[tuple[Row, float]],
     looks: Mapping[str, Look],
-    handles: dict[str, object],
+    handles: "dict[str, Artist]",
 ) -> None:
     start = 0.0
     for row, share in parts:
-        look = looks[row.name]
-        style = {"color": look.colour, "hatch": look.hatch, "edgecolor": "white", "linewidth": 0.4}
+        style = fill(looks[row.name], 0.4)
         bar = axes.barh(place, share, 0.78, left=start, label=row.label, **style)
-        handles.setdefault(row.name, bar)
+        handles.setdefault(row.name, bar.patches[0])
         start += share
 
 
@@ -106,8 +143,8 @@ def cross_entropies(
                 label=f"{row.label} is lower: {share:.0%}",
             )
         _square_axes(axes, points)
-        axes.set_xlabel(f"{pivot.label}, nats a byte")
-        axes.set_ylabel(f"{source.label}, nats a byte")
+        axes.set_xlabel(f"{pivot.label}, nats per byte")
+        axes.set_ylabel(f"{source.label}, nats per byte")
         place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "handletextpad": 0.3}
         axes.legend(**place, markerscale=1 if len(points) < MANY_POINTS else 4)
     return figure

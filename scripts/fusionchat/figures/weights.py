@@ -1,4 +1,4 @@
-"""The map of VaRM's weights by layer and matrix."""
+"""The map of VaRM's weights by layer and matrix, as deviations from equal weights."""
 
 import csv
 import re
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 LAYER = re.compile(r"^(?:.*\.)?(?:layers|layer|h|blocks|block)\.(\d+)(?:\.(.+))?$")
 OUTSIDE = "none"
+FAR = 0.1  # from equal weights: a weight that says something
 MOST_ANNOTATED = 8
-NARROWEST = 0.05
-BLACK_FROM = 0.45  # of the colours: from here on black has more contrast than white
+NARROWEST = 0.01
+WHITE_FROM = 0.6  # of the largest deviation: from here on white has more contrast than black
 
 
 def read_weights(path: Path) -> dict[str, dict[str, float]]:
@@ -63,14 +64,19 @@ def weight_grid(weights: Mapping[str, float]) -> tuple[list[str], list[str], np.
 
 
 def heatmap(weights: Mapping[str, Mapping[str, float]], labels: Mapping[str, str]) -> "Figure":
-    """One map a target: rows are matrices, columns layers, colour the weight."""
+    """One map a target: rows are matrices, columns layers, colour the weight minus an equal one.
+
+    Of two targets the second is the first's mirror image and is left out.
+    """
+    equal = 1 / len(weights)
+    weights = dict(list(weights.items())[:1]) if len(weights) == 2 else weights
     grids = {target: weight_grid(found) for target, found in weights.items()}
     names, columns, _ = next(iter(grids.values()))
     figure = new_figure(PAGE, 0.2 + (0.9 + 0.2 * len(names)) * panel_rows(len(grids)))
     panels = panel_grid(figure, len(grids), sharey=True)
-    low, high = colour_limits(weights)
+    half = largest_deviation(weights, equal)
     for axes, (target, (_, _, grid)) in zip(panels, grids.items(), strict=True):
-        image = axes.imshow(grid, cmap="cividis", vmin=low, vmax=high, aspect="auto")
+        image = axes.imshow(grid - equal, cmap="PuOr_r", vmin=-half, vmax=half, aspect="auto")
         axes.set_title(labels.get(target, target))
         axes.set_xlabel("layer")
         every = max(1, len(columns) // (10 if len(grids) < PER_ROW else 5))
@@ -78,31 +84,41 @@ def heatmap(weights: Mapping[str, Mapping[str, float]], labels: Mapping[str, str
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         if len(columns) <= MOST_ANNOTATED:
-            _write_values(axes, grid, low + BLACK_FROM * (high - low))
+            _write_values(axes, grid, equal, WHITE_FROM * half)
     panels[0].set_yticks(range(len(names)), [_short(name) for name in names])
     bar = figure.colorbar(image, ax=panels, fraction=0.04, pad=0.02)
-    bar.set_label(f"weight (equal: {1 / len(grids):.2g})")
+    bar.set_label(f"weight minus {equal:.3g}")
     bar.outline.set_visible(False)
     return figure
 
 
-def colour_limits(weights: Mapping[str, Mapping[str, float]]) -> tuple[float, float]:
-    """The range of colours: equal weights in its middle, and as wide as the weights need.
+def largest_deviation(weights: Mapping[str, Mapping[str, float]], equal: float) -> float:
+    """Half the range of colours: as wide as the weights need, with equal weights in its middle.
 
-    Never narrower than `NARROWEST` to a side, so that rounding does not look like an effect.
+    Never narrower than `NARROWEST`, so that rounding does not look like an effect.
     """
-    equal = 1 / len(weights)
     values = [value for found in weights.values() for value in found.values()]
-    half = max(NARROWEST, *(abs(value - equal) for value in values))
-    return equal - half, equal + half
+    return max(NARROWEST, *(abs(value - equal) for value in values))
+
+
+def weight_words(weights: Mapping[str, Mapping[str, float]], labels: Mapping[str, str]) -> str:
+    """What the figure shows, in words."""
+    target, found = next(iter(weights.items()))
+    label, equal = labels.get(target, target), 1 / len(weights)
+    top, low = (choose(found, key=found.__getitem__) for choose in (max, min))
+    far = sum(abs(value - equal) >= FAR for value in found.values())
+    return (
+        f"Weights of {label} by matrix: from {found[low]:.3f} ({low}) to {found[top]:.3f} ({top}); "
+        f"{far} of {len(found)} lie at least {FAR} from {equal:.3g}."
+    )
 
 
 def _short(name: str) -> str:
     return name.replace("self_attn.", "attention ").replace("mlp.", "MLP ").replace("_", " ")
 
 
-def _write_values(axes: "Axes", grid: np.ndarray, bright: float) -> None:
+def _write_values(axes: "Axes", grid: np.ndarray, equal: float, white_from: float) -> None:
     for (row, column), value in np.ndenumerate(grid):
         if np.isfinite(value):
-            colour = "black" if value > bright else "white"
+            colour = "white" if abs(value - equal) > white_from else "black"
             axes.text(column, row, f"{value:.3f}", ha="center", va="center", color=colour, size=6.5)

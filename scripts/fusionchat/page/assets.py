@@ -6,6 +6,10 @@ They are code rather than data files so that a change of them makes the page ane
 STYLE = """
 :root { --ink: #1c2329; --soft: #4f5b66; --line: #d5dbe0; --back: #ffffff; --tint: #f3f6f8;
   --link: #0b4f8a; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6ebef; --soft: #a9b5c0; --line: #3a4650; --back: #14191d; --tint: #1f272d;
+    --link: #8cc4ea; }
+}
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
 body { margin: 0 auto; max-width: 72rem; padding: 0 1rem 4rem; color: var(--ink);
@@ -14,13 +18,24 @@ body { margin: 0 auto; max-width: 72rem; padding: 0 1rem 4rem; color: var(--ink)
 h1 { margin: 1.5rem 0 0; font-size: 1.7rem; line-height: 1.2; }
 h2 { margin: 2.5rem 0 .5rem; padding-top: .75rem; border-top: 2px solid var(--line);
   font-size: 1.3rem; }
-h4 { margin: 0 0 .25rem; font-size: .9rem; display: flex; justify-content: space-between;
-  gap: .5rem; }
+h3 { margin: 1.5rem 0 .25rem; font-size: 1.05rem; }
+.answer h3 { margin: 0 0 .25rem; font-size: .9rem; display: flex; gap: .5rem;
+  justify-content: space-between; }
+.first { display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 6fr); gap: 0 1.5rem;
+  align-items: start; }
+.first figure { margin: .25rem 0 0; }
+.first figcaption { font-size: .8rem; }
+.claims { margin: .25rem 0; padding-left: 1.2rem; font-size: .92rem; }
+.claims li { margin: .25rem 0; line-height: 1.35; }
+.claims b { font-weight: 600; display: block; }
+.verdict { display: inline-block; margin-left: .5rem; padding: 0 .35rem; font-size: .9em;
+  border-radius: .2rem; background: var(--tint); }
 header p { margin: .25rem 0 1rem; color: var(--soft); }
-nav { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; }
+nav { display: flex; flex-wrap: wrap; gap: 0 1rem; font-size: .9rem; }
 a { color: var(--link); }
-nav a { padding: .3rem 0; }
-.lead { max-width: 44rem; font-size: 1.1rem; }
+nav a { padding: .25rem 0; }
+.lead { max-width: 62rem; margin: .5rem 0; font-size: 1.05rem; }
+#question h2 { margin-top: .75rem; }
 .findings { max-width: 44rem; padding-left: 1.2rem; }
 .findings li { margin: .4rem 0; }
 .table, .scroll { overflow-x: auto; }
@@ -44,7 +59,7 @@ code { font-size: .85em; }
 pre { overflow-x: auto; padding: .75rem; background: var(--tint); font-size: .8rem;
   line-height: 1.4; }
 figure { margin: 1.5rem 0; }
-figure img { display: block; width: 100%; height: auto; }
+figure img { display: block; width: 100%; height: auto; background: #fff; border-radius: .2rem; }
 figure.wide .scroll { max-width: 56rem; }
 figure.narrow .scroll { max-width: 30rem; }
 figcaption { max-width: 50rem; margin-top: .4rem; color: var(--soft); font-size: .9rem; }
@@ -68,12 +83,26 @@ select { font: inherit; padding: .3rem; max-width: 100%; border: 1px solid var(-
 :focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
 @media (max-width: 40rem) {
   body { padding: 0 .75rem 3rem; }
+  .first { display: block; }
+  .verdict { margin: 0 .5rem 0 0; }
+  h1 { margin-top: .75rem; font-size: 1.4rem; }
   figure.wide figcaption::before { content: "Scroll sideways. "; }
   figure.wide img { width: 42rem; max-width: none; }
   tbody th, thead th:first-child { max-width: 9.5rem; white-space: normal; }
   tr.group th { max-width: none; }
 }
-@media print { nav, #filter { display: none; } .table { overflow: visible; } }
+@media print {
+  @page { size: A4 landscape; margin: 10mm; }
+  :root { --ink: #000; --soft: #333; --line: #bbb; --back: #fff; --tint: #fff; --link: #000; }
+  body { max-width: none; padding: 0; font-size: 9pt; }
+  nav, #filter { display: none; }
+  .table, .scroll { overflow: visible; }
+  table { font-size: 7pt; }
+  th, td { padding: .1rem .3rem; }
+  .table, figure, .answer, tr { break-inside: avoid; }
+  h2, h3, caption { break-after: avoid; }
+  tbody th, thead th:first-child { position: static; }
+}
 """
 
 SCRIPT = """

@@ -45,28 +45,73 @@ def figures(paths: Sequence[Path], captions: Path, root: Path) -> str:
     """The figures as embedded SVG; wide ones can be scrolled on a narrow screen."""
     parts = []
     for path in paths:
-        text = html.escape(caption(path.stem, captions) or path.stem, quote=True)
-        data = base64.b64encode(path.read_bytes()).decode()
-        width = figure_width(path)
-        kind = "wide" if width > WIDE else "narrow"
-        parts.append(
-            f'<figure id="figure-{html.escape(path.stem)}" class="{kind}">'
-            f'<div class="scroll" tabindex="0"><img alt="{text}" loading="lazy" '
-            f'src="data:image/svg+xml;base64,{data}"></div><figcaption>{text} '
-            f"<code>{html.escape(relative(path, root))}</code></figcaption></figure>"
-        )
+        text = caption(path.stem, captions)
+        parts.append(figure(path, text, root, heading=True))
     return "".join(parts)
+
+
+def sweeps(paths: Sequence[Path], captions: Path, root: Path) -> str:
+    """Tables and figures of sweeps, each figure behind the table of its name."""
+    parts = []
+    for path in paths:
+        if path.suffix == ".svg":
+            parts.append(figure(path, caption("sweep", captions), root))
+        else:
+            note = numbers_note([path.with_suffix(".csv")], root)
+            parts.append(path.read_text(encoding="utf-8") + note)
+    return "".join(parts)
+
+
+def figure(path: Path, text: str, root: Path, *, heading: bool = False) -> str:
+    """One figure; its alternative text is what the figure itself says is seen."""
+    name = path.stem.replace("_", " ")
+    seen = html.escape(description(path) or text or name, quote=True)
+    data = base64.b64encode(path.read_bytes()).decode()
+    width = figure_width(path)
+    kind = "wide" if width > WIDE else "narrow"
+    title = f"<h3>{html.escape(name[:1].upper() + name[1:])}</h3>" if heading else ""
+    return (
+        f'{title}<figure id="figure-{html.escape(path.stem)}" class="{kind}">'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(name)}">'
+        f'<img alt="{seen}" width="{width:.0f}" height="{figure_height(path):.0f}" '
+        f'src="data:image/svg+xml;base64,{data}"></div><figcaption>{html.escape(text)} '
+        f"<code>{html.escape(relative(path, root))}</code></figcaption></figure>"
+    )
+
+
+def picture(lines: str, path: Path, text: str, root: Path) -> str:
+    """The first screen: lines of text beside one figure."""
+    return f'<div class="first">{lines}{figure(path, text, root)}</div>'
+
+
+def description(path: Path) -> str:
+    """What an SVG file says that it shows; empty where it says nothing."""
+    with path.open(encoding="utf-8") as stream:
+        match = re.search(r"<dc:description>(.*?)</dc:description>", stream.read(20_000), re.DOTALL)
+    return html.unescape(match.group(1)).strip() if match else ""
 
 
 def figure_width(path: Path) -> float:
     """Width of an SVG file in points."""
+    return _size(path, "width")
+
+
+def figure_height(path: Path) -> float:
+    """Height of an SVG file in points."""
+    return _size(path, "height")
+
+
+def _size(path: Path, side: str) -> float:
     with path.open(encoding="utf-8") as stream:
-        match = re.search(r'<svg[^>]*\bwidth="([\d.]+)pt"', stream.read(4000))
+        match = re.search(rf'<svg[^>]*\b{side}="([\d.]+)pt"', stream.read(4000))
     return float(match.group(1)) if match else 0.0
 
 
-def document(name: str, sections: Sequence[Section]) -> str:
-    """The whole page; it loads nothing and needs no script to be read."""
+def document(name: str, benchmark: str, sections: Sequence[Section]) -> str:
+    """The whole page; it loads nothing and needs no script to be read.
+
+    `benchmark` says what was asked and who judged, for the heading.
+    """
     shown = [section for section in sections if section.body]
     links = "".join(f'<a href="#{s.anchor}">{html.escape(s.title)}</a>' for s in shown)
     body = "".join(
@@ -76,9 +121,11 @@ def document(name: str, sections: Sequence[Section]) -> str:
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<link rel="icon" href="data:,">'
+        '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
         f"<title>FusionChat: {html.escape(name)}</title><style>{STYLE}</style></head>"
         f"<body><header><h1>FusionChat: {html.escape(name)}</h1>"
-        "<p>Knowledge Fusion of Chat LLMs (arXiv 2402.16107), reproduced with intervals.</p>"
-        f"<nav>{links}</nav></header><main>{body}</main><script>{SCRIPT}</script></body></html>\n"
+        "<p>Knowledge Fusion of Chat LLMs (arXiv 2402.16107), reproduced with intervals. "
+        f"{html.escape(benchmark)}</p>"
+        f'<nav aria-label="Parts of this page">{links}</nav></header><main>{body}</main>'
+        f"<script>{SCRIPT}</script></body></html>\n"
     )

@@ -1,17 +1,21 @@
 """The page's facts about the run: config, versions, hardware, checksums, cost, files."""
 
 import csv
+import datetime
 import html
 import os
 import platform
+import subprocess
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
 from fusionchat.figures.alignment import kind_label
 from fusionchat.figures.costs import duration
 from fusionchat.files import read_json, sha256
+from fusionchat.readers.yaml import read_yaml
+from fusionchat.scores.teachers import ALL
 from fusionchat.tables.table import Table, fixed, html_table
 
 DIGITS = 12
@@ -35,12 +39,78 @@ def numbers_note(paths: Sequence[Path], root: Path) -> str:
 
 def run_section(config: Path | None, manifests: Sequence[Path], root: Path) -> str:
     """Config file, versions of the training packages, hardware, and each model's checksum."""
-    parts = [_software_table(manifests), _model_table(manifests, root)]
+    parts = [_origin_table(config), _software_table(manifests), _model_table(manifests, root)]
+    parts.append(_installed())
     if config is not None:
         text = html.escape(config.read_text(encoding="utf-8"))
         parts.append(f"<details><summary>config ({html.escape(config.name)})</summary>")
         parts.append(f'<pre tabindex="0">{text}</pre></details>')
     return "".join(part for part in parts if part)
+
+
+def _origin_table(config: Path | None) -> str:
+    """Commit of the package, date of the page, and the seeds of the run's config."""
+    lines = [["package", f"fusionchat {version('fusionchat')}"]]
+    lines += [["commit", commit()], ["date of this page", datetime.date.today().isoformat()]]
+    settings = read_yaml(config) if config is not None else {}
+    lines += [[name, str(value)] for name, value in seeds(settings)]
+    return html_table(Table("Origin", ["what", "value"], {"": lines}, left=2))
+
+
+def commit() -> str:
+    """The commit of the clone that made the page, `+` where files differ from it."""
+    folder = Path(__file__).parent
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--abbrev=12", "--dirty=+"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown: not a git clone"
+    return described.stdout.strip()
+
+
+def seeds(settings: Any, place: str = "") -> list[tuple[str, object]]:
+    """Every `seed` and `seeds` of a config with its place."""
+    if not isinstance(settings, dict):
+        return []
+    found: list[tuple[str, object]] = []
+    for key, value in settings.items():
+        where = f"{place}.{key}" if place else str(key)
+        if key in ("seed", "seeds"):
+            found.append((where, value))
+        else:
+            found += seeds(value, where)
+    return found
+
+
+def _installed() -> str:
+    """All installed packages with their versions, to unfold."""
+    known = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
+    names = ", ".join(f"{name} {known[name]}" for name in sorted(known, key=str.lower))
+    title = f"all {len(known)} installed packages"
+    return f"<details><summary>{title}</summary><p>{html.escape(names)}</p></details>"
+
+
+def teacher_section(winners: Path | None, root: Path) -> str:
+    """How many dialogues each model teaches each target, from the csv of the winners figure."""
+    if winners is None:
+        return ""
+    with winners.open(newline="", encoding="utf-8") as stream:
+        records = [r for r in csv.DictReader(stream) if r["category"] == ALL]
+    lines = [
+        [r["target"], r["teacher"], r["dialogues"], fixed(100 * float(r["share"]), 1) + "%"]
+        for r in records
+    ]
+    idle = [f"{r['teacher']} never teaches {r['target']}" for r in records if r["dialogues"] == "0"]
+    notes = ["The model with the lowest cross-entropy teaches the dialogue (MinCE)."]
+    if idle:
+        notes.append(f"{'; '.join(idle)}: these targets hold nothing of that model.")
+    columns = ["target", "teacher", "dialogues", "share"]
+    table = html_table(Table("Teachers of each target", columns, {"": lines}, notes, left=2))
+    return table + numbers_note([winners], root)
 
 
 def _software_table(manifests: Sequence[Path]) -> str:

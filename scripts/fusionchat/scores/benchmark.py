@@ -9,7 +9,8 @@ import numpy as np
 from fusionchat.categories import CATEGORIES
 from fusionchat.errors import UserError
 from fusionchat.readers.parquet import named_errors, open_parquet
-from fusionchat.scores.seeds import FIRST, paired_seeds
+from fusionchat.replicates import FIRST
+from fusionchat.scores.seeds import paired_seeds
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,18 +1,14 @@
 """Training seeds: which names are replicates of a model, and which seeds two models share."""
 
-import re
 from collections.abc import Collection, Sequence
 
-FIRST = 1
-REPLICATE = re.compile(r"(?P<base>.+)-seed(?P<seed>[2-9]|[1-9]\d+)")
+from fusionchat.replicates import FIRST, split_replicate
 
 
 def split_seed(name: str, names: Collection[str]) -> tuple[str, int]:
     """`clm-seed3` is seed 3 of `clm`, if there is a `clm` in `names`; else a model of its own."""
-    match = REPLICATE.fullmatch(name)
-    if match and match["base"] in names:
-        return match["base"], int(match["seed"])
-    return name, FIRST
+    base, seed = split_replicate(name)
+    return (base, seed) if base in names else (name, FIRST)
 
 
 def paired_seeds(one: Sequence[int], other: Sequence[int]) -> tuple[list[int], list[int]]:

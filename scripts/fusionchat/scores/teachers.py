@@ -4,35 +4,40 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from fusionchat.readers.parquet import read_table
+from fusionchat.readers.parquet import read_metadata, read_table
 from fusionchat.scores.benchmark import category_order
 
 ALL = "all"
 NO_CATEGORY = "other"
+MAKER = "fuse_distributions"
+METADATA_KEY = b"fusionchat"
 
 
 @dataclass(frozen=True)
 class Teachers:
-    """Dialogues of a target: ids [D], winners [D], cross-entropies [D, models], pivot first."""
+    """Dialogues of a target: ids [D], winners [D], and who could have won, the pivot first."""
 
     dialogue_ids: list[str]
     winners: list[str]
-    entropies: np.ndarray
+    candidates: tuple[str, ...]
+
+    def never(self) -> list[str]:
+        """Candidates that taught no dialogue."""
+        return [name for name in self.candidates if name not in set(self.winners)]
 
 
 def read_teachers(paths: Sequence[Path]) -> Teachers:
-    """Read the shards of a target; only three columns of the logit store are touched."""
+    """Read the shards of a target; only two columns of the logit store are touched."""
     ids: list[str] = []
     winners: list[str] = []
-    entropies: list[list[float]] = []
+    candidates: dict[str, None] = {}
     for path in paths:
-        table = read_table(path, ["dialogue_id", "winner", "ces"], "fuse_distributions")
+        table = read_table(path, ["dialogue_id", "winner"], MAKER)
+        facts = read_metadata(path, table.schema, METADATA_KEY, MAKER)
+        candidates |= dict.fromkeys(facts["candidates"])
         ids += [str(value) for value in table["dialogue_id"].to_pylist()]
         winners += table["winner"].to_pylist()
-        entropies += table["ces"].to_pylist()
-    return Teachers(ids, winners, np.asarray(entropies, dtype=np.float64))
+    return Teachers(ids, winners, tuple(candidates))
 
 
 def read_categories(paths: Sequence[Path]) -> dict[str, str]:
@@ -50,14 +55,14 @@ def winner_shares(
 ) -> dict[str, dict[str, tuple[int, float]]]:
     """Count and share of the dialogues that each model won: {category: {model: (count, share)}}.
 
-    The first category is `all`.
+    The first category is `all`. Candidates that never win are there with 0.
     """
     groups: dict[str, list[str]] = {ALL: list(teachers.winners)}
     pairs = zip(teachers.dialogue_ids, teachers.winners, strict=True)
     for name, winner in pairs:
         groups.setdefault(categories.get(name, NO_CATEGORY), []).append(winner)
     order = [ALL, *sorted((c for c in groups if c != ALL), key=category_order)]
-    models = list(dict.fromkeys(teachers.winners))
+    models = list(dict.fromkeys([*teachers.candidates, *teachers.winners]))
     return {
         category: {
             model: (

@@ -127,7 +127,7 @@ def answer_block(row: Row, answer: Answered) -> str:
     """One model's answer with its rating, and the judgment to unfold."""
     return (
         f'<div class="answer" data-model="{html.escape(row.name, quote=True)}">'
-        f"<h4>{html.escape(row.label)} <b>{rating(answer.score)}</b></h4>"
+        f"<h3>{html.escape(row.label)} <b>{rating(answer.score)}</b></h3>"
         f'<p class="text">{html.escape(answer.text) or "(no answer)"}</p>'
         f"<details><summary>judgment</summary><p>{html.escape(answer.judgment)}</p></details>"
         "</div>"

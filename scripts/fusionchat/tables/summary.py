@@ -2,27 +2,43 @@
 
 import html
 import math
+from collections.abc import Sequence
 
+from fusionchat.scores.claims import Claim, by_likelihood, by_ratings
 from fusionchat.scores.comparisons import Comparison
 from fusionchat.scores.rows import Row
 from fusionchat.scores.verdicts import SIGNIFICANT
+from fusionchat.tables.claims import claim_lines
 from fusionchat.tables.likelihood import Likelihoods, likelihood_sentence
 from fusionchat.tables.table import fixed, span
 from fusionchat.tables.views import AVERAGE, Findings, judge_name, p_value, seed_statement
 
 
+def question(subject: Row, baseline: Row) -> str:
+    """What the page is about."""
+    text = (
+        "Does it help to fuse several chat LLMs pairwise into one pivot and to merge the resulting "
+        f"targets in weight space ({subject.label}), beyond fine-tuning the pivot on the same data "
+        f"({baseline.label})?"
+    )
+    return f'<p class="lead">{html.escape(text)}</p>'
+
+
+def claims(claims: Sequence[Claim], found: Findings, likelihoods: Likelihoods) -> str:
+    """Claim, control and verdict, a line each; empty without claims."""
+    if not claims:
+        return ""
+    measured = by_likelihood(claims, likelihoods) if likelihoods else []
+    return claim_lines(by_ratings(claims, found.benchmark), measured, found.rows)
+
+
 def summary(found: Findings, subject: Row, likelihoods: Likelihoods) -> str:
-    """The question, then a sentence each on CLM, the best target, other merges, and likelihood."""
+    """A sentence each on CLM, the best target, other merges, and likelihood."""
     lines = [_against_baseline(found, subject), _against_target(found, subject)]
     lines += [_among_merges(found, subject)]
     lines += [likelihood_sentence(likelihoods, subject, found.baseline), _caution(found)]
     items = "".join(f"<li>{html.escape(line)}</li>" for line in lines if line)
-    question = (
-        "Does it help to fuse several chat LLMs pairwise into one pivot and to merge the resulting "
-        f"targets in weight space ({subject.label}), beyond fine-tuning the pivot on the same data "
-        f"({found.baseline.label})?"
-    )
-    return f'<p class="lead">{html.escape(question)}</p><ul class="findings">{items}</ul>'
+    return f'<ul class="findings">{items}</ul>'
 
 
 def settled(result: Comparison) -> str:

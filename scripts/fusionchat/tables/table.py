@@ -151,8 +151,10 @@ def html_table(table: Table) -> str:
             )
         body += [_html_row(table, row) for row in rows]
     notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in table.notes)
+    title = html.escape(table.title)
     return (
-        f'<div class="table"><table><caption><span>{html.escape(table.title)}</span></caption>'
+        f'<div class="table" tabindex="0" role="region" aria-label="{title}">'
+        f"<table><caption><span>{title}</span></caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>{notes}\n"
     )
 

@@ -291,8 +291,8 @@ def score_records(found: Findings, paper: PaperTable | None) -> list[dict[str, o
             record[f"{name}_percent"] = percent(score.mean, reference[name].mean)
         record["seeds"] = len(found.benchmark.seeds[row.name])
         record["missing_scores"] = found.benchmark.missing(row.name)
-        record |= _comparison_record("difference", found.against_baseline.get(row.name))
-        record |= _comparison_record("from_best_target", found.against_best.get(row.name))
+        record |= comparison_record("difference", found.against_baseline.get(row.name))
+        record |= comparison_record("from_best_target", found.against_best.get(row.name))
         if paper is not None:
             record["paper_average"] = paper.average(row)
         record["judge"] = found.benchmark.judge
@@ -300,7 +300,8 @@ def score_records(found: Findings, paper: PaperTable | None) -> list[dict[str, o
     return records
 
 
-def _comparison_record(prefix: str, comparison: Comparison | None) -> dict[str, object]:
+def comparison_record(prefix: str, comparison: Comparison | None) -> dict[str, object]:
+    """A comparison's columns of the csv file."""
     if comparison is None:
         return {}
     values = vars(comparison)

@@ -9,13 +9,30 @@ from matplotlib.text import Text
 
 from fusionchat.alignment.quality import Quality
 from fusionchat.figures import alignment as alignment_quality
+from fusionchat.figures import claims as claim_figures
+from fusionchat.figures import forest, style
 from fusionchat.figures import losses as loss_figures
 from fusionchat.figures import scores as score_figures
 from fusionchat.figures import teachers as teacher_figures
+from fusionchat.figures.claims import claim_figure
 from fusionchat.figures.costs import Cost, cost_figure
+from fusionchat.figures.forest import likelihood_figure
+from fusionchat.figures.maps import Gain, map_figure
 from fusionchat.figures.style import LINES, MARKERS, PALETTES, legend_columns, looks
-from fusionchat.figures.weights import colour_limits, heatmap
+from fusionchat.figures.sweeps import sweep_figure
+from fusionchat.figures.weights import heatmap, largest_deviation
 from fusionchat.scores.benchmark import CATEGORIES, Benchmark
+from fusionchat.scores.claims import (
+    CONTRADICTED,
+    CONTROL_MISSING,
+    NOT_RESOLVABLE,
+    STATEMENTS,
+    SUPPORTED,
+    Claim,
+    Finding,
+)
+from fusionchat.scores.comparisons import Comparison
+from fusionchat.scores.likelihood import Likelihood
 from fusionchat.scores.rows import Row
 
 TINY = {
@@ -140,6 +157,44 @@ def costs(world):
     return cost_figure([Cost(n, layers, 9e4 / (i + 1), 1.0, 512.0) for i, n in enumerate(names)])
 
 
+def claims(world):
+    groups, rows, _, _, _, _ = world
+    targets, main = groups["Target"], groups["Fused"][-1].name
+    verdicts = (SUPPORTED, CONTRADICTED, NOT_RESOLVABLE)
+    numbers = Comparison(-0.0123, -0.3, 0.02, 0.1, 0.2, 0.1, 0.05, 0.2)
+    found = [
+        Finding(Claim(name, main, (target.name,)), target.name, numbers, verdict)
+        for name, target, verdict in zip(STATEMENTS, targets, itertools.cycle(verdicts))
+    ]
+    found.append(Finding(Claim("weights", main, ()), None, None, CONTROL_MISSING))
+    return claim_figure(found, found, rows)
+
+
+def nll(world):
+    groups, rows, _, _, _, rng = world
+    ids, sizes = tuple(map(str, range(50))), np.full(50, 80.0)
+    found = {
+        row.name: Likelihood(ids, (1, 2, 3), rng.gamma(20, 0.4, (50, 3)), sizes / 4, sizes)
+        for row in rows
+    }
+    return likelihood_figure(found, rows, groups["Target"][:2])
+
+
+def sweep(world):
+    groups, _, _, benchmark, _, _ = world
+    rows = groups["Fused"][:4]
+    values = dict(zip([row.name for row in rows], (0.1, 0.5, 0.9, 1.0), strict=False))
+    return sweep_figure(benchmark, {}, rows, values, "share of a setting with a rather long name")
+
+
+def gain_map(world):
+    groups, _, _, _, _, rng = world
+    rows = [row.label for row in groups["Target"][:3]]
+    grid = itertools.product((0.1, 0.5, 0.9), (0, 0.25, 0.5), rows, ("CLM", "Self"))
+    gains = [Gain(x, y, row, c, rng.normal(), -0.5, 0.5) for x, y, row, c in grid]
+    return map_figure(gains, "CLM weight", "share of wrong answers", "average score")
+
+
 def drawn_texts(figure, monkeypatch):
     """Every text that is really drawn, with its box in pixels."""
     canvas = FigureCanvasAgg(figure)
@@ -155,10 +210,14 @@ def drawn_texts(figure, monkeypatch):
     return [(text.get_text(), text.get_window_extent(renderer)) for text in shown]
 
 
+DRAWN = [radar, scores, figure1, weights, winners, cross_entropy, alignment, losses, costs]
+DRAWN += [claims, nll, sweep, gain_map]
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     "draw",
-    [radar, scores, figure1, weights, winners, cross_entropy, alignment, losses, costs],
+    DRAWN,
     ids=lambda draw: draw.__name__,
 )
 def test_texts_are_whole_and_apart(world, draw, monkeypatch):
@@ -201,6 +260,19 @@ def test_legend_columns():
 
 
 def test_colours_of_weights_are_centred_on_equal_ones():
-    assert colour_limits({"a": {"u": 0.5}, "b": {"u": 0.5}}) == pytest.approx((0.45, 0.55))
-    wide = colour_limits({"a": {"u": 0.9, "v": 0.4}, "b": {"u": 0.1, "v": 0.6}})
-    assert wide == pytest.approx((0.1, 0.9))
+    assert largest_deviation({"a": {"u": 0.5}, "b": {"u": 0.5}}, 0.5) == pytest.approx(0.01)
+    wide = largest_deviation({"a": {"u": 0.9, "v": 0.4}, "b": {"u": 0.1, "v": 0.6}}, 0.5)
+    assert wide == pytest.approx(0.4)
+
+
+def luminance(colour):
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_colours_stand_out_from_the_page():
+    colours = {colour for palette in PALETTES.values() for colour in palette}
+    colours |= {*forest.COLOURS, *claim_figures.COLOURS.values(), style.GREY}
+    for colour in colours:
+        assert 1.05 / (luminance(colour) + 0.05) >= 3, colour

@@ -171,11 +171,12 @@ def test_first_colours_of_a_group_differ_in_grey(group):
 
 
 def test_winner_shares_by_category():
-    teachers = Teachers(["a", "b", "c"], ["p", "s", "s"], np.zeros((3, 2)))
+    teachers = Teachers(["a", "b", "c"], ["p", "s", "s"], ("p", "s", "never"))
     shares = winner_shares(teachers, {"a": "math", "b": "math"})
     assert list(shares) == ["all", "math", "other"]
     assert shares["all"]["s"] == (2, pytest.approx(2 / 3))
-    assert shares["math"] == {"p": (1, 0.5), "s": (1, 0.5)}
+    assert shares["math"] == {"p": (1, 0.5), "s": (1, 0.5), "never": (0, 0.0)}
+    assert teachers.never() == ["never"]
     assert shares["other"]["p"] == (0, 0.0)
 
 

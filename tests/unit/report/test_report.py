@@ -178,7 +178,7 @@ def printed(value):
 
 def test_numbers_on_the_page_follow_from_the_judgment_files(page):
     text = page.read_text()
-    table = text.split("Table 1: MT-Bench scores")[1].split("</table>")[0]
+    table = text.split("<span>Table 1: MT-Bench scores")[1].split("</table>")[0]
     for model in report_run.MODELS:
         label = report_run.LABELS.get(model, model.replace("_", " ").title())
         row = table.split(f">{html.escape(label)}</th>")[1].split("</tr>")[0]

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from scipy import stats
 
-from fusionchat.scores.seeds import FIRST
+from fusionchat.replicates import FIRST
 
 Rater = tuple[str, int]
 Ratings = dict[tuple[Any, ...], float | None]

@@ -1,0 +1,86 @@
+"""Paired differences with intervals, a line a model and a colour and mark for each reference."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fusionchat.figures.style import GREY, PAGE, legend_below, light_grid, new_figure, row_places
+from fusionchat.scores.likelihood import Likelihood, likelihood_difference
+from fusionchat.scores.rows import Row
+from fusionchat.tables.table import fixed
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#1f4e79", "#b3460b", "#5b2a86", "#0b6e4f")
+MARKERS = ("o", "s", "D", "^")
+Bounded = tuple[float, float, float]
+
+
+def likelihood_figure(
+    likelihoods: Mapping[str, Likelihood], rows: Sequence[Row], references: Sequence[Row]
+) -> "Figure":
+    """Held-out nats per byte of each row minus each reference's; left of 0 the row is better."""
+    shown = [row for row in rows if row.name in likelihoods and row.group in ("Target", "Fused")]
+    places = row_places(shown)
+    figure = new_figure(PAGE, 1.0 + (0.12 + 0.11 * len(references)) * len(shown))
+    axes = figure.subplots()
+    axes.axvline(0, color=GREY, linewidth=0.8)
+    handles: list[Artist] = []
+    for index, reference in enumerate(references):
+        shift = 0.5 * (index + 0.5) / len(references) - 0.25
+        for row in shown:
+            if row.name != reference.name:
+                found = likelihood_difference(likelihoods[row.name], likelihoods[reference.name])
+                draw_interval(axes, places[row.name] + shift, found, index)
+        handles.append(key(index, f"minus {reference.label}"))
+    axes.set_yticks(list(places.values()), [row.label for row in shown])
+    axes.set_ylim(max(places.values()) + 0.7, -0.7)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("difference in held-out nats per byte, paired, 95% interval (left: better)")
+    light_grid(axes)
+    legend_below(figure, handles)
+    return figure
+
+
+def likelihood_words(
+    likelihoods: Mapping[str, Likelihood], rows: Sequence[Row], references: Sequence[Row]
+) -> str:
+    """What the figure shows, in words."""
+    parts = []
+    for reference in references:
+        found = {
+            row.label: likelihood_difference(likelihoods[row.name], likelihoods[reference.name])
+            for row in rows
+            if row.name in likelihoods and row.group == "Fused" and row.name != reference.name
+        }
+        better = [label for label, (_, _, high) in found.items() if high < 0]
+        worse = [label for label, (_, low, _) in found.items() if low > 0]
+        if found:
+            best = min(found, key=lambda label: found[label][0])
+            parts.append(
+                f"Against {reference.label}, {len(better)} of {len(found)} merges have a lower "
+                f"NLL and {len(worse)} a higher one beyond their interval; the lowest is {best} "
+                f"with {fixed(found[best][0], 4, signed=True)}."
+            )
+    return "Differences in held-out NLL with intervals. " + " ".join(parts)
+
+
+def draw_interval(axes: "Axes", place: float, found: Bounded, index: int) -> None:
+    """One difference and its interval, in the colour and mark of its reference."""
+    value, low, high = found
+    colour = COLOURS[index % len(COLOURS)]
+    if np.isfinite(low):
+        axes.plot([low, high], [place, place], color=colour, linewidth=1.5)
+    axes.plot(value, place, MARKERS[index % len(MARKERS)], color=colour, markersize=4)
+
+
+def key(index: int, label: str) -> "Artist":
+    """The legend's entry of a reference."""
+    from matplotlib.lines import Line2D
+
+    colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+    return Line2D([], [], linewidth=1.5, markersize=4, label=label, color=colour, marker=marker)

@@ -25,7 +25,7 @@ use rule merge_varm as merge_linear with:
             "--weight",
             [f"{n}={weight}" for n, weight in experiment.merges[w.merge].targets.items()],
         ),
-        settings=lambda w: options(experiment.merges[w.merge].settings, "allow_equal"),
+        settings=lambda w: options(experiment.merges[w.merge].settings, "dtype", "allow_equal"),
 
 
 use rule merge_linear as merge_mergekit with:
@@ -49,7 +49,7 @@ use rule merge_linear as merge_mergekit with:
     params:
         settings=lambda w: options(
             experiment.merges[w.merge].settings,
-            *("method", "density", "select_topk", "seed", "base", "allow_equal"),
+            *("method", "density", "select_topk", "seed", "base", "dtype", "allow_equal"),
         ),
 
 
@@ -69,5 +69,5 @@ use rule merge_linear as merge_sce with:
     params:
         weights=[],
         settings=lambda w: options(
-            experiment.merges[w.merge].settings, "select_topk", "allow_equal"
+            experiment.merges[w.merge].settings, "select_topk", "dtype", "allow_equal"
         ),

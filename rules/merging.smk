@@ -71,6 +71,7 @@ rule merge_varm:
             "granularity",
             "change",
             "normalise",
+            "dtype",
             "allow_equal",
         ),
     shell:

@@ -76,7 +76,7 @@ rule answer:
             config["mt_bench"],
             *("max_new_tokens", "batch_size", "choices", "seed", "engine", "top_k"),
         ),
-        dtype=lookup(dpath="logits/dtype", within=config),
+        dtype=lookup(dpath="precision/evaluation", within=config),
         device=answer_device,
         launch=answer_launcher,
     shell:
@@ -111,7 +111,7 @@ rule measure_nll:
         folder=subpath(input.model, parent=True),
         template=lookup(dpath="template", within=config),
         token_budget=lookup(dpath="logits/token_budget", within=config),
-        dtype=lookup(dpath="logits/dtype", within=config),
+        dtype=lookup(dpath="precision/evaluation", within=config),
         device=lookup(dpath="device", within=config),
         launch=forward_launcher,
         devices=devices,

@@ -20,11 +20,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure as the command line says."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat.merging.inputs import Inputs
+    from fusionchat.merging.inputs import InputOptions, Inputs
     from fusionchat.merging.variation import measure, write_variation
     from fusionchat.progress import progress
 
-    inputs = Inputs.open(args.pivot, {"target": args.target})
+    inputs = Inputs.open(InputOptions(args.pivot, {"target": args.target}))
     size = sum(source.nbytes for source in inputs.sources(True).values())
     with progress(total=size, unit="B", unit_scale=True, desc=args.output.name) as bar:
         table = measure(inputs, bar.update)["target"]

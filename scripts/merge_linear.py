@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 from fusionchat import cli
 from fusionchat.merging.options import (
+    add_dry_run_option,
     add_input_options,
     add_output_options,
     add_weight_option,
+    named_folders,
     target_weights,
 )
 
@@ -18,6 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_input_options(parser)
     add_weight_option(parser)
     add_output_options(parser, "merge_linear")
+    add_dry_run_option(parser)
     return parser
 
 
@@ -25,15 +28,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Merge as the command line says."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    import numpy as np
+    from fusionchat.merging.api import merge_linear
+    from fusionchat.merging.dry_run import report
+    from fusionchat.merging.inputs import InputOptions
+    from fusionchat.merging.merged_folder import OutputOptions
 
-    from fusionchat.merging.program import open_inputs, run_merge
-    from fusionchat.merging.streaming import LinearMerge
-
-    inputs = open_inputs(args)
+    inputs = cli.options_of(InputOptions, args, targets=named_folders(args.target, "--target"))
+    output = cli.options_of(OutputOptions, args)
     weights = target_weights(args.weight, list(inputs.targets))
-    method = LinearMerge(np.array(list(weights.values())))
-    run_merge(args, inputs, method, {"weights": weights})
+    merged = merge_linear(inputs, output, weights, write=not args.dry_run)
+    if args.dry_run:
+        print(report(merged, args.threads))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-"""Merge models by one of mergekit's methods, in float32, into the pivot's layout and type."""
+"""Merge models by one of mergekit's methods, in float32, into the pivot's layout."""
 
 import argparse
 from collections.abc import Sequence
 
 from fusionchat import cli
-from fusionchat.merging.mergekit_configs import METHODS
+from fusionchat.merging.methods.mergekit_configs import METHODS
 from fusionchat.merging.options import (
     add_input_options,
     add_output_options,
     add_weight_option,
+    named_folders,
     share,
     target_weights,
 )
@@ -31,6 +32,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--base", metavar="NAME", help="slerp's target at t = 0 (default: first)")
     parser.add_argument("--seed", type=int, default=1, help="of the random drops (dare_linear)")
+    parser.add_argument(
+        "--no-normalise",
+        action="store_true",
+        help="take weights as they are, as scales of the changes (task_arithmetic, ties, "
+        "dare_linear); by default they are divided by their sum",
+    )
     add_output_options(parser, "merge_mergekit")
     return parser
 
@@ -39,11 +46,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Merge as the command line says."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat.merging.mergekit_runs import merge_by_mergekit
-    from fusionchat.merging.program import open_inputs
+    from fusionchat.merging.api import merge_mergekit
+    from fusionchat.merging.inputs import InputOptions
+    from fusionchat.merging.merged_folder import OutputOptions
+    from fusionchat.merging.methods.mergekit_runs import MergekitOptions
 
-    inputs = open_inputs(args)
-    merge_by_mergekit(args, inputs, target_weights(args.weight, list(inputs.targets)))
+    inputs = cli.options_of(InputOptions, args, targets=named_folders(args.target, "--target"))
+    output = cli.options_of(OutputOptions, args)
+    weights = target_weights(args.weight, list(inputs.targets))
+    options = cli.options_of(
+        MergekitOptions, args, weights=weights, normalise=not args.no_normalise
+    )
+    merge_mergekit(inputs, output, options)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,13 @@ import argparse
 from collections.abc import Sequence
 
 from fusionchat import cli
-from fusionchat.merging.options import add_input_options, add_output_options, share
+from fusionchat.merging.options import (
+    add_dry_run_option,
+    add_input_options,
+    add_output_options,
+    named_folders,
+    share,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -21,6 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--no-erase", action="store_true", help="keep changes against the majority sign"
     )
     add_output_options(parser, "merge_sce")
+    add_dry_run_option(parser)
     return parser
 
 
@@ -28,12 +35,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Merge as the command line says."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat.merging.program import open_inputs, run_merge
-    from fusionchat.merging.sce import SceMerge
+    from fusionchat.merging.api import SceOptions, merge_sce
+    from fusionchat.merging.dry_run import report
+    from fusionchat.merging.inputs import InputOptions
+    from fusionchat.merging.merged_folder import OutputOptions
 
-    inputs = open_inputs(args)
-    settings = {"select_topk": args.select_topk, "erase": not args.no_erase}
-    run_merge(args, inputs, SceMerge(**settings), settings)
+    inputs = cli.options_of(InputOptions, args, targets=named_folders(args.target, "--target"))
+    output = cli.options_of(OutputOptions, args)
+    sce = SceOptions(args.select_topk, erase=not args.no_erase)
+    merged = merge_sce(inputs, output, sce, write=not args.dry_run)
+    if args.dry_run:
+        print(report(merged, args.threads))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,12 @@ import argparse
 from collections.abc import Sequence
 
 from fusionchat import cli
-from fusionchat.merging.options import add_input_options, add_output_options, named
+from fusionchat.merging.options import (
+    add_dry_run_option,
+    add_input_options,
+    add_output_options,
+    named_folders,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,9 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="table of measure_variation for a target; without tables the changes are measured now",
     )
     add_output_options(parser, "merge_varm")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print sizes, memory and weights; write nothing"
-    )
+    add_dry_run_option(parser)
     return parser
 
 
@@ -41,23 +44,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Merge as the command line says."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat.merging.program import open_inputs, run_merge
-    from fusionchat.merging.variation import check_digests, known_weights, measure_or_read
-    from fusionchat.merging.varm import VarmMerge
-    from fusionchat.merging.varm_report import report, weights_by_element
+    from fusionchat.merging.api import VarmOptions, merge_varm
+    from fusionchat.merging.dry_run import report
+    from fusionchat.merging.inputs import InputOptions
+    from fusionchat.merging.merged_folder import OutputOptions
 
-    inputs = open_inputs(args)
-    by_element = args.granularity == "parameter"
-    measured_on_the_way = by_element or (args.granularity == "matrix" and not args.dry_run)
-    tables = measure_or_read(inputs, named(args.variation, "--variation"), measured_on_the_way)
-    formula = {key: getattr(args, key) for key in ("granularity", "change", "normalise")}
-    known = known_weights(inputs, tables, **formula) if tables else None
-    method = VarmMerge(**formula, known=known)
+    inputs = cli.options_of(InputOptions, args, targets=named_folders(args.target, "--target"))
+    output = cli.options_of(OutputOptions, args)
+    variation = named_folders(args.variation, "--variation")
+    varm = cli.options_of(VarmOptions, args, variation=variation)
+    merged = merge_varm(inputs, output, varm, write=not args.dry_run)
     if args.dry_run:
-        own = weights_by_element(inputs, method) if by_element else known
-        print(report(inputs, own, args.granularity, args.threads))
-    else:
-        run_merge(args, inputs, method, formula, lambda digests: check_digests(tables, digests))
+        print(report(merged, args.threads))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from types import FrameType
+from typing import Any, TypeVar
 
 from fusionchat.errors import UserError
 
@@ -101,6 +103,15 @@ def named_path(text: str) -> tuple[str, Path]:
     if not (name and separator and path):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH")
     return name, existing_path(path)
+
+
+Options = TypeVar("Options")
+
+
+def options_of(kind: type[Options], args: argparse.Namespace, **others: Any) -> Options:
+    """A dataclass of options from the arguments of the same names, and `others`."""
+    names = {field.name for field in fields(kind)} & vars(args).keys()  # type: ignore[arg-type]
+    return kind(**{name: getattr(args, name) for name in names} | others)
 
 
 def limit_threads(threads: int) -> None:

@@ -131,7 +131,7 @@ class Experiment:
         return {merge.name: merge for merge in merges}
 
     def _merge(self, name: str, entry: Config, seed: int, weights: dict[str, float]) -> Merge:
-        settings = dict(entry)
+        settings = {"dtype": self.config["precision"]["merge"], **entry}
         if "base" in entry:  # SLERP's, one of the targets
             settings["base"] = list(weights)[list(entry["targets"]).index(entry["base"])]
         return Merge(

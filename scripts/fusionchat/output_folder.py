@@ -41,17 +41,18 @@ def output_folder(
     link, whose target is then replaced. Anything else, a folder that holds one of the `inputs`, or
     another run that writes to `path` is a `UserError` before the block begins.
     """
-    path, inputs = Path(path), [Path(item) for item in inputs]
-    place = check_output(path, program, inputs)
+    path = Path(path)
+    spared = [Path(item) for item in inputs]
+    place = check_output(path, program, spared)
     try:
         with _parents(place), _only_run(place, program):
             _recover(place, program)
-            check_output(path, program, inputs)
+            check_output(path, program, spared)
             partial = claim(hidden(place, "partial"), program)
             try:
                 yield partial
                 _sign(partial, program)
-                check_output(path, program, inputs)  # the block may have taken hours
+                check_output(path, program, spared)  # the block may have taken hours
                 _exchange(partial, place)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)

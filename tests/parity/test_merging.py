@@ -11,11 +11,11 @@ from safetensors.numpy import load_file
 import merge_linear
 import merge_mergekit
 import merge_varm
-from fusionchat.merging.inputs import Inputs
+from fusionchat.merging.inputs import InputOptions, Inputs
 from fusionchat.merging.kernels import narrow_bf16
+from fusionchat.merging.methods.varm import module_of
 from fusionchat.merging.tensor_blocks import kernel_values, widen
 from fusionchat.merging.variation import measure
-from fusionchat.merging.varm import module_of
 from fusionchat.models.checkpoint import open_checkpoint
 from fusionchat.readers.safetensors import TensorReader
 
@@ -103,7 +103,7 @@ def test_varm_elements_in_both_types(granularity, name, folder, options, tmp_pat
 def test_variation_equals_truth_and_published_analysis(folder):
     models = folder / "models"
     targets = {name: models / name for name in ("target_1", "target_2")}
-    measured = measure(Inputs.open(models / "pivot", targets))
+    measured = measure(Inputs.open(InputOptions(models / "pivot", targets)))
     truth = json.loads((folder / "varm" / "weights_f64.json").read_text())
     published = json.loads((folder / "varm" / "reference_analysis.json").read_text())
     for target, table in measured.items():

@@ -3,22 +3,16 @@
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fusionchat.files import MANIFEST, read_json
 from fusionchat.models.checkpoint import FLOATS, INDEX, SINGLE, Checkpoint
 from fusionchat.readers.safetensors import TensorInfo
 
 DTYPE_NAMES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
-_SIDE_FILES = (".json", ".jinja", ".model", ".txt", ".tiktoken", ".py")
-_NOT_SIDE_FILES = (MANIFEST, "trainer_state.json")
-
-
 _READ = 1 << 20  # bytes
 
 
@@ -65,7 +59,8 @@ class CheckpointWriter:
     def _start_file(
         self, file_name: str, tensors: list[str], infos: Mapping[str, TensorInfo]
     ) -> None:
-        header, position = {"__metadata__": {"format": "pt"}}, 0
+        header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+        position = 0
         for name in tensors:
             end = position + infos[name].nbytes
             header[name] = {
@@ -136,31 +131,19 @@ def _file_names(count: int) -> list[str]:
     return [f"model-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
 
 
-def output_layout(pivot: Checkpoint, dtype: str | None) -> dict[str, TensorInfo]:
-    """The pivot's tensors in the pivot's dtypes, or its float tensors in `dtype` (as "BF16")."""
-    return {
-        name: replace(info, dtype=dtype) if dtype and info.dtype in FLOATS else info
-        for name, info in pivot.tensors.items()
-    }
-
-
-def copy_side_files(pivot: Checkpoint, folder: Path, dtype: str | None) -> None:
-    """Copy everything but weights: config, generation config, tokenizer, chat template, code.
-
-    With `dtype` ("BF16") config.json names that type.
+def output_layout(
+    pivot: Checkpoint, targets: Sequence[Mapping[str, TensorInfo]], dtype: str
+) -> dict[str, TensorInfo]:
+    """The pivot's tensors, the float ones in `dtype`: a type, `pivot` (as they are there), or
+    `targets` (each in the finest type that any of the `targets`, by the pivot's names, has).
     """
-    for path in sorted(p for p in pivot.folder.iterdir() if not p.name.startswith(".")):
-        if path.is_dir() and path.name == "additional_chat_templates":
-            shutil.copytree(path, folder / path.name)
-        elif (
-            path.suffix in _SIDE_FILES
-            and path.name not in _NOT_SIDE_FILES
-            and not path.name.endswith(".index.json")  # of weights in any format
-        ):
-            shutil.copyfile(path, folder / path.name)
-    if dtype:
-        config = read_json(folder / "config.json")
-        key = "torch_dtype" if "torch_dtype" in config else "dtype"
-        config[key] = {short: name for name, short in DTYPE_NAMES.items()}[dtype]
-        text = json.dumps(config, indent=2, ensure_ascii=False)
-        (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    layout = {}
+    for name, info in pivot.tensors.items():
+        types = {DTYPE_NAMES[dtype]} if dtype in DTYPE_NAMES else {info.dtype}
+        if dtype == "targets":
+            types = {target[name].dtype for target in targets}
+        if info.dtype in FLOATS:
+            # bfloat16 and float16 have no common type of 16 bits
+            info = replace(info, dtype=types.pop() if len(types) == 1 else "F32")
+        layout[name] = info
+    return layout

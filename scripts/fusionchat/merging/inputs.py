@@ -1,14 +1,32 @@
 """The pivot and the targets of a merge, opened and found to fit each other."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from fusionchat.errors import UserError
 from fusionchat.merging.checkpoint_audit import check_tokenizers, match_tensors
+from fusionchat.merging.config_differences import differences
 from fusionchat.models.checkpoint import Checkpoint, open_checkpoint
 from fusionchat.readers.safetensors import TensorInfo
 
 PIVOT = "pivot"
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """The folders to merge, and how alike they must be.
+
+    `tokenizer_from` and `template_from` name the target whose tokenizer or chat template the merged
+    model gets; it gets the pivot's otherwise.
+    """
+
+    pivot: Path
+    targets: Mapping[str, Path]
+    allow_other_tokenizer: bool = False
+    allow_other_config: bool = False
+    tokenizer_from: str | None = None
+    template_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -18,19 +36,29 @@ class Inputs:
     pivot: Checkpoint
     targets: dict[str, Checkpoint]
     matched: dict[str, dict[str, str]]
+    tokenizer_from: Checkpoint | None = field(default=None)
+    template_from: Checkpoint | None = field(default=None)
 
     @classmethod
-    def open(
-        cls, pivot: Path, targets: dict[str, Path], allow_other_tokenizer: bool = False
-    ) -> "Inputs":
+    def open(cls, options: InputOptions) -> "Inputs":
         """Open and audit the folders; `UserError` where they do not fit."""
-        base = open_checkpoint(pivot)
-        opened = {name: open_checkpoint(folder) for name, folder in targets.items()}
-        matched = {name: match_tensors(base, target) for name, target in opened.items()}
-        if not allow_other_tokenizer:
-            for target in opened.values():
-                check_tokenizers(base, target)
-        return cls(base, opened, matched)
+        if not options.targets:
+            raise UserError("a merge needs at least one target")
+        if PIVOT in options.targets:
+            folder = options.targets[PIVOT]
+            raise UserError(f"--target {PIVOT}={folder}: give it a name of its own")
+        pivot = open_checkpoint(options.pivot)
+        targets = {name: open_checkpoint(folder) for name, folder in options.targets.items()}
+        matched = {name: match_tensors(pivot, target) for name, target in targets.items()}
+        if not options.allow_other_config:
+            for target in targets.values():
+                _check_config(pivot, target)
+        tokenizer = _named(targets, options.tokenizer_from, "--tokenizer-from")
+        template = _named(targets, options.template_from, "--template-from")
+        if not options.allow_other_tokenizer:
+            for other in (pivot, *targets.values()):
+                check_tokenizers(tokenizer or pivot, other)
+        return cls(pivot, targets, matched, tokenizer, template)
 
     def sources(self, with_pivot: bool) -> dict[str, Checkpoint]:
         """The checkpoints that a method reads, by name, the pivot first."""
@@ -41,6 +69,25 @@ class Inputs:
         if source == PIVOT:
             return self.pivot.tensors[name]
         return self.targets[source].tensors[self.matched[source][name]]
+
+    def target_tensors(self) -> list[dict[str, TensorInfo]]:
+        """The tensors of each target by the pivot's names."""
+        return [{n: self.tensor(t, n) for n in self.pivot.tensors} for t in self.targets]
+
+
+def _check_config(pivot: Checkpoint, target: Checkpoint) -> None:
+    if found := differences(pivot.config, target.config):
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise UserError(
+            f"{target.folder}/config.json: {found[0]}{more}; the merged model gets the pivot's "
+            "config: say --allow-other-config if that is what you want"
+        )
+
+
+def _named(targets: Mapping[str, Checkpoint], name: str | None, option: str) -> Checkpoint | None:
+    if name is not None and name not in targets:
+        raise UserError(f"{option} {name}: the targets are {', '.join(targets)}")
+    return None if name is None else targets[name]
 
 
 def not_finite(checkpoints: Iterable[Checkpoint], tensor: str) -> str:

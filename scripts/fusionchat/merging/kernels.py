@@ -26,7 +26,7 @@ def exact(value: Any) -> float:
 
 
 @overload(exact)
-def _exact(value):  # bare: numba compares this signature with the lambdas'
+def _exact(value):  # type: ignore[no-untyped-def]  # numba compares it with the lambdas
     if isinstance(value, types.Integer):
         # the upper half of a float32's bits
         return lambda value: np.float64(
@@ -62,7 +62,7 @@ def narrow_bf16(values: NDArray[np.float64], result: NDArray[np.uint16]) -> bool
             rounded = np.copysign((magnitude + _BF16_GRID) - _BF16_GRID, value)
         result[i] = np.float32(rounded).view(np.uint32) >> np.uint32(16)
         largest = max(largest, np.uint16(result[i] & np.uint16(0x7FFF)))
-    return largest < _BF16_INFINITY and not undefined
+    return bool(largest < _BF16_INFINITY and not undefined)
 
 
 @_reduction
@@ -137,3 +137,90 @@ def weighted_by_element(
             value += weights[j] * targets[j, i]
             weight_sums[j] += weights[j] / total if total > 0 else 1 / count
         result[i] = pivot[i] if changed == 0 else value / total
+
+
+@_reduction
+def rounding_loss(
+    exact_values: NDArray[np.float64], rounded: Values, pivot: Values, sums: NDArray[np.float64]
+) -> None:
+    """Add to `sums` [4], over [n]: squared rounding error, squared change of the exact values
+    against the pivot, elements that changed, and those of them that are the pivot's once rounded.
+    """
+    error = change = 0.0
+    changed = lost = 0
+    for i in range(exact_values.size):
+        start, end = exact(pivot[i]), exact(rounded[i])
+        error += (end - exact_values[i]) * (end - exact_values[i])
+        change += (exact_values[i] - start) * (exact_values[i] - start)
+        moved = exact_values[i] != start
+        changed += moved
+        lost += moved and end == start
+    sums[0] += error
+    sums[1] += change
+    sums[2] += changed
+    sums[3] += lost
+
+
+@_compiled
+def near_ties(values: NDArray[np.float64], dropped: int, result: NDArray[np.int64]) -> int:
+    """Positions in [n] of values within 4 float64 steps of a tie; returns how many there are.
+
+    A tie lies half-way between two numbers of a type with `dropped` fewer bits than float64.
+    """
+    count = 0
+    half = np.int64(1) << (dropped - 1)
+    for i in range(values.size):
+        tail = np.int64(values[i : i + 1].view(np.int64)[0]) & (2 * half - 1)
+        if abs(tail - half) <= 4:
+            result[count] = i
+            count += 1
+    return count
+
+
+@_compiled
+def _two_sum(first: float, second: float) -> tuple[float, float]:
+    """A sum, and its rounding error (Knuth)."""
+    total = first + second
+    back = total - first
+    return total, (first - (total - back)) + (second - back)
+
+
+@_compiled
+def _two_product(first: float, second: float) -> tuple[float, float]:
+    """A product, and its rounding error (Dekker, Veltkamp)."""
+    product = first * second
+    wide, other = 134217729.0 * first, 134217729.0 * second
+    high, upper = wide - (wide - first), other - (other - second)
+    low, lower = first - high, second - upper
+    return product, ((high * upper - product) + high * lower + low * upper) + low * lower
+
+
+@_compiled
+def settle_ties(
+    values: NDArray[np.float64],
+    places: NDArray[np.int64],
+    dropped: int,
+    targets: NDArray[np.float64],
+    weights: NDArray[np.float64],
+) -> None:
+    """Move values [n] at `places` [k] to the tie, or to the side of it where the mean lies.
+
+    The sign of sum_j w_j (theta_j - tie) decides, in about twice float64's precision; `targets`
+    [targets, k].
+    """
+    half = np.int64(1) << (dropped - 1)
+    for k in range(places.size):
+        cell = values[places[k] : places[k] + 1].view(np.int64)
+        tie = (cell[0] & ~(2 * half - 1)) | half
+        cell[0] = tie
+        middle = values[places[k]]
+        total = rest = 0.0
+        for j in range(weights.size):
+            high, low = _two_sum(targets[j, k], -middle)
+            for part in (high, low):
+                product, error = _two_product(weights[j], part)
+                total, lost = _two_sum(total, product)
+                rest += error + lost
+        side = total + rest
+        if side != 0:  # a larger magnitude has larger bits, whatever the sign
+            cell[0] = tie + (1 if (side > 0) == (middle > 0) else -1)

@@ -9,11 +9,11 @@ from pathlib import Path
 from fusionchat import cli
 from fusionchat.errors import UserError
 
-DTYPES = ("bfloat16", "float16", "float32")
+DTYPES = ("targets", "pivot", "float32", "bfloat16", "float16")
 
 
 def add_input_options(parser: argparse.ArgumentParser) -> None:
-    """`--pivot`, `--target [NAME=]FOLDER` (repeatable) and the tokenizer check."""
+    """`--pivot`, `--target [NAME=]FOLDER` (repeatable), and what may differ between them."""
     parser.add_argument("--pivot", type=Path, required=True, help="folder of the pivot model")
     parser.add_argument(
         "--target",
@@ -27,6 +27,20 @@ def add_input_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="merge although a target's tokenizer differs from the pivot's",
     )
+    parser.add_argument(
+        "--allow-other-config",
+        action="store_true",
+        help="merge although a target's config (rotary embedding, norms, ...) differs",
+    )
+    parser.add_argument(
+        "--tokenizer-from",
+        metavar="NAME",
+        help="the target whose tokenizer, template and end-of-turn tokens are taken "
+        "(default: the pivot's)",
+    )
+    parser.add_argument(
+        "--template-from", metavar="NAME", help="the target whose chat template is taken"
+    )
 
 
 def add_output_options(parser: argparse.ArgumentParser, program: str) -> None:
@@ -34,7 +48,10 @@ def add_output_options(parser: argparse.ArgumentParser, program: str) -> None:
     parser.set_defaults(program=program)
     parser.add_argument("--output", type=Path, required=True, help="folder of the merged model")
     parser.add_argument(
-        "--dtype", choices=DTYPES, help="type of the merged model (default: pivot's)"
+        "--dtype",
+        choices=DTYPES,
+        default="targets",
+        help="type of the merged model; targets: the finest among them, so that nothing is lost",
     )
     parser.add_argument(
         "--shard-size", type=cli.positive_number, default=5.0, help="largest safetensors file in GB"
@@ -44,6 +61,20 @@ def add_output_options(parser: argparse.ArgumentParser, program: str) -> None:
         action="store_true",
         help="accept a merged model that equals one of its inputs",
     )
+
+
+def add_dry_run_option(parser: argparse.ArgumentParser) -> None:
+    """`--dry-run`."""
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print sizes, memory, the loss by rounding and weights; write nothing",
+    )
+
+
+def named_folders(pairs: Sequence[str], option: str) -> dict[str, Path]:
+    """`named`, with paths."""
+    return {name: Path(value) for name, value in named(pairs, option).items()}
 
 
 def share(text: str) -> float:
@@ -76,7 +107,8 @@ def add_weight_option(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=NUMBER",
-        help="weight of a target; without any, all targets have the weight 1",
+        help="weight of a target; only the ratio counts, because weights are divided by their sum "
+        "(without any, all targets have the weight 1)",
     )
 
 

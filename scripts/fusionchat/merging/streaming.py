@@ -1,8 +1,8 @@
 """Streaming merges: every method goes through the same reading, checking, rounding and writing."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import local
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from fusionchat.errors import UserError
 from fusionchat.merging import kernels
-from fusionchat.merging.checkpoint_writer import CheckpointWriter, output_layout
-from fusionchat.merging.inputs import Inputs, not_finite
+from fusionchat.merging.checkpoint_writer import DTYPE_NAMES, CheckpointWriter
+from fusionchat.merging.inputs import PIVOT, Inputs, not_finite
+from fusionchat.merging.rounding import Rounding, Sums
 from fusionchat.merging.tensor_blocks import (
+    DROPPED,
     ContentDigest,
     Narrower,
     TensorStack,
@@ -25,6 +27,7 @@ from fusionchat.models.checkpoint import FLOATS
 from fusionchat.readers.safetensors import TensorInfo, TensorReader
 
 Values = NDArray[np.float64]
+_LONG = {short: name for name, short in DTYPE_NAMES.items()}
 
 
 class Method(Protocol):
@@ -50,13 +53,23 @@ class Method(Protocol):
 
 @dataclass
 class Outcome:
-    """Content digests of the inputs, the inputs that the merged model equals, and the sha256 of
-    the files that were written.
+    """Content digests of the inputs, the inputs that the merged model equals, the sha256 of the
+    files that were written, and what rounding took.
     """
 
     digests: dict[str, str]
     equal_to: list[str]
     files: dict[str, str]
+    rounding: Rounding
+
+
+@dataclass
+class _Merged:
+    """What is known of one tensor when it is merged; empty for one that was copied."""
+
+    digests: list[str] = field(default_factory=list)
+    loss: Sums = field(default_factory=lambda: np.zeros(4))
+    coarse: dict[str, Sums] = field(default_factory=dict)
 
 
 @dataclass
@@ -67,45 +80,64 @@ class _Worker:
 
 
 class Merge:
-    """One run of a method over all tensors into a folder."""
+    """One run of a method over all tensors; `layout` names the tensors and types to write."""
 
     def __init__(
         self,
         inputs: Inputs,
         method: Method,
-        dtype: str | None = None,
+        layout: Mapping[str, TensorInfo] | None = None,
         advance: Callable[[int], Any] = lambda nbytes: None,
     ) -> None:
         self._inputs = inputs
         self._method = method
         self._sources = inputs.sources(method.reads_pivot)
-        self._layout = output_layout(inputs.pivot, dtype)
+        self._layout = layout or inputs.pivot.tensors
         self._advance = advance
         self._reader = TensorReader()
         self._workers = local()
         self._equal = dict.fromkeys(self._sources, True)
 
-    def run(self, folder: Path, shard_bytes: int, threads: int = 1) -> Outcome:
-        """Write the merged safetensors files into `folder`; digests are of the float tensors."""
+    def run(self, folder: Path | None, shard_bytes: int = 0, threads: int = 1) -> Outcome:
+        """Write the merged safetensors files into `folder`, or write nothing if there is none."""
         digests = {source: ContentDigest() for source in self._sources}
-        with (
-            closing(self._reader),
-            closing(CheckpointWriter(folder, self._layout, shard_bytes)) as writer,
-        ):
-            for name, found in self._merge_all(writer, threads):
-                writer.finished(name)
-                for source, digest in zip(self._sources, found, strict=bool(found)):
+        losses: dict[str, Sums] = {}
+        coarse: dict[str, Sums] = {}
+        with ExitStack() as stack:
+            stack.enter_context(closing(self._reader))
+            writer = None
+            if folder:
+                new = CheckpointWriter(folder, self._layout, shard_bytes)
+                writer = stack.enter_context(closing(new))
+            for name, merged in self._merge_all(writer, threads):
+                if writer:
+                    writer.finished(name)
+                for source, digest in zip(
+                    self._sources, merged.digests, strict=bool(merged.digests)
+                ):
                     digests[source].add(self._inputs.tensor(source, name), digest)
+                if merged.digests:
+                    losses[name] = merged.loss
+                for target, sums in merged.coarse.items():
+                    coarse[target] = coarse.get(target, 0) + sums
         equal = [source for source, same in self._equal.items() if same]
         read = {source: digest.hexdigest() for source, digest in digests.items()}
-        return Outcome(read, equal, writer.checksums())
+        types = sorted({_LONG[self._layout[name].dtype] for name in losses})
+        return Outcome(
+            read,
+            equal,
+            writer.checksums() if writer else {},
+            Rounding.of(" and ".join(types), losses, coarse),
+        )
 
-    def _merge_all(self, writer: CheckpointWriter, threads: int) -> Iterator[tuple[str, list[str]]]:
-        def merge_one(name: str) -> list[str]:
+    def _merge_all(
+        self, writer: CheckpointWriter | None, threads: int
+    ) -> Iterator[tuple[str, _Merged]]:
+        def merge_one(name: str) -> _Merged:
             if self._layout[name].dtype in FLOATS:
                 return self._merge_tensor(name, writer)
             self._copy_tensor(name, writer)
-            return []
+            return _Merged()
 
         if threads == 1:
             yield from zip(self._layout, map(merge_one, self._layout), strict=True)
@@ -119,21 +151,47 @@ class Merge:
             self._workers.own = _Worker(stack)
         return self._workers.own
 
-    def _merge_tensor(self, name: str, writer: CheckpointWriter) -> list[str]:
+    def _merge_tensor(self, name: str, writer: CheckpointWriter | None) -> _Merged:
         infos = [self._inputs.tensor(source, name) for source in self._sources]
-        worker = self._worker()
-        dtype = self._layout[name].dtype
-        position = 0
-        stack = worker.stack.open(infos)
+        worker, merged = self._worker(), _Merged()
+        dtype, pivot = self._layout[name].dtype, self._inputs.pivot.tensors[name]
+        start = self._reader.map(pivot)
+        position = begin = 0
+        stack = worker.stack.open(infos, dtype)
         for values in self._method.merge_tensor(name, stack):
             raw, finite = worker.narrow(values, dtype)
             if not finite:
                 raise UserError(not_finite(self._sources.values(), name))
             self._compare(worker, infos, raw, dtype)
-            writer.write(name, position, raw.data)
-            position += raw.size
+            size = values.size * pivot.nbytes // pivot.elements
+            base = kernel_values(start[begin : begin + size], pivot.dtype)
+            kernels.rounding_loss(values, kernel_values(raw, dtype), base, merged.loss)
+            self._add_coarse(worker, infos, base, pivot.dtype, merged)
+            if writer:
+                writer.write(name, position, raw.data)
+            position, begin = position + raw.size, begin + size
         self._advance(sum(info.nbytes for info in infos))
-        return stack.digests()
+        merged.digests = stack.digests()
+        return merged
+
+    def _add_coarse(
+        self,
+        worker: _Worker,
+        infos: list[TensorInfo],
+        base: kernels.Values,
+        dtype: str,
+        merged: _Merged,
+    ) -> None:
+        """For targets in a coarser type than the pivot: the pivot's rounding, and the change."""
+        for raw, source, info in zip(worker.stack.raw_block, self._sources, infos, strict=True):
+            if source != PIVOT and DROPPED[info.dtype] > DROPPED[dtype]:
+                exact = np.empty(base.size)
+                kernels.add_weighted(base, 1.0, True, exact)
+                rounded, _ = worker.narrow_input(exact, info.dtype)
+                noise = kernels.squared_change(base, kernel_values(rounded, info.dtype))
+                change = kernels.squared_change(base, kernel_values(raw, info.dtype))
+                sums = merged.coarse.setdefault(source, np.zeros(2))
+                sums += (noise, change)
 
     def _compare(
         self, worker: _Worker, infos: list[TensorInfo], raw: NDArray[np.uint8], dtype: str
@@ -149,7 +207,7 @@ class Merge:
                 if not np.array_equal(raw, own):  # never set back to True: threads share it
                     self._equal[source] = False
 
-    def _copy_tensor(self, name: str, writer: CheckpointWriter) -> None:
+    def _copy_tensor(self, name: str, writer: CheckpointWriter | None) -> None:
         """Counters and the like, which have no mean: all inputs must agree."""
         mine = self._reader.map(self._inputs.pivot.tensors[name])
         infos = {source: self._inputs.tensor(source, name) for source in self._sources}
@@ -159,26 +217,6 @@ class Merge:
                     f"{self._sources[source].folder}: {name} has the type {info.dtype} and differs "
                     f"from the pivot's; only {', '.join(FLOATS)} are merged, the rest must be equal"
                 )
-        writer.write(name, 0, mine.data)
+        if writer:
+            writer.write(name, 0, mine.data)
         self._advance(sum(info.nbytes for info in infos.values()))
-
-
-class LinearMerge:
-    """sum_j w_j theta_j with fixed weights that sum to one."""
-
-    name = "linear"
-    reads_pivot = False
-
-    def __init__(self, weights: Values) -> None:
-        self._weights = weights / weights.sum()
-        self.effective: dict[str, Values] = {}
-
-    def unit(self, name: str) -> str:
-        """All tensors have the same weights."""
-        return "model"
-
-    def merge_tensor(self, name: str, stack: TensorStack) -> Iterator[Values]:
-        """The merged tensor, block by block."""
-        self.effective[name] = self._weights
-        for targets in stack.raw_blocks():
-            yield stack.weighted_sum(targets, self._weights)

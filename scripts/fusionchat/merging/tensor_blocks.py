@@ -12,6 +12,7 @@ from fusionchat.readers.safetensors import ITEM_BYTES, TensorInfo, TensorReader
 BLOCK = 1 << 17  # elements; a block's buffers stay in the cache, its Python calls cost little
 Block = NDArray[np.float32]
 Values = NDArray[np.float64]
+DROPPED = {"F32": 29, "F16": 42, "BF16": 45}  # bits that a float64 loses in a type
 _NUMPY = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 
 
@@ -32,10 +33,13 @@ class TensorStack:
         self._infos: Sequence[TensorInfo] = ()
         self._digests: list[xxhash.xxh3_128] = []
         self._hashed = False
+        self._near = np.empty(BLOCK, np.int64)
+        self._dropped = DROPPED["F32"]
 
-    def open(self, infos: Sequence[TensorInfo]) -> "TensorStack":
-        """Turn to the next tensor: one entry per input, equal shapes."""
+    def open(self, infos: Sequence[TensorInfo], result: str = "F32") -> "TensorStack":
+        """Turn to the next tensor: one entry per input, equal shapes; `result` is its new type."""
         self._infos = infos
+        self._dropped = DROPPED[result]
         self._tensors = [self._reader.map(info) for info in infos]
         self._digests = [xxhash.xxh3_128() for _ in infos]
         self._hashed = False
@@ -64,7 +68,7 @@ class TensorStack:
             ]
             if not self._hashed:
                 for digest, raw in zip(self._digests, self.raw_block, strict=True):
-                    digest.update(raw)
+                    digest.update(raw.data)
             yield [
                 kernel_values(raw, info.dtype)
                 for raw, info in zip(self.raw_block, self._infos, strict=True)
@@ -88,6 +92,23 @@ class TensorStack:
         result = self.result(targets[0].size)
         for number, (target, weight) in enumerate(zip(targets, weights, strict=True)):
             kernels.add_weighted(target, weight, number == 0, result)
+        return result
+
+    def weighted_mean(self, targets: Sequence[kernels.Values], weights: Values) -> Values:
+        """sum_j w_j theta_j / sum_j w_j of raw blocks, in the reused buffer.
+
+        Weights as given, not divided before: they are exact then. Near a tie of the result's type
+        the side is decided with more than float64's precision, so that one rounding is correct.
+        """
+        result = self.weighted_sum(targets, weights)
+        result /= weights.sum()
+        count = kernels.near_ties(result, self._dropped, self._near)
+        if count:
+            places = self._near[:count]
+            values = np.empty((len(targets), count), np.float32)
+            for row, target in zip(values, targets, strict=True):
+                widen(target[places], row)
+            kernels.settle_ties(result, places, self._dropped, values.astype(np.float64), weights)
         return result
 
     def placed_blocks(self) -> Iterator[tuple[int, Block]]:

@@ -15,8 +15,8 @@ from fusionchat.files import atomic_file
 from fusionchat.merging import kernels
 from fusionchat.merging.checkpoint_audit import stored_twice
 from fusionchat.merging.inputs import PIVOT, Inputs, not_finite
+from fusionchat.merging.methods.varm import layer_of, module_of, pool, unit_of, weights
 from fusionchat.merging.tensor_blocks import ContentDigest, TensorStack
-from fusionchat.merging.varm import layer_of, module_of, pool, unit_of, weights
 from fusionchat.models.checkpoint import FLOATS
 from fusionchat.progress import progress
 from fusionchat.readers.parquet import read_metadata, read_table
@@ -124,7 +124,7 @@ def read_variation(path: str | os.PathLike[str]) -> VariationTable:
 
 
 def measure_or_read(
-    inputs: Inputs, files: Mapping[str, str], on_the_way: bool
+    inputs: Inputs, files: Mapping[str, str | os.PathLike[str]], on_the_way: bool
 ) -> dict[str, VariationTable]:
     """The targets' tables: read from `files`, or measured now; none if measured `on_the_way`.
 

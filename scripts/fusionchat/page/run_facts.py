@@ -40,7 +40,7 @@ def numbers_note(paths: Sequence[Path], root: Path) -> str:
 def run_section(config: Path | None, manifests: Sequence[Path], root: Path) -> str:
     """Config file, versions of the training packages, hardware, and each model's checksum."""
     parts = [_origin_table(config), _software_table(manifests), _model_table(manifests, root)]
-    parts.append(_installed())
+    parts += [_rounding_table(manifests), _installed()]
     if config is not None:
         text = html.escape(config.read_text(encoding="utf-8"))
         parts.append(f"<details><summary>config ({html.escape(config.name)})</summary>")
@@ -140,6 +140,29 @@ def _model_table(manifests: Sequence[Path], root: Path) -> str:
     notes = [f"Checksums: first {DIGITS} digits of the sha256 of the weights file(s)."]
     columns = ["model", "manifest", "weights", "made on"]
     return html_table(Table("Checkpoints", columns, {"": lines}, notes, left=4))
+
+
+def _rounding_table(manifests: Sequence[Path]) -> str:
+    """What rounding took of each merge's change against the pivot."""
+    facts = {path.parent.name: read_json(path).get("rounding") for path in manifests}
+    lines = [
+        [
+            name,
+            rounding["dtype"],
+            *(fixed(100 * rounding["lost"][key], 1) + "%" for key in ("norm", "elements")),
+        ]
+        for name, rounding in facts.items()
+        if rounding
+    ]
+    if not lines:
+        return ""
+    notes = [
+        "Norm of the rounding error over that of the change against the pivot, and the share of "
+        "the changed elements that are the pivot's again. Above 5% a merge is another model than "
+        "its method says."
+    ]
+    columns = ["merge", "type", "change lost", "elements lost"]
+    return html_table(Table("Rounding of the merged weights", columns, {"": lines}, notes, left=2))
 
 
 def _weights(facts: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ class EqualChanges:
 
 def equal_changes(target: str, variation: Path) -> EqualChanges:
     """Equation 7 for a target's measured changes and the same again, matrix by matrix."""
-    from fusionchat.merging.varm import pool, weights
+    from fusionchat.merging.methods.varm import pool, weights
 
     rows = read_table(variation, COLUMNS, "measure_variation").to_pylist()
     sums = {row["tensor"]: np.full(2, row["sum_square"]) for row in rows}

@@ -6,12 +6,13 @@ from small_checkpoints import changed, random_arrays, read, to_bf16, write
 
 from fusionchat.errors import UserError
 from fusionchat.merging.checkpoint_audit import check_tokenizers, match_tensors
-from fusionchat.merging.inputs import Inputs
-from fusionchat.merging.program import effective_units, weight_rows
-from fusionchat.merging.sce import SceMerge
-from fusionchat.merging.streaming import LinearMerge, Merge
+from fusionchat.merging.inputs import InputOptions, Inputs
+from fusionchat.merging.merged_folder import effective_units, weight_rows
+from fusionchat.merging.methods.linear import LinearMerge
+from fusionchat.merging.methods.sce import SceMerge
+from fusionchat.merging.methods.varm import GRANULARITIES, NORMALISATIONS, VarmMerge
+from fusionchat.merging.streaming import Merge
 from fusionchat.merging.variation import known_weights, measure
-from fusionchat.merging.varm import GRANULARITIES, NORMALISATIONS, VarmMerge
 from fusionchat.models.checkpoint import open_checkpoint
 
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
@@ -80,7 +81,7 @@ def test_tied_models_merge_into_a_tied_model(tmp_path):
         "a": write(tmp_path / "a", first, tied),
         "b": write(tmp_path / "b", {**second, HEAD: second[EMBEDDING]}, tied),
     }
-    inputs = Inputs.open(write(tmp_path / "pivot", pivot, tied), folders)
+    inputs = Inputs.open(InputOptions(write(tmp_path / "pivot", pivot, tied), folders))
     (tmp_path / "merged").mkdir()
     Merge(inputs, VarmMerge("matrix")).run(tmp_path / "merged", 10**9)
     (tmp_path / "merged" / "config.json").write_text("{}")
@@ -99,7 +100,7 @@ def test_an_output_layer_stored_beside_its_embedding_counts_once(tmp_path):
             name: write(tmp_path / name, arrays | dict.fromkeys(heads, arrays[EMBEDDING]), tied)
             for name, arrays in {"pivot": pivot, **targets}.items()
         }
-        inputs = Inputs.open(folders.pop("pivot"), folders)
+        inputs = Inputs.open(InputOptions(folders.pop("pivot"), folders))
         result = []
         for granularity in GRANULARITIES[:-1]:
             known = known_weights(inputs, measure(inputs), granularity, "square", "sum")
@@ -119,7 +120,7 @@ def test_tensors_of_whole_numbers_are_copied_if_all_agree(tmp_path):
             name: write(tmp_path / name, {**target, "steps": np.array([steps, 4])})
             for name, target in targets.items()
         }
-        inputs = Inputs.open(write(tmp_path / "pivot", pivot), folders)
+        inputs = Inputs.open(InputOptions(write(tmp_path / "pivot", pivot), folders))
         output = tmp_path / f"merged{steps}"
         output.mkdir()
         merge = Merge(inputs, LinearMerge(np.ones(2)))
@@ -152,7 +153,7 @@ def test_what_is_not_finite_is_refused(tmp_path, value, also_changed):
     if not also_changed:
         targets[1][HEAD][2, 1] = pivot[HEAD][2, 1]
     folders = {f"t{i}": write(tmp_path / f"t{i}", target) for i, target in enumerate(targets)}
-    inputs = Inputs.open(write(tmp_path / "pivot", pivot), folders)
+    inputs = Inputs.open(InputOptions(write(tmp_path / "pivot", pivot), folders))
     with pytest.raises(UserError, match=r"lm_head\.weight.* NaN"):
         measure(inputs)
     for number, method in enumerate(METHODS):
@@ -168,7 +169,7 @@ def test_mixed_types_end_in_the_pivots_with_one_rounding(tmp_path):
     half[HEAD] = pivot[HEAD]  # a pivot may keep some tensors in float32
     targets = [changed(pivot, seed) for seed in (1, 2)]
     folders = {f"t{i}": write(tmp_path / f"t{i}", target) for i, target in enumerate(targets)}
-    inputs = Inputs.open(write(tmp_path / "pivot", half), folders)
+    inputs = Inputs.open(InputOptions(write(tmp_path / "pivot", half), folders))
     (tmp_path / "merged").mkdir()
     Merge(inputs, LinearMerge(np.array([1.0, 2.0]))).run(tmp_path / "merged", 10**9)
     (tmp_path / "merged" / "config.json").write_text("{}")

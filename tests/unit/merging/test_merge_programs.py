@@ -21,11 +21,11 @@ import merge_linear
 import merge_sce
 import merge_varm
 from fusionchat.errors import UserError
-from fusionchat.files import MANIFEST, MARKER, checksums
-from fusionchat.merging.inputs import Inputs
+from fusionchat.files import MANIFEST, MARKER, checksums, read_json
+from fusionchat.merging.inputs import InputOptions, Inputs
+from fusionchat.merging.methods.varm import GRANULARITIES, VarmMerge
 from fusionchat.merging.options import named, target_weights
 from fusionchat.merging.streaming import Merge
-from fusionchat.merging.varm import GRANULARITIES, VarmMerge
 from fusionchat.models.checkpoint import open_checkpoint
 
 SIDE_FILES = {
@@ -66,16 +66,19 @@ PROGRAMS = {
 def test_output_has_the_pivots_layout_and_side_files(name, models, tmp_path):
     main, options = PROGRAMS[name]
     output = tmp_path / "merged" / name
-    main([*models, *options, "--output", str(output)])
+    main([*models, *options, "--dtype", "pivot", "--output", str(output)])
+    for file in (*SIDE_FILES, "config.json"):
+        assert (output / file).read_bytes() == (tmp_path / "pivot" / file).read_bytes()
     pivot, merged = open_checkpoint(tmp_path / "pivot"), open_checkpoint(output)
     assert {n: (i.dtype, i.shape) for n, i in merged.tensors.items()} == {
         n: (i.dtype, i.shape) for n, i in pivot.tensors.items()
     }
+    main([*models, *options, "--output", str(output)])  # in the targets' type
+    assert {i.dtype for i in open_checkpoint(output).tensors.values()} == {"F32"}
+    assert read_json(output / "config.json")["dtype"] == "float32"
     expected = {*SIDE_FILES, "config.json", "model.safetensors"}
-    expected |= {MANIFEST, MARKER, "README.md", "weights.csv"}
-    assert {path.name for path in output.iterdir()} == expected
-    for file in (*SIDE_FILES, "config.json"):
-        assert (output / file).read_bytes() == (tmp_path / "pivot" / file).read_bytes()
+    expected |= {MANIFEST, MARKER, "README.md", "weights.csv", "rounding.csv"}
+    assert {path.name for path in output.iterdir()} - {"weights.svg"} == expected
     assert [path.name for path in output.parent.iterdir()] == [name]
 
 
@@ -96,8 +99,11 @@ def test_manifest_weights_and_card_tell_the_same(models, tmp_path):
         weight = float(row["weight"])
         assert manifest["weights"][row["unit"]][row["target"]] == weight
         assert row["elements"] == "2048"
-        [line] = [line for line in card.splitlines() if line.startswith(f"| {row['unit']} |")]
-        assert f"{weight:.4f}" in line
+    for target in "ab":
+        own = [float(row["weight"]) for row in rows if row["target"] == target]
+        numbers = f"{np.mean(own):.4f} | {min(own):.4f} | {max(own):.4f}"
+        assert f"| {target} | {numbers} |" in card.splitlines()
+    assert str(tmp_path) not in card
 
 
 @pytest.mark.parametrize("options", [["--threads", "3"], ["--shard-size", "0.000005"]])
@@ -185,7 +191,10 @@ def test_a_merge_that_changes_nothing_is_refused(models, tmp_path):
 def test_a_difference_found_by_another_thread_is_not_forgotten(tmp_path, monkeypatch):
     pivot = random_arrays(0)
     folder = write(tmp_path / "t", pivot)
-    merge = Merge(Inputs.open(write(tmp_path / "pivot", pivot), {"t": folder}), VarmMerge("matrix"))
+    merge = Merge(
+        Inputs.open(InputOptions(write(tmp_path / "pivot", pivot), {"t": folder})),
+        VarmMerge("matrix"),
+    )
 
     def equal_while_another_thread_finds_a_difference(first, second):
         merge._equal.update(pivot=False, t=False)
@@ -303,7 +312,7 @@ def test_transformers_loads_the_merged_model_whole(architecture, tmp_path):
         model.save_pretrained(tmp_path / name)
         options += ["--target", str(tmp_path / name)]
         targets.append({name: weight.double() for name, weight in model.state_dict().items()})
-    options += ["--granularity", "model", "--shard-size", "0.00002"]
+    options += ["--granularity", "model", "--shard-size", "0.00002", "--dtype", "pivot"]
     merge_varm.main([*options, "--output", str(tmp_path / "merged")])
     assert len(list((tmp_path / "merged").glob("*.safetensors"))) > 1
     merged, report = AutoModelForCausalLM.from_pretrained(
@@ -325,7 +334,7 @@ def test_transformers_loads_the_merged_model_whole(architecture, tmp_path):
 def test_help_shows_the_defaults_that_say_something():
     text = " ".join(merge_varm.build_parser().format_help().split())
     assert "gets a weight of its own (default: matrix)" in text
-    assert "(default: pivot's) " in text
+    assert "so that nothing is lost (default: targets)" in text
     assert not any(f"(default: {nothing})" in text for nothing in ("None", "False", "[]"))
 
 

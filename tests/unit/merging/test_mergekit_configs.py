@@ -17,7 +17,7 @@ import merge_linear
 import merge_mergekit
 from fusionchat.errors import UserError
 from fusionchat.files import checksums
-from fusionchat.merging.mergekit_configs import mergekit_config
+from fusionchat.merging.methods.mergekit_configs import mergekit_config
 from fusionchat.models.checkpoint import open_checkpoint
 
 PIVOT, TARGETS = Path("pivot"), {"m": Path("target_1"), "s": Path("target_2")}
@@ -95,8 +95,9 @@ def models(request, tmp_path) -> list[str]:
 def test_normalised_task_arithmetic_is_the_linear_merge(models, tmp_path):
     weights = ["--weight", "a=0.25", "--weight", "b=0.5"]
     command = ["--method", "task_arithmetic", *models, *weights]
-    merge_mergekit.main([*command, "--output", str(tmp_path / "ta")])
-    merge_linear.main([*models, *weights, "--output", str(tmp_path / "linear")])
+    rounded = ["--dtype", "pivot"]
+    merge_mergekit.main([*command, *rounded, "--output", str(tmp_path / "ta")])
+    merge_linear.main([*models, *weights, *rounded, "--output", str(tmp_path / "linear")])
     ours, theirs = read(tmp_path / "linear"), read(tmp_path / "ta")
     assert ours.keys() == theirs.keys()
     for name in ours:
@@ -112,7 +113,14 @@ def test_normalised_task_arithmetic_is_the_linear_merge(models, tmp_path):
     assert config["out_dtype"] == "bfloat16"
     manifest = json.loads((tmp_path / "ta" / "manifest.json").read_text())
     assert manifest["files"] == checksums(tmp_path / "ta")
-    assert manifest["settings"] == {"config": config, "seed": 1, "mergekit": version("mergekit")}
+    assert manifest["config"] == config
+    assert manifest["mergekit"] == version("mergekit")
+    assert manifest["settings"] == {
+        "method": "task_arithmetic",
+        "weight": {"a": 0.25, "b": 0.5},
+        "no_normalise": False,
+    }
+    assert str(tmp_path) not in (tmp_path / "ta" / "mergekit.yaml").read_text()
     assert manifest["weights"]["model"]["b"] == pytest.approx(2 / 3)
     assert set(manifest["inputs"]) == {"pivot", "a", "b"}
 

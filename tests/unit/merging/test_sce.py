@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as numpy_arrays
 from small_checkpoints import NAMES, changed, random_arrays, read, write
 
-from fusionchat.merging.inputs import Inputs
-from fusionchat.merging.sce import SceMerge, threshold
+from fusionchat.merging.inputs import InputOptions, Inputs
+from fusionchat.merging.methods.sce import SceMerge, threshold
+from fusionchat.merging.methods.varm import VarmMerge
 from fusionchat.merging.streaming import Merge
 from fusionchat.merging.tensor_blocks import BLOCK
-from fusionchat.merging.varm import VarmMerge
 
 
 def run(tmp_path, pivot, targets, method):
     folders = {f"t{i}": write(tmp_path / f"t{i}", t) for i, t in enumerate(targets)}
-    inputs = Inputs.open(write(tmp_path / "pivot", pivot), folders)
+    inputs = Inputs.open(InputOptions(write(tmp_path / "pivot", pivot), folders))
     output = tmp_path / "merged"
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir()

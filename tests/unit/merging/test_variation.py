@@ -5,7 +5,7 @@ from small_checkpoints import NAMES, changed, random_arrays, write
 
 import measure_variation
 from fusionchat.errors import UserError
-from fusionchat.merging.inputs import Inputs
+from fusionchat.merging.inputs import InputOptions, Inputs
 from fusionchat.merging.variation import (
     check_digests,
     known_weights,
@@ -22,7 +22,7 @@ def inputs(tmp_path):
     targets = {"a": changed(pivot, 1), "b": changed(pivot, 2)}
     targets["a"]["lm_head.weight"][:, :2] = pivot["lm_head.weight"][:, :2]
     folders = {name: write(tmp_path / name, target) for name, target in targets.items()}
-    return Inputs.open(write(tmp_path / "pivot", pivot), folders)
+    return Inputs.open(InputOptions(write(tmp_path / "pivot", pivot), folders))
 
 
 def test_program_writes_one_row_a_tensor(inputs, tmp_path):
@@ -56,7 +56,7 @@ def test_a_table_survives_the_file_and_does_not_depend_on_other_targets(inputs, 
     tables = measure(inputs)
     write_variation(tmp_path / "b.parquet", tables["b"])
     assert read_variation(tmp_path / "b.parquet") == tables["b"]
-    alone = Inputs.open(tmp_path / "pivot", {"b": tmp_path / "b"})
+    alone = Inputs.open(InputOptions(tmp_path / "pivot", {"b": tmp_path / "b"}))
     assert measure(alone)["b"] == tables["b"]
 
 
@@ -94,7 +94,9 @@ def test_tables_of_other_models_are_refused(inputs, tmp_path):
     for name in ("pivot", "a", "b"):
         write(tmp_path / "larger" / name, larger)
     other = Inputs.open(
-        tmp_path / "larger" / "pivot", {n: tmp_path / "larger" / n for n in ("a", "b")}
+        InputOptions(
+            tmp_path / "larger" / "pivot", {n: tmp_path / "larger" / n for n in ("a", "b")}
+        )
     )
     with pytest.raises(UserError, match="run measure_variation again"):
         measure_or_read(other, files, on_the_way=True)

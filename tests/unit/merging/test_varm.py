@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as numpy_arrays
 from small_checkpoints import NAMES, Arrays, changed, random_arrays, read, write
 
-from fusionchat.merging.inputs import Inputs
-from fusionchat.merging.streaming import Merge
-from fusionchat.merging.tensor_blocks import BLOCK
-from fusionchat.merging.variation import known_weights, measure
-from fusionchat.merging.varm import (
+from fusionchat.merging import api
+from fusionchat.merging.inputs import InputOptions, Inputs
+from fusionchat.merging.merged_folder import OutputOptions
+from fusionchat.merging.methods.varm import (
     CHANGES,
     GRANULARITIES,
     NORMALISATIONS,
@@ -25,6 +24,9 @@ from fusionchat.merging.varm import (
     unit_of,
     weights,
 )
+from fusionchat.merging.streaming import Merge
+from fusionchat.merging.tensor_blocks import BLOCK
+from fusionchat.merging.variation import known_weights, measure
 
 Weights = dict[str, np.ndarray]
 
@@ -36,7 +38,7 @@ def merge(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folders = {f"t{i}": write(folder / f"t{i}", t) for i, t in enumerate(targets)}
-        inputs = Inputs.open(write(folder / "pivot", pivot), folders)
+        inputs = Inputs.open(InputOptions(write(folder / "pivot", pivot), folders))
         known = None
         if granularity in ("model", "layer", "module"):
             known = known_weights(inputs, measure(inputs), granularity, change, normalise)
@@ -62,6 +64,43 @@ def test_units():
         assert layer_of(outside) == module_of(outside) == outside
     assert unit_of(name, "model") == "model"
     assert unit_of(name, "matrix") == unit_of(name, "parameter") == name
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "module"),
+    [
+        ("encoder.block.2.layer.1.DenseReluDense.wi.weight", "encoder.block.2", ".layer.1"),
+        (
+            "albert.encoder.albert_layer_groups.0.albert_layers.1.ffn.weight",
+            "albert.encoder.albert_layer_groups.0",
+            ".albert_layers.1",
+        ),
+        ("transformer.attentions.3.q_lin.weight", "transformer.layers.3", ".attentions"),
+        ("transformer.layer_norm1.3.weight", "transformer.layers.3", ".layer_norm1"),
+        ("visual.transformer.resblocks.7.attn.in_proj_weight", None, ".attn"),
+        ("blk.11.attn_q.weight", "blk.11", ".attn_q"),
+    ],
+)
+def test_layers_and_modules_of_other_architectures(name, layer, module):
+    layer = layer or "visual.transformer.resblocks.7"
+    assert (layer_of(name), module_of(name)) == (layer, layer + module)
+
+
+def test_a_unit_that_falls_back_to_the_matrix_is_told(tmp_path, caplog):
+    caplog.set_level("INFO")
+    arrays = {f"part{n}.weight": np.ones((4, 4), np.float32) for n in range(2)}
+    pivot = write(tmp_path / "pivot", arrays)
+    target = write(tmp_path / "a", {n: v * 2 for n, v in arrays.items()})
+    options = InputOptions(pivot, {"a": target})
+    output = OutputOptions(tmp_path / "m", allow_equal=True)
+    api.merge_varm(options, output, api.VarmOptions("layer"))
+    assert "no layers are recognised: each matrix is a unit, not each layer" in caplog.text
+    named = random_arrays(0)
+    target = write(tmp_path / "b", changed(named, 1))
+    options = InputOptions(write(tmp_path / "p", named), {"b": target})
+    output = OutputOptions(tmp_path / "n", allow_equal=True)
+    api.merge_varm(options, output, api.VarmOptions("layer"))
+    assert "units of their own, outside all layers: model.embed_tokens.weight" in caplog.text
 
 
 def test_a_unit_is_pooled_over_all_its_elements():

@@ -22,7 +22,8 @@ import table1
 import table2
 from fusionchat.categories import CATEGORIES
 from fusionchat.errors import UserError
-from fusionchat.merging import variation, varm
+from fusionchat.merging import variation
+from fusionchat.merging.methods import varm
 from fusionchat.scores import verdicts
 from fusionchat.scores.benchmark import read_benchmark
 from fusionchat.scores.equal_changes import equal_changes

@@ -16,21 +16,36 @@ from fusionchat.merging.tensor_blocks import TensorStack
 GRANULARITIES = ("model", "layer", "module", "matrix", "parameter")
 CHANGES = ("square", "abs")
 NORMALISATIONS = ("sum", "softmax")
-_LAYER = re.compile(r"^(?:.*?\.)?(?:layers|layer|h|blocks|block)\.\d+(?=\.)")
+_LAYER = re.compile(
+    r"^(?:.*?\.)?(?:layers|layer|h|blocks|block|resblocks|blk|albert_layer_groups)\.\d+(?=\.)"
+)
+# XLM and its kin number each kind of module for itself: attentions.3, ffns.3, layer_norm1.3
+_BY_KIND = re.compile(r"^((?:.*?\.)?)(attentions|ffns|layer_norm\d*|encoder_attn)\.(\d+)(?=\.)")
+_INNER = re.compile(r"(?:layer|albert_layers)\.\d+|[^.]+")  # T5's block.3.layer.0
 
 
 def layer_of(tensor: str) -> str:
     """`model.layers.3` for all within layer 3 (the outermost number counts); else the tensor."""
     match = _LAYER.match(tensor)
-    return match.group(0) if match else tensor
+    if match:
+        return match.group(0)
+    kind = _BY_KIND.match(tensor)
+    return f"{kind[1]}layers.{kind[3]}" if kind else tensor
 
 
 def module_of(tensor: str) -> str:
     """`model.layers.3.mlp` and the like; a tensor outside all layers is its own module."""
-    layer = layer_of(tensor)
-    if layer == tensor:
-        return tensor
-    return f"{layer}.{tensor[len(layer) + 1 :].split('.')[0]}"
+    match = _LAYER.match(tensor)
+    if match:
+        inner = _INNER.match(tensor[match.end() + 1 :])
+        return f"{match.group(0)}.{inner.group(0) if inner else ''}"
+    kind = _BY_KIND.match(tensor)
+    return f"{layer_of(tensor)}.{kind[2]}" if kind else tensor
+
+
+def outside_layers(tensors: Iterable[str]) -> list[str]:
+    """Tensors that belong to no layer: units of their own at layer and module level."""
+    return [name for name in tensors if layer_of(name) == name]
 
 
 def unit_of(tensor: str, granularity: str) -> str:

@@ -26,6 +26,7 @@ def mergekit_config(
     density: float = 1.0,
     select_topk: float = 1.0,
     base: str | None = None,
+    normalise: bool = True,
 ) -> dict[str, Any]:
     """The configuration of one merge: arithmetic in float32, result in `dtype` ("bfloat16").
 
@@ -35,7 +36,11 @@ def mergekit_config(
     "sce", as distinct from ours.
     """
     sce = method == "sce_mergekit"
-    common = {"merge_method": "sce" if sce else method, "dtype": "float32", "out_dtype": dtype}
+    common: dict[str, Any] = {
+        "merge_method": "sce" if sce else method,
+        "dtype": "float32",
+        "out_dtype": dtype,
+    }
     folders = {name: _path(folder) for name, folder in targets.items()}
     if method == "slerp":
         return {**common, **_slerp(folders, layers, base)}
@@ -46,8 +51,8 @@ def mergekit_config(
     if method in ("ties", "dare_linear"):
         for name in folders:
             parameters[name]["density"] = density
-    shared = {"select_topk": select_topk} if sce else {"normalize": True}
-    models = [{"model": _path(pivot)}]
+    shared = {"select_topk": select_topk} if sce else {"normalize": normalise}
+    models: list[dict[str, Any]] = [{"model": _path(pivot)}]
     models += [
         {"model": folder, **({"parameters": parameters[name]} if parameters[name] else {})}
         for name, folder in folders.items()

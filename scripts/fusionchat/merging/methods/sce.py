@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from fusionchat.merging import varm
+from fusionchat.merging.methods import varm
 from fusionchat.merging.tensor_blocks import TensorStack, Values
 
 _BINS = 1 << 16

@@ -1,0 +1,56 @@
+"""Where the configs of two models of one shape differ: the same weights would compute otherwise."""
+
+import re
+from typing import Any
+
+# What only names, stores or trains a model, and what is compared elsewhere.
+_IGNORED = re.compile(
+    r"_.*|architectures|auto_map|transformers_version|(torch_)?dtype|use_cache|tokenizer_class"
+    r"|(bos|eos|pad|sep|cls|mask|unk)_token_id|vocab_size|model_type|.*drop(out)?.*|.*pdrop"
+    r"|initializer_(range|factor)|pretraining_tp|output_.*|return_.*|use_return_dict"
+    r"|gradient_checkpointing|router_.*loss.*|aux_loss_alpha|transformers_weights"
+    r"|rope_(theta|scaling|parameters)|tie_word_embeddings"
+)
+
+
+def differences(pivot: dict[str, Any], target: dict[str, Any]) -> list[str]:
+    """Each key that both configs give differently, in words, rotary embeddings included."""
+    found = [
+        f"{key} is {target[key]!r} where the pivot has {pivot[key]!r}"
+        for key in sorted(pivot.keys() & target.keys())
+        if not _IGNORED.fullmatch(key) and _differ(pivot[key], target[key])
+    ]
+    mine, other = _rope(pivot), _rope(target)
+    if mine[1] != other[1] or (None not in (mine[0], other[0]) and mine[0] != other[0]):
+        found.append(f"the rotary embedding is {_told(other)} where the pivot has {_told(mine)}")
+    return found
+
+
+def _differ(mine: Any, other: Any) -> bool:
+    """Whether values differ; what one leaves open (None) is the other's."""
+    if isinstance(mine, dict) and isinstance(other, dict):
+        return any(_differ(mine[key], other[key]) for key in mine.keys() & other.keys())
+    return None not in (mine, other) and mine != other
+
+
+def _rope(config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Base and scaling, whatever version of transformers wrote them."""
+    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if not isinstance(given, dict):
+        return config.get("rope_theta"), {"given": given}
+    facts = {key: value for key, value in given.items() if value is not None}
+    theta = config.get("rope_theta", facts.pop("rope_theta", None))
+    facts.pop("rope_theta", None)
+    kind = facts.pop("type", None)
+    facts.setdefault("rope_type", kind)
+    return theta, {k: v for k, v in facts.items() if (k, v) not in _UNSCALED}
+
+
+_UNSCALED = (("rope_type", "default"), ("rope_type", None))
+
+
+def _told(rope: tuple[Any, dict[str, Any]]) -> str:
+    theta, scaling = rope
+    parts = [] if theta is None else [f"theta {theta:g}"]
+    parts += [f"{key} {value}" for key, value in scaling.items()]
+    return ", ".join(parts) or "unscaled"

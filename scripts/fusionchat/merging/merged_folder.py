@@ -1,0 +1,193 @@
+"""From inputs and a method to the folder of a merged model, and what a merge reports."""
+
+import csv
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from fusionchat.errors import UserError
+from fusionchat.files import MANIFEST, sha256, write_manifest
+from fusionchat.merging.card import WEIGHTS, Row, command, write_card
+from fusionchat.merging.checkpoint_audit import stored_twice
+from fusionchat.merging.checkpoint_writer import output_layout
+from fusionchat.merging.inputs import Inputs
+from fusionchat.merging.rounding import ROUNDING, Rounding, write_rounding
+from fusionchat.merging.side_files import copy_side_files
+from fusionchat.merging.streaming import Merge, Method, Outcome, Values
+from fusionchat.output_folder import output_folder
+from fusionchat.progress import progress
+from fusionchat.readers.safetensors import TensorInfo
+
+Settings = dict[str, Any]
+Units = dict[str, tuple[Values, int]]
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """Where a merged model is written, and how.
+
+    `dtype`: `targets` (the finest type among them), `pivot`, or a type. `shard_size` in GB.
+    `program` owns the folder: only the same program replaces it.
+    """
+
+    output: Path
+    dtype: str = "targets"
+    shard_size: float = 5.0
+    allow_equal: bool = False
+    threads: int = 1
+    program: str = "fusionchat.merging"
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A merge's report: its size, weights (unit, target, weight, elements), what rounding took."""
+
+    inputs: Inputs
+    nbytes: int
+    weights: list[Row]
+    rounding: Rounding
+
+
+def merged_folder(options: OutputOptions, inputs: Inputs) -> AbstractContextManager[Path]:
+    """A folder that becomes `output`, whole or not at all."""
+    folders = [source.folder for source in inputs.sources(True).values()]
+    return output_folder(options.output, options.program, folders)
+
+
+def run_merge(
+    options: OutputOptions,
+    inputs: Inputs,
+    method: Method,
+    settings: Settings,
+    check: Callable[[dict[str, str]], None] = lambda digests: None,
+) -> Merged:
+    """Merge into `options.output`, which appears whole or not at all.
+
+    `check` sees the digests of the inputs before the output gets its name.
+    """
+    with merged_folder(options, inputs) as folder:
+        outcome = merge_tensors(options, folder, inputs, method)
+        refuse_equal(options, outcome)
+        check(outcome.digests)
+        return finish_folder(options, folder, inputs, method, settings, outcome)
+
+
+def try_merge(options: OutputOptions, inputs: Inputs, method: Method) -> Merged:
+    """What `run_merge` would report; nothing is written."""
+    outcome = merge_tensors(options, None, inputs, method)
+    rows = weight_rows(inputs, effective_units(inputs, method))
+    return Merged(inputs, _nbytes(options, inputs), rows, outcome.rounding)
+
+
+def merge_tensors(
+    options: OutputOptions, folder: Path | None, inputs: Inputs, method: Method
+) -> Outcome:
+    """Write the merged tensors into `folder`, if there is one, with progress in bytes read."""
+    size = sum(source.nbytes for source in inputs.sources(method.reads_pivot).values())
+    layout = _layout(options, inputs)
+    with progress(total=size, unit="B", unit_scale=True, desc=options.output.name) as bar:
+        merge = Merge(inputs, method, layout, bar.update)
+        return merge.run(folder, round(options.shard_size * 1e9), options.threads)
+
+
+def _layout(options: OutputOptions, inputs: Inputs) -> dict[str, TensorInfo]:
+    return output_layout(inputs.pivot, inputs.target_tensors(), options.dtype)
+
+
+def _nbytes(options: OutputOptions, inputs: Inputs) -> int:
+    return sum(info.nbytes for info in _layout(options, inputs).values())
+
+
+def refuse_equal(options: OutputOptions, outcome: Outcome) -> None:
+    """Raise `UserError` if the merge changed nothing, unless the options allow that."""
+    if outcome.equal_to and not options.allow_equal:
+        raise UserError(
+            f"{options.output}: the merged model equals {' and '.join(outcome.equal_to)}; "
+            "say --allow-equal if that is what you want"
+        )
+
+
+def finish_folder(
+    options: OutputOptions,
+    folder: Path,
+    inputs: Inputs,
+    method: Method,
+    settings: Settings,
+    outcome: Outcome,
+    facts: Mapping[str, Any] = MappingProxyType({}),
+) -> Merged:
+    """Add everything but the tensors to the folder of a merged model."""
+    layout = _layout(options, inputs)
+    copy_side_files(inputs.pivot, folder, layout, inputs.tokenizer_from, inputs.template_from)
+    units = effective_units(inputs, method)
+    rows = weight_rows(inputs, units)
+    merged = Merged(inputs, _nbytes(options, inputs), rows, outcome.rounding)
+    merged.rounding.warn(options.output)
+    write_weights(folder / WEIGHTS, merged.weights)
+    write_rounding(folder / ROUNDING, merged.rounding)
+    made_by = command(options.program, inputs, settings)
+    write_card(folder, inputs, method.name, made_by, merged.weights, merged.rounding)
+    write_manifest(
+        folder,
+        options.program,
+        outcome.files,
+        method=method.name,
+        settings=settings,
+        inputs=describe_inputs(inputs, outcome.digests),
+        rounding=merged.rounding.facts(),
+        **facts,
+        weights={
+            unit: dict(zip(inputs.targets, map(float, own), strict=True))
+            for unit, (own, _) in units.items()
+        },
+    )
+    return merged
+
+
+def describe_inputs(inputs: Inputs, digests: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Folder, digest of the weights that were read, and checksums of config and manifest."""
+    found = {}
+    for name, checkpoint in inputs.sources(True).items():
+        small = {
+            file: sha256(checkpoint.folder / file)
+            for file in ("config.json", MANIFEST)
+            if (checkpoint.folder / file).exists()
+        }
+        found[name] = {
+            "folder": str(checkpoint.folder),
+            "weights_xxh3_128": digests.get(name),
+            "sha256": small,
+        }
+    return found
+
+
+def effective_units(inputs: Inputs, method: Method) -> Units:
+    """Weights [targets] and number of elements of each unit, in the order of the pivot's files."""
+    units: Units = {}
+    twice = stored_twice(inputs.pivot)
+    for name, info in inputs.pivot.tensors.items():
+        if name in method.effective and name not in twice:
+            unit = method.unit(name)
+            elements = units[unit][1] if unit in units else 0
+            units[unit] = method.effective[name], elements + info.elements
+    return units
+
+
+def weight_rows(inputs: Inputs, units: Units) -> list[Row]:
+    """(unit, target, weight, elements) of all units."""
+    return [
+        (unit, target, float(weight), elements)
+        for unit, (own, elements) in units.items()
+        for target, weight in zip(inputs.targets, own, strict=True)
+    ]
+
+
+def write_weights(path: Path, rows: list[Row]) -> None:
+    """The effective weights as a table with a row for each unit and target."""
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(("unit", "target", "weight", "elements"))
+        writer.writerows(rows)

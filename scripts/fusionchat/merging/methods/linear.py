@@ -1,0 +1,27 @@
+"""The plain weighted mean of the targets, and the equal mean among the controls."""
+
+from collections.abc import Iterator
+
+from fusionchat.merging.tensor_blocks import TensorStack, Values
+
+
+class LinearMerge:
+    """sum_j w_j theta_j / sum_j w_j with fixed weights, rounded correctly."""
+
+    name = "linear"
+    reads_pivot = False
+
+    def __init__(self, weights: Values) -> None:
+        self._given = weights
+        self._weights = weights / weights.sum()
+        self.effective: dict[str, Values] = {}
+
+    def unit(self, name: str) -> str:
+        """All tensors have the same weights."""
+        return "model"
+
+    def merge_tensor(self, name: str, stack: TensorStack) -> Iterator[Values]:
+        """The merged tensor, block by block."""
+        self.effective[name] = self._weights
+        for targets in stack.raw_blocks():
+            yield stack.weighted_mean(targets, self._given)

@@ -1,0 +1,184 @@
+"""Runs mergekit as a library and brings its result into the pivot's layout."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fusionchat.errors import UserError
+from fusionchat.merging.card import label
+from fusionchat.merging.checkpoint_audit import match_tensors
+from fusionchat.merging.checkpoint_writer import DTYPE_NAMES, output_layout
+from fusionchat.merging.inputs import Inputs
+from fusionchat.merging.merged_folder import (
+    Merged,
+    OutputOptions,
+    finish_folder,
+    merge_tensors,
+    merged_folder,
+    refuse_equal,
+)
+from fusionchat.merging.methods.mergekit_configs import mergekit_config
+from fusionchat.merging.tensor_blocks import TensorStack, Values
+from fusionchat.models.checkpoint import FLOATS, open_checkpoint
+from fusionchat.readers.safetensors import TensorInfo
+
+CONFIG = "mergekit.yaml"
+SCRATCH = "mergekit"
+RESULT = "mergekit's result"  # among the targets, so no likely name of one
+_SHARD_BYTES = 200_000_000  # mergekit holds a whole output shard in memory
+
+
+class ResultMethod:
+    """Takes the last input, mergekit's result, while all inputs are read, compared and hashed."""
+
+    reads_pivot = True
+
+    def __init__(self, name: str, weights: Values | None) -> None:
+        self.name = name
+        self._weights = weights
+        self.effective: dict[str, Values] = {}
+
+    def unit(self, name: str) -> str:
+        """Where mergekit has weights at all, all tensors have the same."""
+        return "model"
+
+    def merge_tensor(self, name: str, stack: TensorStack) -> Iterator[Values]:
+        """The last input, block by block."""
+        if self._weights is not None:
+            self.effective[name] = self._weights
+        for block in stack.blocks():
+            result = stack.result(block.shape[1])
+            result[:] = block[-1]
+            yield result
+
+
+def run_mergekit(config: dict[str, Any], folder: Path, seed: int, threads: int) -> None:
+    """Run a configuration into an empty `folder`; its mistakes become a `UserError`."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import torch
+    from mergekit.config import MergeConfiguration
+    from mergekit.merge import run_merge
+    from mergekit.options import MergeOptions
+
+    torch.set_num_threads(threads)
+    options = MergeOptions(
+        copy_tokenizer=False,
+        write_model_card=False,
+        quiet=True,
+        random_seed=seed,
+        out_shard_size=_SHARD_BYTES,
+    )
+    try:
+        run_merge(MergeConfiguration.model_validate(config), str(folder), options)
+    except (RuntimeError, ValueError, KeyError, TypeError, NotImplementedError) as error:
+        raise UserError(f"mergekit cannot do this merge: {error}") from error
+
+
+@dataclass(frozen=True)
+class MergekitOptions:
+    """A method of mergekit with its settings; `base` is SLERP's target at t = 0."""
+
+    method: str
+    weights: Mapping[str, float]
+    density: float = 0.5
+    select_topk: float = 0.1
+    base: str | None = None
+    seed: int = 1
+    normalise: bool = True
+
+
+def merge_by_mergekit(inputs: Inputs, options: MergekitOptions, output: OutputOptions) -> Merged:
+    """Merge into `output`; the configuration stays there as `mergekit.yaml`.
+
+    mergekit computes and writes float32; rounding to the output's type is ours, gives the same
+    bits as its own, and its loss can be measured.
+    """
+    import yaml
+
+    config = _config(inputs, options, output)
+    method = ResultMethod(options.method, effective_weights(options))
+    with merged_folder(output, inputs) as folder:
+        scratch = folder / SCRATCH
+        run_mergekit({**config, "out_dtype": "float32"}, scratch, options.seed, output.threads)
+        config = _with_names(config, inputs)
+        text = yaml.safe_dump(config, sort_keys=False, default_flow_style=None)
+        (folder / CONFIG).write_text(text, encoding="utf-8")
+        outcome = merge_tensors(output, folder, with_result(inputs, scratch), method)
+        shutil.rmtree(scratch)
+        outcome.equal_to.remove(RESULT)
+        refuse_equal(output, outcome)
+        settings = _settings(options)
+        facts = {"config": config, "mergekit": version("mergekit")}
+        return finish_folder(output, folder, inputs, method, settings, outcome, facts)
+
+
+def _settings(options: MergekitOptions) -> dict[str, Any]:
+    """The options that matter to the method, named as on the command line."""
+    given = {**asdict(options), "weight": dict(options.weights)}
+    given["no_normalise"] = not options.normalise
+    weighted = ["weight", "no_normalise"]
+    names = {
+        "slerp": ["base"],
+        "task_arithmetic": weighted,
+        "ties": [*weighted, "density"],
+        "dare_linear": [*weighted, "density", "seed"],
+        "sce_mergekit": ["select_topk"],
+    }
+    return {key: given[key] for key in ("method", *names[options.method])}
+
+
+def _config(inputs: Inputs, options: MergekitOptions, output: OutputOptions) -> dict[str, Any]:
+    layout = output_layout(inputs.pivot, inputs.target_tensors(), output.dtype)
+    keys = ("method", "weights", "density", "select_topk", "base", "normalise")
+    return mergekit_config(
+        pivot=inputs.pivot.folder,
+        targets={name: target.folder for name, target in inputs.targets.items()},
+        layers=inputs.pivot.config.get("num_hidden_layers", 0),
+        dtype=widest_dtype(layout),
+        **{key: getattr(options, key) for key in keys},
+    )
+
+
+def _with_names(value: Any, inputs: Inputs) -> Any:
+    """A configuration with the models' names in the place of this machine's paths."""
+    names = {str(source.folder): label(source) for source in inputs.sources(True).values()}
+    if isinstance(value, dict):
+        return {key: _with_names(part, inputs) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_with_names(part, inputs) for part in value]
+    return names.get(value, value) if isinstance(value, str) else value
+
+
+def widest_dtype(layout: Mapping[str, TensorInfo]) -> str:
+    """The type of the float tensors ("bfloat16"), or float32 where there are several."""
+    names = {short: name for name, short in DTYPE_NAMES.items()}
+    found = {info.dtype for info in layout.values() if info.dtype in FLOATS}
+    return names[found.pop()] if len(found) == 1 else "float32"
+
+
+def effective_weights(options: MergekitOptions) -> Values | None:
+    """The weights of the methods that have them for the model as a whole."""
+    if options.method in ("slerp", "sce_mergekit"):
+        return None
+    own = np.array(list(options.weights.values()))
+    return own / own.sum() if options.normalise else own
+
+
+def with_result(inputs: Inputs, folder: Path) -> Inputs:
+    """The inputs of a merge and, as the last one, mergekit's result."""
+    result = open_checkpoint(folder)
+    try:
+        matched = match_tensors(inputs.pivot, result)
+    except UserError as error:
+        raise UserError(f"mergekit does not merge this architecture as a whole: {error}") from error
+    return replace(
+        inputs,
+        targets={**inputs.targets, RESULT: result},
+        matched={**inputs.matched, RESULT: matched},
+    )

@@ -1,0 +1,154 @@
+"""What a merged model gets beside its weights, and which inputs do not belong together."""
+
+import json
+
+import pytest
+import torch
+import yaml
+from huggingface_hub import ModelCard, ModelCardData
+from small_checkpoints import changed, random_arrays, write
+from tiny_models import tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
+
+import merge_linear
+import merge_varm
+from fusionchat.errors import UserError
+from fusionchat.files import read_json
+from fusionchat.merging.config_differences import differences
+
+KEPT = ("LICENSE", "NOTICE.txt", "USE_POLICY.md", "spiece.spm", "modules.json")
+KEPT += ("1_Pooling/config.json",)
+LEFT = ("optimizer.pt", "scheduler.pt", "rng_state_0.pth", "trainer_state.json", "runs/events.1")
+LEFT += ("training_args.bin", "all_results.json", "pytorch_model.bin.index.json", ".cache/x.json")
+
+
+@pytest.fixture
+def options(tmp_path) -> list[str]:
+    pivot = random_arrays(0)
+    folders = [write(tmp_path / "pivot", pivot)]
+    folders += [write(tmp_path / name, changed(pivot, n)) for n, name in enumerate("ab", 1)]
+    return [f"--pivot={folders[0]}", *(f"--target={folder}" for folder in folders[1:])]
+
+
+def put(path, content: str = "{}") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+
+
+def test_licenses_and_pooling_stay_and_what_a_training_leaves_does_not(options, tmp_path):
+    for name in (*KEPT, *LEFT):
+        put(tmp_path / "pivot" / name)
+    merge_linear.main([*options, f"--output={tmp_path / 'm'}"])
+    assert all((tmp_path / "m" / name).is_file() for name in KEPT)
+    assert not any((tmp_path / "m" / name).exists() for name in LEFT)
+
+
+def test_tokenizer_and_template_come_from_the_target_that_is_named(options, tmp_path):
+    pivot, a = tmp_path / "pivot", tmp_path / "a"
+    put(pivot / "tokenizer_config.json", '{"chat_template": "old"}')
+    put(pivot / "vocab.json")
+    put(a / "tokenizer.json", '{"model": {"vocab": {"x": 0}}}')
+    put(a / "tokenizer_config.json", '{"eos_token": "<end>"}')
+    put(a / "chat_template.jinja", "new")
+    put(a / "generation_config.json", '{"eos_token_id": 7}')
+    config = read_json(a / "config.json")
+    put(a / "config.json", json.dumps({**config, "eos_token_id": 7}))
+    output = tmp_path / "m"
+    merge_varm.main([*options, "--tokenizer-from=a", f"--output={output}"])
+    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        assert (output / name).read_bytes() == (a / name).read_bytes()
+    assert not (output / "vocab.json").exists()
+    assert read_json(output / "config.json")["eos_token_id"] == 7
+    merge_varm.main([*options, "--template-from=a", f"--output={output}"])
+    assert (output / "chat_template.jinja").read_text() == "new"
+    assert read_json(output / "tokenizer_config.json") == {}  # the old template is gone
+    assert (output / "vocab.json").exists()
+    with pytest.raises(UserError, match="--template-from c: the targets are a, b"):
+        merge_varm.main([*options, "--template-from=c", f"--output={output}"])
+
+
+@pytest.mark.parametrize(
+    ("pivot", "target", "told"),
+    [
+        ({"rms_norm_eps": 1e-5}, {"rms_norm_eps": 1e-6}, "rms_norm_eps is 1e-06"),
+        ({"num_hidden_layers": 2}, {"num_hidden_layers": 3}, "num_hidden_layers is 3"),
+        ({"id2label": {"0": "A"}}, {"id2label": {"0": "B"}}, "id2label"),
+        ({"rope_theta": 1e4}, {"rope_theta": 1e6}, "theta 1e+06"),
+        ({"rope_theta": 1e4}, {"rope_parameters": {"rope_theta": 5e5}}, "theta 500000"),
+        ({}, {"rope_scaling": {"type": "linear", "factor": 2.0}}, "factor 2.0"),
+        ({"sliding_window": 4096}, {"sliding_window": 8192}, "sliding_window is 8192"),
+    ],
+)
+def test_configs_that_compute_otherwise_are_named(pivot, target, told):
+    [found] = differences(pivot, target)
+    assert told in found
+
+
+def test_configs_that_only_say_it_otherwise_are_equal():
+    old = {"rope_theta": 1e4, "rope_scaling": None, "torch_dtype": "bfloat16", "use_cache": True}
+    new = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}, "dtype": "float32"}
+    assert differences(old, new) == differences(new, old) == []
+
+
+def test_a_different_config_needs_a_flag(options, tmp_path):
+    for name, epsilon in (("pivot", 1e-5), ("a", 1e-5), ("b", 1e-6)):
+        config = read_json(tmp_path / name / "config.json")
+        put(tmp_path / name / "config.json", json.dumps({**config, "rms_norm_eps": epsilon}))
+    with pytest.raises(UserError, match=r"b/config.json: rms_norm_eps is 1e-06 .*other-config"):
+        merge_linear.main([*options, f"--output={tmp_path / 'm'}"])
+    merge_linear.main([*options, "--allow-other-config", f"--output={tmp_path / 'm'}"])
+
+
+def test_the_card_names_hub_models_and_licenses_where_they_agree(options, tmp_path):
+    licenses = {"pivot": "apache-2.0", "a": "apache-2.0"}
+    for name, license_ in licenses.items():
+        put(tmp_path / name / "README.md", f"---\nlanguage: en\nlicense: {license_}\n---\n# x\n")
+    put(tmp_path / "pivot" / "manifest.json", '{"repo": "openchat/openchat_3.5"}')
+    config = read_json(tmp_path / "b" / "config.json")
+    put(tmp_path / "b" / "config.json", json.dumps({**config, "_name_or_path": "lab/b"}))
+    merge_linear.main([*options, "--weight=a=1", "--weight=b=3", f"--output={tmp_path / 'm'}"])
+    card = ModelCard.load(tmp_path / "m" / "README.md")
+    facts = card.data.to_dict()
+    assert facts["base_model"] == ["openchat/openchat_3.5", "lab/b"]
+    assert facts["base_model_relation"] == "merge"
+    assert (facts["license"], facts["library_name"]) == ("apache-2.0", "transformers")
+    assert facts["tags"] == ["merge", "fusionchat", "linear"]
+    command = "merge_linear.py --pivot openchat/openchat_3.5 --target a=a --target b=lab/b"
+    assert f"{command} --weight a=1 --weight b=3" in card.content
+    assert str(tmp_path) not in card.content
+    put(tmp_path / "a" / "README.md", "---\nlicense: mit\n---\n")
+    merge_linear.main([*options, f"--output={tmp_path / 'm'}"])
+    card = ModelCard.load(tmp_path / "m" / "README.md")
+    assert "license" not in card.data.to_dict()
+    assert "Licenses differ: pivot: apache-2.0, a: mit." in card.content
+
+
+def test_a_strangers_three_minutes(tmp_path, monkeypatch):
+    """The README's command, on two fine-tunings of a tiny model."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+    config = LlamaConfig(vocab_size=420, num_attention_heads=4, **sizes)
+    model = AutoModelForCausalLM.from_config(config)
+    model.to(torch.bfloat16).save_pretrained("base-model")
+    tokenizer().save_pretrained("base-model")
+    for seed, name in enumerate(("first-model", "second-model"), 1):
+        torch.manual_seed(seed)
+        tuned = AutoModelForCausalLM.from_pretrained("base-model", dtype=torch.float32)
+        optimizer = torch.optim.AdamW(tuned.parameters(), lr=1e-4)
+        ids = torch.randint(0, 420, (2, 16))
+        tuned(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+        tuned.save_pretrained(name)
+        tokenizer().save_pretrained(name)
+    command = "--pivot base-model --target first-model --target second-model --granularity matrix"
+    merge_varm.main([*command.split(), "--output", "merged-model", "--dry-run"])
+    merge_varm.main([*command.split(), "--output", "merged-model"])
+    merged, report = AutoModelForCausalLM.from_pretrained("merged-model", output_loading_info=True)
+    assert not any(report.values())
+    assert merged.dtype == torch.float32
+    assert AutoTokenizer.from_pretrained("merged-model").eos_token == "<eot>"
+    card = ModelCard.load("merged-model/README.md")
+    known = ModelCardData(**card.data.to_dict()).to_yaml()
+    assert yaml.safe_load(known) == yaml.safe_load(card.data.to_yaml())
+    assert card.data.pipeline_tag == "text-generation"

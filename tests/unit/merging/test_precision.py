@@ -1,0 +1,136 @@
+"""What rounding takes from a merge, the side of exact ties, and inputs that are stored coarsely."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from small_checkpoints import random_arrays, read, to_bf16, write
+
+import merge_linear
+import merge_sce
+import merge_varm
+from fusionchat.files import read_json
+from fusionchat.merging.tensor_blocks import DROPPED, Narrower, TensorStack
+from fusionchat.readers.safetensors import TensorReader
+
+
+def light_fine_tuning(folder, scale: float = 2e-5) -> list[str]:
+    """A bfloat16 pivot and two float32 targets whose changes bfloat16 can hardly hold."""
+    arrays = random_arrays(0, (128, 64), 0.05)
+    options = [f"--pivot={write(folder / 'pivot', {n: to_bf16(a) for n, a in arrays.items()})}"]
+    pivot = read(folder / "pivot")
+    for seed, name in enumerate("ab", 1):
+        change = random_arrays(seed, (128, 64), scale * seed)
+        target = {n: (pivot[n] + change[n]).astype(np.float32) for n in pivot}
+        options.append(f"--target={write(folder / name, target)}")
+    return options
+
+
+@pytest.mark.parametrize("main", [merge_varm.main, merge_linear.main, merge_sce.main])
+def test_the_default_keeps_the_change_and_rounding_tells_its_loss(main, tmp_path, capsys, caplog):
+    options = light_fine_tuning(tmp_path)
+    main([*options, f"--output={tmp_path / 'kept'}"])
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+    main([*options, "--dtype=bfloat16", f"--output={tmp_path / 'rounded'}"])
+    pivot, kept, rounded = (read(tmp_path / name) for name in ("pivot", "kept", "rounded"))
+    change = np.concatenate([(kept[n] - pivot[n]).ravel().astype(float) for n in pivot])
+    error = np.concatenate([(rounded[n] - kept[n]).ravel().astype(float) for n in pivot])
+    left = np.concatenate([(rounded[n] - pivot[n]).ravel() for n in pivot])[change != 0]
+    facts = read_json(tmp_path / "rounded" / "manifest.json")["rounding"]
+    assert facts["dtype"] == "bfloat16"
+    norm, elements = np.linalg.norm(error) / np.linalg.norm(change), np.mean(left == 0)
+    assert facts["lost"]["norm"] == pytest.approx(norm, rel=1e-3)
+    assert facts["lost"]["elements"] == pytest.approx(elements, abs=1e-3)
+    assert norm > 0.5 and elements > 0.5  # noqa: PT018
+    assert read_json(tmp_path / "kept" / "manifest.json")["rounding"]["lost"]["norm"] < 1e-3
+    [warning] = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert "--dtype float32 keeps the change" in warning
+    told = f"rounding to bfloat16 loses {norm:.1%} of the change"
+    assert told in warning
+    assert told[1:] in (tmp_path / "rounded" / "README.md").read_text()
+    assert (tmp_path / "rounded" / "rounding.csv").read_text().count("\n") == 1 + len(pivot)
+    capsys.readouterr()
+    main([*options, "--dtype=bfloat16", "--dry-run", f"--output={tmp_path / 'none'}"])
+    assert told in capsys.readouterr().out
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_target_that_is_stored_coarsely_is_told(tmp_path, caplog):
+    pivot = random_arrays(0, (128, 64), 0.05)
+    write(tmp_path / "pivot", pivot)
+    changes = random_arrays(1, (128, 64), 2e-5)
+    write(tmp_path / "changed", {n: pivot[n] + changes[n] for n in pivot})
+    narrow, untouched = Narrower(), {}
+    for name, array in pivot.items():
+        raw, _ = narrow(array.ravel().astype(np.float64), "BF16")
+        untouched[name] = raw.view(np.uint16).reshape(array.shape).copy()
+    write(tmp_path / "untouched", untouched)
+    options = [f"--pivot={tmp_path / 'pivot'}"]
+    options += [f"--target={tmp_path / name}" for name in ("changed", "untouched")]
+    merge_varm.main([*options, f"--output={tmp_path / 'm'}"])
+    facts = read_json(tmp_path / "m" / "manifest.json")["rounding"]
+    assert facts["stored_coarsely"] == {"untouched": pytest.approx(1.0)}
+    [warning] = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert "the target untouched is stored in a coarser type" in warning
+
+
+def exact_mean(values: list[np.ndarray], weights: list[int]) -> np.ndarray:
+    """Bits of the correctly rounded bfloat16 mean: rational arithmetic, half to even."""
+    result = []
+    for row in zip(*(as_float(v).tolist() for v in values), strict=True):
+        mean = sum(w * Fraction(x) for w, x in zip(weights, row, strict=True)) / sum(weights)
+        result.append(nearest_bf16(mean))
+    return np.array(result, np.uint16)
+
+
+def as_float(bits: np.ndarray) -> np.ndarray:
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def nearest_bf16(value: Fraction) -> int:
+    sign, size = (0x8000, -value) if value < 0 else (0, value)
+    low = int(np.float32(float(size)).view(np.uint32)) >> 16
+    found = min(
+        (bits for bits in (low - 1, low, low + 1) if 0 <= bits < 0x7F80),
+        key=lambda b: (abs(Fraction(float(as_float(np.array([b]))[0])) - size), b & 1),
+    )
+    return found | sign
+
+
+@pytest.mark.parametrize("weights", [(1, 2), (3, 7), (2, 3)])
+def test_linear_is_rounded_correctly_at_ties(weights):
+    """A million values; rational arithmetic checks all near a tie, and a sample of the rest."""
+    rng = np.random.default_rng(sum(weights))
+    values = [to_bf16(rng.standard_normal(1_000_000).astype(np.float32)) for _ in weights]
+    wild = [rng.integers(0, 0x7F00, 100_000).astype(np.uint16) for _ in weights]
+    for part in (values, wild):
+        found = linear(part, weights)
+        mean = sum(w * as_float(v).astype(float) for w, v in zip(weights, part, strict=True))
+        mean /= sum(weights)
+        tail = mean.view(np.int64) & (2**45 - 1)
+        places = np.flatnonzero(abs(tail - 2**44) < 2**36)
+        assert len(places) > 100
+        places = np.union1d(places, np.arange(0, len(mean), 101))
+        expected = exact_mean([v[places] for v in part], weights)
+        np.testing.assert_array_equal(found[places], expected)
+
+
+def linear(values: list[np.ndarray], weights: tuple[int, ...]) -> np.ndarray:
+    stack = TensorStack(TensorReader(), len(values))
+    stack._dropped = DROPPED["BF16"]
+    narrow, result = Narrower(), []
+    for start in range(0, len(values[0]), 1 << 17):
+        block = stack.weighted_mean(
+            [v[start : start + (1 << 17)] for v in values], np.array(weights, float)
+        )
+        result.append(narrow(block, "BF16")[0].view(np.uint16).copy())
+    return np.concatenate(result)
+
+
+def test_a_tiny_part_breaks_a_tie():
+    """7 x 185 / 10 is half-way between two bfloat16 numbers; what is added decides the side."""
+    big = to_bf16(np.full(3, 185, np.float32))
+    tiny = to_bf16(np.array([1e-30, -1e-30, 0], np.float32))
+    expected = exact_mean([tiny, big], [3, 7])
+    assert len(set(expected.tolist())) == 2
+    np.testing.assert_array_equal(linear([tiny, big], (3, 7)), expected)

@@ -44,20 +44,25 @@ def main(argv: Sequence[str] | None = None) -> None:
         for other in order
     ]
     cells = [[r["model"], *(f"{v:.4g}" for v in list(r.values())[1:])] for r in records]
+    verdict = found.verdict(name, list(targets))
     weights = ", ".join(
-        f"{target} {weight:.4f}"
-        for target, weight in zip(targets, found.coefficients(), strict=True)
+        f"{target} {weight:.4f} ({low:.4f} to {high:.4f})"
+        for target, weight, (low, high) in zip(
+            targets, found.coefficients(), found.intervals(), strict=True
+        )
     )
     table = Table(
         f"What {name} is nearest to",
         ["model", "relative distance", "equal elements", "largest difference"],
         {"": cells},
         [
+            verdict,
             f"Relative distance: 0 is the same model, 1 is as far away as the pivot from {name}.",
-            f"Best mixture of the targets' changes: {weights}; "
+            f"Best mixture of the targets' changes, with 95% intervals: {weights}; "
             f"{found.left_over():.4f} of the change is left over.",
         ],
     )
+    print(verdict)
     write_tables(args.output, [table], records)
     tensors = [
         {"tensor": tensor, **dict(zip(targets, map(float, row), strict=True))}

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import compare_released
+from fusionchat.errors import UserError
 from fusionchat.merging.released import compare
 
 
@@ -35,6 +36,46 @@ def test_a_mixture_is_found_with_its_weights(models):
     assert found.left_over() < 1e-3
     assert found.relative("pivot") == pytest.approx(1)
     assert found.relative("mean") > 0.1
+    assert np.allclose(found.intervals(), [[0.3, 0.3], [0.7, 0.7]], atol=1e-4)
+    assert "0.300 (0.300 to 0.300) of one and 0.700" in found.verdict("it", ["one", "two"])
+
+
+def test_the_answer_is_one_sentence(models):
+    targets = {n: models[n] for n in ("one", "two")}
+    rng = torch.Generator().manual_seed(2)
+    other = load_file(models["pivot"] / "model.safetensors")
+    noise = {n: t + 0.1 * torch.randn(t.shape, generator=rng) for n, t in other.items()}
+    save_file(noise, models["mixed"] / "model.safetensors")
+    found = compare(models["mixed"], models["pivot"], targets, {"mean": models["mean"]})
+    verdict = found.verdict("it", list(targets))
+    assert "it is none of the models compared, the nearest being" in verdict
+    assert verdict.count(".\n") == 0
+
+
+def test_a_released_model_in_bfloat16_is_its_float32_candidate(models):
+    weights = load_file(models["mixed"] / "model.safetensors")
+    models["released"] = models["mixed"].parent / "released"
+    models["released"].mkdir()
+    half = {n: t.to(torch.bfloat16) for n, t in weights.items()}
+    save_file(half, models["released"] / "model.safetensors")
+    (models["released"] / "config.json").write_text("{}")
+    targets = {n: models[n] for n in ("one", "two")}
+    found = compare(models["released"], models["pivot"], targets, {"varm": models["mixed"]})
+    assert found.relative("varm") == 0
+    assert found.verdict("it", list(targets)) == "it is varm (relative distance 0)."
+
+
+def test_values_that_are_not_numbers_and_other_tensors_are_named(models):
+    targets = {n: models[n] for n in ("one", "two")}
+    weights = load_file(models["one"] / "model.safetensors")
+    for broken, told in (
+        ({**weights, "b.weight": weights["b.weight"] * torch.nan}, "tensor b.weight holds NaN"),
+        ({"a.weight": weights["a.weight"]}, "lacks b.weight"),
+        ({**weights, "c.weight": weights["a.weight"].clone()}, "c.weight"),
+    ):
+        save_file(broken, models["one"] / "model.safetensors")
+        with pytest.raises(UserError, match=told):
+            compare(models["mixed"], models["pivot"], targets, {})
 
 
 def test_a_copy_of_the_first_target_is_recognised(models, tmp_path):

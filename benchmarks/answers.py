@@ -149,7 +149,6 @@ def measure(args: argparse.Namespace, folder: Path, scale: float) -> dict[str, A
     """One row: seconds of both, the ratio, and the share of equal answers."""
     count, tokens, repeats = (16, 24, 1) if args.quick else (80, 64, args.repeats)
     options = AnswerOptions(
-        "openchat_3.5",
         max_new_tokens=tokens,
         batch_size=args.batch_size,
         temperature_scale=scale,

@@ -57,6 +57,7 @@ rule answer_elsewhere:
             else [
                 *("--engine", "api", "--store", f"{RESULTS}/mt_bench/paid_answers/{w.model}"),
                 *endpoint(config["comparisons"][w.model]["api"], "api_model"),
+                *options(config["comparisons"][w.model], "system_message"),
             ]
         ),
         settings=options(config["mt_bench"], "max_new_tokens", "choices"),

@@ -1,6 +1,6 @@
 """The fine-tuning set: checked, split to the maximum length, divided into shards.
 
-In: a file in the released format of FuseChat-Mixture; the pivot's tokenizer measures length.
+In: a file of dialogues in one of the usual formats; the pivot's tokenizer measures length.
 Out: dialogues/{shard}.parquet, and dialogues/heldout.parquet which no model is trained on;
 dialogues/report.json says what was malformed, split or left out. `mixture` is empty, or NAME- for a
 variant of the generated mixture: from here on its shards, called NAME-{shard}, go beside the others.
@@ -16,7 +16,7 @@ rule fetch_data:
         program=program("fetch_data"),
         lock=origins.lock(DATA_SET),
     output:
-        "<results>/data/mixture.json",
+        f"<results>/data/{origins.data_file}",
     log:
         "<logs>/fetch_data.log",
     benchmark:
@@ -44,6 +44,7 @@ rule prepare_dialogues:
         mixture=lambda w: origins.mixture(w.mixture),
         pivot=PIVOT_MANIFEST,
         exclude=config["data"].get("exclude", []),
+        template=experiment.rendering_files(experiment.rendering(PIVOT)),
     output:
         dialogues="<results>/dialogues/{mixture}dialogues.parquet",
         heldout="<results>/dialogues/{mixture}heldout.parquet",
@@ -60,14 +61,14 @@ rule prepare_dialogues:
         runtime=grows(60, 480),
     params:
         pivot=subpath(input.pivot, parent=True),
-        template=lookup(dpath="template", within=config),
+        rendering=options(experiment.rendering(PIVOT)),
         max_length=lookup(dpath="data/max_length", within=config),
         heldout=lookup(dpath="data/heldout", within=config),
         on_error=lookup(dpath="data/on_error", within=config),
         exclude=options(config["data"], "exclude"),
     shell:
         "python {input.program:q} --mixture {input.mixture:q} --pivot-model {params.pivot:q}"
-        " --template {params.template:q} --max-length {params.max_length}"
+        " {params.rendering:q} --max-length {params.max_length}"
         " --heldout {params.heldout} --on-error {params.on_error} {params.exclude:q}"
         " --output {output.dialogues:q} --heldout-output {output.heldout:q}"
         " --report {output.report:q} > {log:q} 2>&1"

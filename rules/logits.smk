@@ -13,6 +13,7 @@ rule dump_logits:
         program=program("dump_logits"),
         model="<results>/models/{model}/manifest.json",
         dialogues="<results>/dialogues/{shard}.parquet",
+        template=lambda w: experiment.rendering_files(experiment.rendering(w.model)),
     output:
         store="<results>/logits/{model}/{shard}.parquet",
         report="<results>/logits/{model}/{shard}.json",
@@ -32,7 +33,7 @@ rule dump_logits:
         runtime=grows(240, 2_880),
     params:
         model=subpath(input.model, parent=True),
-        template=lookup(dpath="template", within=config),
+        rendering=lambda w: options(experiment.rendering(w.model)),
         top_k=lookup(dpath="logits/top_k", within=config),
         token_budget=lookup(dpath="logits/token_budget", within=config),
         dtype=lookup(dpath="logits/dtype", within=config),
@@ -41,7 +42,7 @@ rule dump_logits:
         devices=devices,
     shell:
         "{params.launch} {input.program:q} --model {params.model:q} --dialogues {input.dialogues:q}"
-        " --template {params.template:q} --top-k {params.top_k}"
+        " {params.rendering:q} --top-k {params.top_k}"
         " --token-budget {params.token_budget} --dtype {params.dtype} --device {params.device}"
         " --devices {params.devices} --threads {threads} --output {output.store:q}"
         " --report {output.report:q} > {log:q} 2>&1"
@@ -55,6 +56,7 @@ rule import_logits:
         released=lookup(dpath="models/{model}/logits", within=config),
         model="<results>/models/{model}/manifest.json",
         dialogues=collect("<results>/dialogues/{shard}.parquet", shard=SHARDS),
+        template=lambda w: experiment.rendering_files(experiment.rendering(w.model)),
     output:
         stores=collect("<results>/logits/{{model}}/{shard}.parquet", shard=SHARDS),
         reports=collect("<results>/logits/{{model}}/{shard}.json", shard=SHARDS),
@@ -72,10 +74,10 @@ rule import_logits:
         runtime=grows(120, 960),
     params:
         model=subpath(input.model, parent=True),
-        template=lookup(dpath="template", within=config),
+        rendering=lambda w: options(experiment.rendering(w.model)),
         top_k=lookup(dpath="logits/top_k", within=config),
         output=subpath(output[0], parent=True),
     shell:
         "python {input.program:q} --released {input.released:q} --model {params.model:q}"
-        " --dialogues {input.dialogues:q} --template {params.template:q} --top-k {params.top_k}"
+        " --dialogues {input.dialogues:q} {params.rendering:q} --top-k {params.top_k}"
         " --threads {threads} --output {params.output:q} > {log:q} 2>&1"

@@ -53,6 +53,7 @@ rule answer:
         program=program("answer"),
         model=lambda w: experiment.manifest(w.model),
         questions=experiment.questions,
+        template=lambda w: experiment.rendering_files(experiment.answer_rendering(w.model)),
     output:
         answers="<results>/mt_bench/answers/{model}.jsonl",
     log:
@@ -71,7 +72,7 @@ rule answer:
         runtime=grows(120, 960),
     params:
         folder=subpath(input.model, parent=True),
-        template=lambda w: experiment.template(w.model),
+        rendering=lambda w: options(experiment.answer_rendering(w.model)),
         settings=options(
             config["mt_bench"],
             *("max_new_tokens", "batch_size", "choices", "seed", "engine", "top_k"),
@@ -81,7 +82,7 @@ rule answer:
         launch=answer_launcher,
     shell:
         "{params.launch} {input.program:q} --model {params.folder:q} --model-id {wildcards.model:q}"
-        " --questions {input.questions:q} --template {params.template:q}"
+        " --questions {input.questions:q} {params.rendering:q}"
         " {params.settings:q} --dtype {params.dtype} --device {params.device} --threads {threads}"
         " --output {output.answers:q} > {log:q} 2>&1"
 
@@ -93,6 +94,7 @@ rule measure_nll:
         program=program("measure_nll"),
         model=lambda w: experiment.manifest(w.model),
         dialogues="<results>/dialogues/heldout.parquet",
+        template=lambda w: experiment.rendering_files(experiment.rendering(w.model)),
     output:
         nll="<results>/nll/{model}.json",
     log:
@@ -109,7 +111,7 @@ rule measure_nll:
         runtime=grows(60, 480),
     params:
         folder=subpath(input.model, parent=True),
-        template=lookup(dpath="template", within=config),
+        rendering=lambda w: options(experiment.rendering(w.model)),
         token_budget=lookup(dpath="logits/token_budget", within=config),
         dtype=lookup(dpath="precision/evaluation", within=config),
         device=lookup(dpath="device", within=config),
@@ -117,6 +119,6 @@ rule measure_nll:
         devices=devices,
     shell:
         "{params.launch} {input.program:q} --model {params.folder:q} --dialogues {input.dialogues:q}"
-        " --template {params.template:q} --token-budget {params.token_budget}"
+        " {params.rendering:q} --token-budget {params.token_budget}"
         " --dtype {params.dtype} --device {params.device} --devices {params.devices}"
         " --name {wildcards.model:q} --threads {threads} --output {output.nll:q} > {log:q} 2>&1"

@@ -18,6 +18,7 @@ rule train_target:
         program=program("train_target"),
         pivot=PIVOT_MANIFEST,
         data=lambda w: experiment.training_data(w.target),
+        template=experiment.rendering_files(experiment.rendering(PIVOT)),
         deepspeed=config["training"].get("deepspeed", []),
     output:
         manifest="<results>/targets/{target}/manifest.json",
@@ -45,7 +46,7 @@ rule train_target:
         checkpoints=f"{RESULTS}/checkpoints/{{target}}",
         kind=lambda w: "--fused" if experiment.targets[w.target].sources else "--dialogues",
         device=lookup(dpath="device", within=config),
-        template=lookup(dpath="template", within=config),
+        rendering=options(experiment.rendering(PIVOT)),
         max_length=lookup(dpath="data/max_length", within=config),
         settings=lambda w: options(
             experiment.targets[w.target].training, skip=("gpu", "nodes", "seeds")
@@ -54,6 +55,6 @@ rule train_target:
         "LEFT=$(({resources.runtime} > 10 ? {resources.runtime} * 60 - 300 : {resources.runtime} * 50));"
         ' STOP="${{SLURM_JOB_ID:+timeout --foreground $LEFT}}";'
         " exec {params.launch} {input.program:q} --pivot-model {params.pivot:q} {params.kind}"
-        " {input.data:q} --template {params.template:q} --max-length {params.max_length}"
+        " {input.data:q} {params.rendering:q} --max-length {params.max_length}"
         " {params.settings:q} --device {params.device} --devices {params.devices} --threads {threads}"
         " --checkpoints {params.checkpoints:q} --output {params.output:q} > {log:q} 2>&1"

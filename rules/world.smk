@@ -95,6 +95,7 @@ rule pretrain_source:
         program=program("pretrain_source"),
         dialogues="<results>/pretraining/{model}.json",
         text="<results>/world/text.txt",
+        template=experiment.rendering_files({"template": config["template"]}),
     output:
         manifest="<results>/models/{model}/manifest.json",
     log:

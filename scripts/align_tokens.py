@@ -34,13 +34,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Read both shards side by side, align dialogue by dialogue, write spans and pair counts."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat.alignment import tokenizer
     from fusionchat.alignment.groups import Aligner, PairCounts, check_same_text
-    from fusionchat.alignment.response_tokens import dialogue_ids, pair, read_tokens, usable_ids
+    from fusionchat.alignment.response_tokens import (
+        dialogue_ids,
+        load_table,
+        pair,
+        read_tokens,
+        usable_ids,
+    )
     from fusionchat.alignment.spans_file import SpansWriter
     from fusionchat.progress import progress
 
-    pivot, source = tokenizer.load(args.pivot_model), tokenizer.load(args.source_model)
+    pivot = load_table(args.pivot_model, args.pivot_logits)
+    source = load_table(args.source_model, args.source_logits)
     aligner = Aligner(pivot, source, args.method)
     common = usable_ids(args.source_logits) & dialogue_ids(args.pivot_logits)
     pivot_rows = read_tokens(args.pivot_logits, pivot)
@@ -51,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         "equal_tokenizers": aligner.equal,
         "pivot_tokenizer": pivot.fingerprint,
         "source_tokenizer": source.fingerprint,
+        "pivot_end_of_turn": pivot.pieces[pivot.roles["eos"]],
+        "source_end_of_turn": source.pieces[source.roles["eos"]],
         "excluded": len(dialogue_ids(args.pivot_logits)) - len(common),
     }
     with SpansWriter(args.output, facts) as writer:

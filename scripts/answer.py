@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionchat import cli
+from fusionchat.dialogues.options import add_rendering_options, rendering_options
 from fusionchat.errors import UserError
 from fusionchat.files import MANIFEST, checksums, sha256, write_jsonl
 from fusionchat.mt_bench.answers import Journal, length_statistics
@@ -16,7 +17,8 @@ from fusionchat.mt_bench.questions import Question, read_questions
 from fusionchat.progress import progress
 
 # What an engine has no use for is refused, so that nobody believes it was heeded.
-CHECKPOINT_ONLY = ("template", "keep_separators", "batch_size", "device", "dtype")
+RENDERING = ("template", "template_model", "end_of_turn", "special_text", "keep_separators")
+CHECKPOINT_ONLY = (*RENDERING, "batch_size", "device", "dtype")
 SAMPLING = ("system_message", "seed", "top_k", "temperature_scale")
 UNUSED = {
     "local": ("base_url", "served_model", "store"),
@@ -40,14 +42,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--model-id", required=True, help="name of the model in the records")
     parser.add_argument("--questions", type=cli.existing_path, required=True)
     parser.add_argument("--output", type=Path, required=True, help="answer records (.jsonl)")
-    parser.add_argument("--template", default="openchat_3.5", help="FastChat's name, or tokenizer")
     parser.add_argument(
         "--keep-separators",
         action="store_true",
         help="keep the template's end-of-turn token instead of the tokenizer's own",
-    )
-    parser.add_argument(
-        "--system-message", help="instead of the template's, or of FastChat's for an endpoint"
     )
     parser.add_argument("--max-new-tokens", type=cli.positive_int, default=1024)
     parser.add_argument("--batch-size", type=cli.positive_int, default=64)
@@ -68,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--device", default="cpu", help="cpu, cuda, or auto: spread over all visible GPUs"
     )
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
+    add_rendering_options(parser)
     add_endpoint_options(parser, "--api-model")
     return parser
 
@@ -103,7 +102,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run_identity(args: argparse.Namespace) -> dict[str, Any]:
     """What decides the answers: the model, the questions, and the options that matter to them."""
     names = ("engine", "model_id", "template", "keep_separators", "system_message", "choices")
-    names += ("max_new_tokens", "seed", "top_k", "temperature_scale", "dtype", "served_model")
+    names += ("end_of_turn", "special_text", "max_new_tokens", "seed", "top_k")
+    names += ("temperature_scale", "dtype", "served_model")
     identity = {name: getattr(args, name) for name in names}
     identity["questions"] = sha256(args.questions)
     if args.model is not None:
@@ -136,9 +136,8 @@ def checkpoint_engine(args: argparse.Namespace) -> Any:
     from fusionchat.mt_bench.answering.dialogue_engine import AnswerOptions
 
     options = AnswerOptions(
-        template=args.template,
+        rendering=rendering_options(args),
         keep_separators=args.keep_separators,
-        system_message=args.system_message,
         max_new_tokens=args.max_new_tokens,
         batch_size=args.batch_size,
         choices=args.choices,

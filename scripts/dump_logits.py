@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the model, score what is missing part by part, join the parts."""
     args = build_parser().parse_args(argv)
-    dialogues, model, tokenizer = open_inputs(args)
+    dialogues, model, renderer = open_inputs(args)
     from fusionchat.alignment.tokenizer import load as load_table
     from fusionchat.files import sha256, write_json
     from fusionchat.logits import dump
@@ -45,13 +45,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.models import loading as models
     from fusionchat.progress import progress
 
-    settings = dump.Settings(
-        args.template, args.token_budget, args.top_k, args.max_length or model.max_length
-    )
+    settings = dump.Settings(args.token_budget, args.top_k, args.max_length or model.max_length)
     provenance = {
         "model": args.model.name,
         "model_files": models.fingerprint(args.model),
-        "vocabulary": load_table(args.model).fingerprint,
+        "vocabulary": load_table(args.model, renderer.end_of_turn).fingerprint,
         "vocab_size": model.vocab_size,
         "dialogues": sha256(args.dialogues),
         "dtype": args.dtype,
@@ -59,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "devices": args.devices,
         "part": args.part,
         **vars(settings),
+        **renderer.facts(),
     }
     starts = range(0, len(dialogues), args.part)
     store = Parts(args.output, provenance)
@@ -68,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     total = sum(map(len, chunks.values()))
     with progress(total=total, desc=args.model.name, unit="dialogue", disable=not first) as bar:
         for index, chunk in chunks.items():
-            rows = dump.dump(model, tokenizer, chunk, settings, bar.update)
+            rows = dump.dump(model, renderer, chunk, settings, bar.update)
             if first:
                 store.write(index, rows)
     models.part_from_others()

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusionchat import cli
+from fusionchat.dialogues.options import add_rendering_options, rendering_options
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -24,7 +25,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dialogues", type=path, nargs="+", required=True, help="Parquet files of dialogues"
     )
-    parser.add_argument("--template", default="openchat_3.5", help="FastChat conversation template")
     parser.add_argument(
         "--top-k", type=cli.positive_int, default=10, help="entries of a distribution to keep"
     )
@@ -34,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
         required=True,
         help="folder: a store and a report (JSON) for each file of dialogues, named like it",
     )
+    add_rendering_options(parser)
     return parser
 
 
@@ -43,23 +44,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.limit_threads(args.threads)
     from fusionchat.alignment.tokenizer import load as load_table
     from fusionchat.dialogues.dialogue import read_dialogues
+    from fusionchat.dialogues.renderer import open_renderer
     from fusionchat.files import sha256, write_json
     from fusionchat.logits import imported, released
     from fusionchat.logits.parts import report
     from fusionchat.logits.released_files import ReleasedFiles
     from fusionchat.logits.store import LogitWriter
-    from fusionchat.models.loading import load_tokenizer
     from fusionchat.progress import progress
 
-    tokenizer, files = load_tokenizer(args.model), ReleasedFiles(args.released)
+    renderer = open_renderer(args.model, rendering_options(args))
+    files = ReleasedFiles(args.released)
     index = released.index(files)
     vocab_size = released.vocabulary_size(args.model)
-    importer = released.Importer(files, index, tokenizer, args.template, args.top_k, vocab_size)
+    importer = released.Importer(files, index, renderer, args.top_k, vocab_size)
     provenance = {
         "model": args.model.name,
-        "vocabulary": load_table(args.model).fingerprint,
+        "vocabulary": load_table(args.model, renderer.end_of_turn).fingerprint,
         "vocab_size": vocab_size,
-        "template": args.template,
+        **renderer.facts(),
         "top_k": args.top_k,
         "max_length": index.width,
         "released": args.released.name,

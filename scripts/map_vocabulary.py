@@ -36,7 +36,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from fusionchat.alignment import spans_file, tokenizer, vocabulary
 
-    pivot, source = tokenizer.load(args.pivot_model), tokenizer.load(args.source_model)
+    facts = spans_file.read_facts(args.spans[0])
+    pivot = tokenizer.load(args.pivot_model, facts.get("pivot_end_of_turn"))
+    source = tokenizer.load(args.source_model, facts.get("source_end_of_turn"))
     for path in args.spans:
         vocabulary.check_tokenizers(path, spans_file.read_facts(path), pivot, source)
     tables = [spans_file.read_pairs(path) for path in args.spans]

@@ -21,13 +21,13 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the model, score the dialogues, write the sums."""
     args = build_parser().parse_args(argv)
-    dialogues, model, tokenizer = open_inputs(args)
+    dialogues, model, renderer = open_inputs(args)
     from fusionchat.files import write_json
     from fusionchat.logits import dump
     from fusionchat.models import loading as models
 
-    settings = dump.Settings(args.template, args.token_budget, max_length=model.max_length)
-    facts = dump.measure_nll(model, tokenizer, dialogues, settings)
+    settings = dump.Settings(args.token_budget, max_length=model.max_length)
+    facts = dump.measure_nll(model, renderer, dialogues, settings)
     models.part_from_others()
     if facts["unusable"]:
         logging.warning("%d dialogues could not be scored", len(facts["unusable"]))

@@ -7,13 +7,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fusionchat import cli
+from fusionchat.dialogues.options import add_rendering_options, rendering_options
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = cli.parser(__doc__)
     parser.add_argument(
-        "--mixture", type=cli.existing_path, required=True, help="JSON list of conversations"
+        "--mixture",
+        type=cli.existing_path,
+        required=True,
+        help="conversations: a JSON list, JSON lines or Parquet; ShareGPT, messages or Alpaca",
     )
     parser.add_argument(
         "--pivot-model",
@@ -21,7 +25,6 @@ def build_parser() -> argparse.ArgumentParser:
         required=True,
         help="folder with the tokenizer that measures length",
     )
-    parser.add_argument("--template", default="openchat_3.5", help="FastChat conversation template")
     parser.add_argument(
         "--max-length", type=cli.positive_int, default=2048, help="tokens of a dialogue"
     )
@@ -35,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, required=True, help="Parquet file for training")
     parser.add_argument("--heldout-output", type=Path, required=True, help="Parquet file held out")
     parser.add_argument("--report", type=Path, help="JSON file of counts")
+    add_rendering_options(parser)
     return parser
 
 
@@ -43,20 +47,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
     from fusionchat.dialogues import mixture
-    from fusionchat.dialogues.conversation import encode_dialogue
     from fusionchat.dialogues.dialogue import Dialogue, write_dialogues
+    from fusionchat.dialogues.renderer import open_renderer
     from fusionchat.errors import UserError
     from fusionchat.files import write_json
-    from fusionchat.models.loading import load_tokenizer
     from fusionchat.progress import progress
 
-    tokenizer = load_tokenizer(args.pivot_model)
+    renderer = open_renderer(args.pivot_model, rendering_options(args))
 
     def length(dialogue: Dialogue) -> int:
-        return len(encode_dialogue(tokenizer, dialogue, args.template).input_ids)
+        return len(renderer.encode(dialogue).input_ids)
 
-    report = mixture.Report()
-    dialogues = mixture.read_mixture(args.mixture, args.on_error == "skip", report)
+    report, skip = mixture.Report(), args.on_error == "skip"
+    dialogues = mixture.read_mixture(args.mixture, skip, report)
+    dialogues = mixture.renderable(dialogues, renderer.encode, skip, report)
+    report.special_text = sum(renderer.special_texts(one) > 0 for one in dialogues)
     names = mixture.read_exclusions(args.exclude) if args.exclude else set()
     train, heldout = mixture.hold_out(dialogues, args.heldout)
     report.held_out = len(heldout)
@@ -74,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     report.heldout_rows = write_dialogues(args.heldout_output, rows[1])
     for position, reason in report.malformed.items():
         logging.warning("skipped record %d of %s: %s", position, args.mixture, reason)
+    for name, reason in report.not_rendered.items():
+        logging.warning("skipped dialogue %s of %s: %s", name, args.mixture, reason)
     logging.info("%s", asdict(report))
     if args.report:
         write_json(args.report, asdict(report))

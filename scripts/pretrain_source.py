@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusionchat import cli
-from fusionchat.dialogues.dialogue import Dialogue, parse_conversations
+from fusionchat.dialogues.dialogue import Dialogue
+from fusionchat.dialogues.formats import parse_conversations
 from fusionchat.errors import UserError
 from fusionchat.files import read_json, read_text, sha256, write_manifest
 from fusionchat.output_folder import output_folder
@@ -44,7 +45,7 @@ def read_released(path: Path) -> list[Dialogue]:
     """Dialogues of a JSON file in FuseChat-Mixture's form."""
     try:
         return [
-            Dialogue(record["id"], parse_conversations(record["conversations"]))
+            Dialogue(record["id"], parse_conversations(record["conversations"]).turns)
             for record in read_json(path)
         ]
     except (KeyError, TypeError, ValueError) as error:

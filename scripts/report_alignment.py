@@ -57,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
     from fusionchat.alignment import quality as report
-    from fusionchat.alignment import tokenizer, vocabulary
+    from fusionchat.alignment import vocabulary
+    from fusionchat.alignment.response_tokens import load_table
     from fusionchat.errors import UserError
     from fusionchat.files import atomic_file, write_json
     from fusionchat.logits.store import check_shards
@@ -68,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             "--aligned, --spans, --pivot-logits, --source-logits: one file a shard each"
         )
     shards = [report.Shard(*paths) for paths in zip(*files, strict=True)]
-    pivot, source = tokenizer.load(args.pivot_model), tokenizer.load(args.source_model)
+    pivot = load_table(args.pivot_model, args.pivot_logits[0])
+    source = load_table(args.source_model, args.source_logits[0])
     quality = report.read_quality(args.aligned)
     provenance = check_shards(args.aligned, ("method", "rules", "vocabulary"))
     settings = {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionchat import cli
+from fusionchat.dialogues.options import add_rendering_options, rendering_options
 
 PROGRAM = "train_target"
 
@@ -22,7 +23,6 @@ def build_parser() -> argparse.ArgumentParser:
     data.add_argument(
         "--dialogues", type=cli.existing_path, nargs="+", help="dialogue shards, for plain CLM"
     )
-    add("--template", default="openchat_3.5", help="chat template, used with --dialogues")
     add("--output", type=Path, required=True, help="folder of the target")
     add("--checkpoints", type=Path, required=True, help="folder for checkpoints, not an output")
     add("--save-steps", type=cli.positive_int, default=200, help="steps between checkpoints")
@@ -65,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--deepspeed", type=cli.existing_path, help="DeepSpeed config (JSON)")
     train.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
     train.add_argument("--devices", type=cli.positive_int, help="processes that must take part")
+    add_rendering_options(parser)  # used with --dialogues
     return parser
 
 
@@ -95,8 +96,8 @@ def choose_device(wanted: str | None, processes: int | None) -> str:
 
 def load_examples(args: argparse.Namespace, tokenizer: Any, vocabulary: int) -> Any:
     """The training examples in the order of the shards; useless or foreign ones are refused."""
-    from fusionchat.dialogues.conversation import encode_dialogue
     from fusionchat.dialogues.dialogue import read_dialogues
+    from fusionchat.dialogues.renderer import make_renderer
     from fusionchat.errors import UserError
     from fusionchat.logits.imported import check_full_vocabulary
     from fusionchat.logits.store import check_shards, read_logits
@@ -108,9 +109,11 @@ def load_examples(args: argparse.Namespace, tokenizer: Any, vocabulary: int) -> 
         if args.tail:
             check_full_vocabulary(path, "--tail needs")
         examples.extend(example_from_fused(row, args.max_length) for row in read_logits(path))
+    if args.dialogues:
+        renderer = make_renderer(tokenizer, rendering_options(args), args.pivot_model)
     for path in args.dialogues or ():
         examples.extend(
-            example_from_tokens(encode_dialogue(tokenizer, one, args.template), args.max_length)
+            example_from_tokens(renderer.encode(one), args.max_length)
             for one in read_dialogues(path)
         )
     places = ", ".join(map(str, args.fused or args.dialogues))
@@ -131,7 +134,8 @@ def run_facts(args: argparse.Namespace) -> dict[str, Any]:
 
     places = ("output", "checkpoints", "threads", "save_steps", "device", "devices")
     facts = {name: value for name, value in vars(args).items() if name not in places}
-    facts["pivot_model"] = fingerprint(args.pivot_model)
+    for name in ("pivot_model", "template_model"):
+        facts[name] = facts[name] and fingerprint(facts[name])
     for name in ("fused", "dialogues"):
         facts[name] = facts[name] and [sha256(path) for path in facts[name]]
     facts["deepspeed"] = args.deepspeed and sha256(args.deepspeed)

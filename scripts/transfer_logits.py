@@ -32,11 +32,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Read the shard's files side by side, transfer dialogue by dialogue, write a logit store."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat.alignment import tokenizer
     from fusionchat.alignment.aligned_store import AlignedWriter, Inputs, transfers
+    from fusionchat.alignment.response_tokens import load_table
     from fusionchat.progress import progress
 
-    pivot, source = tokenizer.load(args.pivot_model), tokenizer.load(args.source_model)
+    pivot = load_table(args.pivot_model, args.pivot_logits)
+    source = load_table(args.source_model, args.source_logits)
     inputs = Inputs(args.pivot_logits, args.source_logits, args.spans, args.vocabulary)
     with AlignedWriter(args.output, inputs, pivot, source, args.rules) as writer:
         for row in progress(transfers(inputs, pivot, source, args.rules), unit="dialogue"):

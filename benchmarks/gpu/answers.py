@@ -96,7 +96,6 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     questions, rows = write_questions(args.questions), []
     for name, scale in (("greedy", 0.0), ("at the categories' temperatures", 1.0)):
         options = AnswerOptions(
-            "openchat_3.5",
             max_new_tokens=args.tokens,
             batch_size=args.batch_size,
             temperature_scale=scale,

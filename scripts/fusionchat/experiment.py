@@ -7,10 +7,12 @@ configuration themselves, so that all of them mean the same by a name.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from fusionchat.replicates import replicate_name, split_replicate
 from fusionchat.schema import Config
 
+TOKENIZER = "tokenizer"  # the template that stands for a tokenizer's own
 GRANULARITIES = ("model", "layer", "module", "matrix", "parameter")  # coarse to fine
 
 
@@ -313,9 +315,40 @@ class Experiment:
             "costs",
         ]
 
-    def template(self, name: str) -> str:
-        """The conversation template of a model's own answers; the pivot's where it has none."""
-        return str(self.models.get(name, {}).get("template", self.config["template"]))
+    def rendering(self, name: str) -> Config:
+        """How a model reads dialogues: in the run's chat format, with its own end of turn.
+
+        With `template: tokenizer` that is the pivot's chat template for every model, since
+        distributions are aligned on the same text.
+        """
+        settings = self._rendering(self.config, name)
+        if settings["template"] == TOKENIZER and name != self.pivot:
+            settings["template_model"] = str(Path(self.manifest(self.pivot)).parent)
+        return settings
+
+    def answer_rendering(self, name: str) -> Config:
+        """How a model is asked: in its own chat format where it names one, else in the run's."""
+        model = self.models.get(name, {})
+        chosen = model if "template" in model else self.config | model
+        return self._rendering(chosen, name)
+
+    def _rendering(self, chosen: Config, name: str) -> Config:
+        """A chat format, with the end of turn of the model whose tokenizer `name` has."""
+        owner = name if name in self.models else self.pivot
+        run_end = self.config.get("end_of_turn") if owner == self.pivot else None
+        settings = {
+            "template": chosen["template"],
+            "system_message": chosen.get("system_message"),
+            "end_of_turn": self.models[owner].get("end_of_turn", run_end),
+            "special_text": self.config["special_text"],
+        }
+        return {key: value for key, value in settings.items() if value is not None}
+
+    def rendering_files(self, settings: Config) -> list[str]:
+        """What a chat format depends on: a Jinja file, or the model whose template it is."""
+        if "template_model" in settings:
+            return [f"{settings['template_model']}/manifest.json"]
+        return [settings["template"]] if settings["template"].endswith(".jinja") else []
 
     def gpus(self, name: str) -> int:
         """GPUs of a forward pass; a target or merged model needs as many as the pivot."""

@@ -83,7 +83,13 @@ class Origins:
         data, results = self.experiment.config["data"], self.experiment.results
         if "world" in data:
             return f"{results}/mixtures/{prefix}mixture.json"
-        return str(data.get("path", f"{results}/data/mixture.json"))
+        return str(data.get("path", f"{results}/data/{self.data_file}"))
+
+    @property
+    def data_file(self) -> str:
+        """What a fetched file of dialogues is called; the suffix tells its format."""
+        suffix = Path(self.experiment.config["data"].get("file", "")).suffix
+        return f"mixture{suffix or '.json'}"
 
     def published(self, name: str) -> list[str]:
         """The answers of a compared model that somebody made: a local file or a fetched one."""

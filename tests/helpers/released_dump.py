@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from datasets import Dataset, DatasetDict
 
-from fusionchat.dialogues.conversation import encode_dialogue
 from fusionchat.dialogues.dialogue import Dialogue
 
 TEMPLATE = "openchat_3.5"
@@ -17,7 +16,7 @@ WIDTH, PAD, K = 300, 0, 10  # the pad is the beginning of text, as theirs is the
 
 def record(model, dialogue: Dialogue) -> dict[str, np.ndarray | float]:
     """One row: float16 logits first, then the top k and the cross-entropies."""
-    encoded = encode_dialogue(tiny_models.tokenizer(), dialogue, TEMPLATE)
+    encoded = tiny_models.renderer().encode(dialogue)
     length = len(encoded.input_ids)
     ids, labels = np.full(WIDTH, PAD), np.full(WIDTH, -100)
     ids[:length], labels[:length] = encoded.input_ids, encoded.labels()

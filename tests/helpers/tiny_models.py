@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from fusionchat.dialogues.dialogue import Dialogue, stable_id
+from fusionchat.dialogues.renderer import Renderer, make_renderer
 
 torch.set_num_threads(1)
 
@@ -79,6 +80,12 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
     core.train_from_iterator(WORDS * 4, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="<eot>")
+
+
+@cache
+def renderer() -> Renderer:
+    """Conversations as OpenChat's, for that tokenizer."""
+    return make_renderer(tokenizer())
 
 
 def build(kind: str, vocab_size: int | None = None, seed: int = 0):

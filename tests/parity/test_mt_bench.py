@@ -17,8 +17,10 @@ import export_fastchat
 import judge
 import score
 from fusionchat.categories import CATEGORIES
+from fusionchat.dialogues.end_of_turn import stop_ids
+from fusionchat.dialogues.messages import as_messages
+from fusionchat.dialogues.templates import SpecialTokens, open_template, render_prompt
 from fusionchat.files import read_jsonl
-from fusionchat.mt_bench.answering.templates import ChatTemplate
 from fusionchat.mt_bench.judging.judge_prompts import read_judge_prompts
 from fusionchat.mt_bench.judging.judges import make_tasks
 from fusionchat.mt_bench.judging.ratings import parse_rating
@@ -40,44 +42,37 @@ def test_every_prompt_is_rendered_as_fastchat_renders_it(vectors):
     data = load(vectors / "prompts.json")
     for case in data["cases"]:
         dialogue = data["dialogues"][case["dialogue"]]
-        template = ChatTemplate(case["template"])
+        template = open_template(case["template"])
         (asked, answered), (second, replied) = dialogue[0], dialogue[1]
         where = (case["template"], case["dialogue"])
-        assert template.render([asked]) == case["prompt_turn1"], where
-        assert template.render([asked, answered]) == case["complete_turn1"], where
-        assert template.render([asked, answered, second]) == case["prompt_turn2"], where
-        complete = template.render([asked, answered, second, replied])
-        assert complete == case["complete_turn2"], where
-        told = ChatTemplate(case["template"], system_message=data["system_message"])
-        assert told.render([asked]) == case["prompt_turn1_with_system"], where
+        said = as_messages([asked, answered, second, replied])
+        told = as_messages([asked], data["system_message"])
+        assert prompt(template, said[:1]) == case["prompt_turn1"], where
+        assert template.raw(said[:2], open_turn=False) == case["complete_turn1"], where
+        assert prompt(template, said[:3]) == case["prompt_turn2"], where
+        assert template.raw(said, open_turn=False) == case["complete_turn2"], where
+        assert prompt(template, told) == case["prompt_turn1_with_system"], where
     assert any(case["core"] for case in data["cases"])
+
+
+def prompt(template, messages):
+    return render_prompt(template, messages, SpecialTokens()).text
 
 
 def test_stop_tokens_and_strings_are_those_of_the_templates(vectors):
     for name, facts in load(vectors / "prompts.json")["templates"].items():
-        template = ChatTemplate(name)
+        template = open_template(name)
         stop = facts["stop_str"]
         assert template.stop_strings() == ([stop] if isinstance(stop, str) else stop or [])
         if facts["stop_token_ids"]:
-            end = facts["sep"]
-            tokenizer = _Vocabulary({end: facts["stop_token_ids"][0]}, 200_000)
-            ids = set(facts["stop_token_ids"]) | {tokenizer.eos_token_id}
-            assert template.stop_token_ids(tokenizer) == ids
-
-
-class _Vocabulary:
-    """A tokenizer of which only the special tokens matter."""
-
-    eos_token_id = 9
-
-    def __init__(self, vocabulary: dict[str, int], size: int) -> None:
-        self.vocabulary, self.size = vocabulary, size
-
-    def get_vocab(self) -> dict[str, int]:
-        return self.vocabulary
-
-    def __len__(self) -> int:
-        return self.size
+            literal = facts["stop_token_ids"]
+            vocabulary = {template.end: literal[0], "<eos>": 9}
+            tokenizer = SimpleNamespace(
+                get_vocab=lambda known=vocabulary: known,
+                added_tokens_decoder=dict.fromkeys([*literal, 9]),
+            )
+            ids = stop_ids(tokenizer, template, frozenset(), {"<eos>"})
+            assert ids == {*literal, 9}
 
 
 def test_ratings_are_parsed_as_fastchat_parses_them(vectors):

@@ -62,6 +62,11 @@ def _arrays(column: pa.ListArray) -> list[np.ndarray]:
     return [values[a:b] for a, b in pairwise(offsets.tolist())]
 
 
+def load_table(folder: str | os.PathLike[str], logits: str | os.PathLike[str]) -> TokenTable:
+    """The tokenizer of a model folder, with the end of turn that the model's logit store names."""
+    return tokenizer.load(folder, read_provenance(logits).get("end_of_turn"))
+
+
 def dialogue_ids(path: str | os.PathLike[str]) -> set[str]:
     """All dialogues of a logit store."""
     return set(read_columns(path, ["dialogue_id"])["dialogue_id"].to_pylist())

@@ -80,12 +80,17 @@ class TokenTable:
         return b"".join(self.token_bytes[i] for i in ids).decode("utf-8", "replace")
 
 
-def load(folder: str | os.PathLike[str]) -> TokenTable:
-    """Read a Hugging Face model folder; one without a usable tokenizer is a `UserError`."""
+def load(folder: str | os.PathLike[str], end_of_turn: str | None = None) -> TokenTable:
+    """Read a Hugging Face model folder; one without a usable tokenizer is a `UserError`.
+
+    `end_of_turn` ends a turn where that is not the tokenizer's `eos_token`.
+    """
     folder = Path(folder)
     path = folder / "tokenizer.json"
     content = read_json(path) if path.exists() else _converted(folder)
     settings = _settings(folder)
+    if end_of_turn is not None:
+        settings["eos_token"] = end_of_turn
     return from_content(_with_added(content, settings), _role_names(settings), str(folder))
 
 

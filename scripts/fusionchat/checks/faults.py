@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from fusionchat.checks import benchmark, fine_tuning, merging, models, text
+from fusionchat.checks import benchmark, fine_tuning, merging, models, templates, text
 from fusionchat.schema import Config
 
 
@@ -13,6 +13,7 @@ def faults(config: Config) -> Iterator[str]:
     yield from _numbers("", config)
     yield from text.faults(config)
     yield from models.faults(config)
+    yield from templates.faults(config)
     yield from fine_tuning.faults(config)
     yield from merging.faults(config)
     yield from benchmark.faults(config)

@@ -1,20 +1,18 @@
-"""Dialogues: the released FuseChat-Mixture format, its checks, and the Parquet file of them."""
+"""Dialogues, and the Parquet file of them in the released FuseChat-Mixture format."""
 
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fusionchat.dialogues.formats import ASSISTANT, SYSTEM, USER, Turns, parse_conversations
 from fusionchat.errors import UserError
 from fusionchat.files import atomic_file
 from fusionchat.readers.parquet import named_errors, read_table
-
-USER, ASSISTANT = "human", "gpt"
 
 SCHEMA = pa.schema(
     [
@@ -30,52 +28,33 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Dialogue:
-    """One conversation: `turns` are (user, assistant) pairs of text."""
+    """One conversation: `turns` are (user, assistant) pairs of text.
+
+    `system`: the system message, where it is not left to the template.
+    """
 
     dialogue_id: str
-    turns: tuple[tuple[str, str], ...]
+    turns: Turns
     category: str | None = None
+    system: str | None = None
+
+    def messages(self) -> Iterator[tuple[str, str]]:
+        """Speaker, as the released mixture spells it, and text of every message."""
+        if self.system is not None:
+            yield SYSTEM, self.system
+        for user, assistant in self.turns:
+            yield USER, user
+            yield ASSISTANT, assistant
 
 
-def stable_id(turns: Iterable[tuple[str, str]]) -> str:
+def stable_id(turns: Iterable[tuple[str, str]], system: str | None = None) -> str:
     """An identifier that depends on the text alone: 16 hexadecimal digits."""
     digest = hashlib.sha256()
-    for turn in turns:
+    for turn in turns if system is None else ((SYSTEM, system), *turns):
         for text in turn:
             data = text.encode("utf-8")
             digest.update(len(data).to_bytes(8, "big") + data)
     return digest.hexdigest()[:16]
-
-
-def parse_conversations(messages: Any) -> tuple[tuple[str, str], ...]:
-    """Turn released messages (`from`, `value`) into (user, assistant) pairs.
-
-    A leading assistant message and a trailing user message are dropped, as in the authors' code.
-    Anything else that does not alternate, and a conversation without any text of the assistant,
-    raises `ValueError` with the reason.
-    """
-    if not isinstance(messages, list) or not messages:
-        raise ValueError("`conversations` is not a list of messages")
-    speakers, texts = [], []
-    for position, message in enumerate(messages):
-        if not isinstance(message, dict) or not {"from", "value"} <= message.keys():
-            raise ValueError(f"message {position} lacks `from` or `value`")
-        if message["from"] not in (USER, ASSISTANT):
-            raise ValueError(f"message {position} is from {message['from']!r}, not human or gpt")
-        if not isinstance(message["value"], str):
-            raise ValueError(f"message {position} has a `value` that is not text")
-        speakers.append(message["from"])
-        texts.append(message["value"])
-    start = 1 if speakers[0] == ASSISTANT else 0
-    stop = len(speakers) - (speakers[-1] == USER)
-    speakers, texts = speakers[start:stop], texts[start:stop]
-    if not speakers:
-        raise ValueError("there is no user message followed by an assistant message")
-    if speakers != [USER, ASSISTANT] * (len(speakers) // 2):
-        raise ValueError("user and assistant messages do not alternate")
-    if not any(texts[1::2]):
-        raise ValueError("all assistant messages are empty")
-    return tuple(zip(texts[::2], texts[1::2], strict=True))
 
 
 def write_dialogues(path: str | os.PathLike[str], dialogues: Iterable[Dialogue]) -> int:
@@ -85,9 +64,7 @@ def write_dialogues(path: str | os.PathLike[str], dialogues: Iterable[Dialogue])
             "dialogue_id": dialogue.dialogue_id,
             "category": dialogue.category,
             "conversations": [
-                {"from": speaker, "value": text}
-                for turn in dialogue.turns
-                for speaker, text in zip((USER, ASSISTANT), turn, strict=True)
+                {"from": speaker, "value": text} for speaker, text in dialogue.messages()
             ],
         }
         for dialogue in dialogues
@@ -106,10 +83,10 @@ def read_dialogues(path: str | os.PathLike[str]) -> list[Dialogue]:
     dialogues = []
     for row in rows:
         try:
-            turns = parse_conversations(row["conversations"])
+            said = parse_conversations(row["conversations"])
         except ValueError as error:
             raise UserError(f"{path}, dialogue {row['dialogue_id']}: {error}") from error
-        dialogues.append(Dialogue(row["dialogue_id"], turns, row["category"]))
+        dialogues.append(Dialogue(row["dialogue_id"], said.turns, row["category"], said.system))
     return dialogues
 
 

@@ -1,24 +1,38 @@
-"""From a released mixture (a JSON list of conversations) to the dialogues that a run uses."""
+"""From a file of conversations to the dialogues that a run uses."""
 
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from fusionchat.dialogues.dialogue import Dialogue, parse_conversations, stable_id
+from fusionchat.dialogues import formats
+from fusionchat.dialogues.dialogue import Dialogue, stable_id
+from fusionchat.dialogues.formats import Turns
+from fusionchat.dialogues.templates import RenderingError
 from fusionchat.errors import UserError
-from fusionchat.files import read_json, read_text
-
-Turns = tuple[tuple[str, str], ...]
+from fusionchat.files import read_json, read_jsonl, read_text
+from fusionchat.readers.parquet import named_errors, read_table
 
 
 @dataclass
 class Report:
-    """What became of the records of a mixture; positions count from 0 in its list."""
+    """What became of the records of a mixture; positions count from 0 in its list.
+
+    `formats`: records of each format; `unasked`, `unanswered`: dialogues that lost a leading answer
+    or a trailing question; `system`: dialogues with a system message; `special_text`: dialogues in
+    which a message holds the spelling of one of the pivot's special tokens.
+    """
 
     records: int = 0
+    formats: dict[str, int] = field(default_factory=dict)
+    unasked: int = 0
+    unanswered: int = 0
+    system: int = 0
+    special_text: int = 0
     malformed: dict[int, str] = field(default_factory=dict)
+    not_rendered: dict[str, str] = field(default_factory=dict)
     duplicates: int = 0
     excluded: int = 0
     unknown_exclusions: int = 0
@@ -32,18 +46,16 @@ class Report:
 def read_mixture(
     path: str | os.PathLike[str], skip_malformed: bool, report: Report
 ) -> list[Dialogue]:
-    """The distinct dialogues of a mixture in FuseChat-Mixture's released JSON format.
+    """The distinct dialogues of a file, in any of the formats of `formats`.
 
     A malformed record is a `UserError` that names its position, or is noted and skipped. Of equal
     conversations the first stays.
     """
-    records = read_json(path, half_surrogates=True)
-    if not isinstance(records, list):
-        raise UserError(f"{path} is not a JSON list of conversations")
-    found: dict[str, Dialogue] = {}
-    for position, record in enumerate(records):
+    distinct: dict[str, Dialogue] = {}
+    for position, record in enumerate(read_records(path)):
+        report.records += 1
         try:
-            dialogue = parse_record(record)
+            dialogue = parse_record(record, report)
         except ValueError as error:
             if not skip_malformed:
                 raise UserError(
@@ -52,24 +64,64 @@ def read_mixture(
                 ) from error
             report.malformed[position] = str(error)
             continue
-        report.duplicates += dialogue.dialogue_id in found
-        found.setdefault(dialogue.dialogue_id, dialogue)
-    report.records = len(records)
-    return list(found.values())
+        report.duplicates += dialogue.dialogue_id in distinct
+        distinct.setdefault(dialogue.dialogue_id, dialogue)
+    report.system = sum(dialogue.system is not None for dialogue in distinct.values())
+    return list(distinct.values())
 
 
-def parse_record(record: Any) -> Dialogue:
-    """One record of a mixture; `ValueError` says what is wrong with it."""
-    if not isinstance(record, dict) or "conversations" not in record:
-        raise ValueError("it has no `conversations`")
+def read_records(path: str | os.PathLike[str]) -> list[Any]:
+    """The records of a JSON list, of JSON lines or of a Parquet file, told by the file's name."""
+    suffix = Path(path).suffix.lower()
+    if suffix == ".parquet":
+        table = read_table(path)
+        with named_errors(path):  # text that is no UTF-8 shows only here
+            return table.to_pylist()
+    if suffix in (".jsonl", ".ndjson"):
+        return read_jsonl(path)
+    records = read_json(path, half_surrogates=True)
+    if not isinstance(records, list):
+        raise UserError(f"{path} is not a JSON list of conversations")
+    return records
+
+
+def parse_record(record: Any, report: Report) -> Dialogue:
+    """One record of a mixture, counted; `ValueError` says what is wrong with it."""
+    name, said = formats.parse_record(record)
     category = record.get("category")
     if category is not None and not isinstance(category, str):
         raise ValueError("its `category` is not text")
-    turns = parse_conversations(record["conversations"])
     try:
-        return Dialogue(stable_id(turns), turns, category)
+        dialogue = Dialogue(stable_id(said.turns, said.system), said.turns, category, said.system)
     except UnicodeEncodeError as error:
         raise ValueError("it holds half a surrogate pair, which is no text") from error
+    report.formats[name] = report.formats.get(name, 0) + 1
+    report.unasked += said.unasked
+    report.unanswered += said.unanswered
+    return dialogue
+
+
+def renderable(
+    dialogues: Iterable[Dialogue], encode: Callable[[Dialogue], object], skip: bool, report: Report
+) -> list[Dialogue]:
+    """The dialogues that the template can render; another is a `UserError`, or skipped and noted.
+
+    So is a system message where the template has no place for one.
+    """
+    kept = []
+    for dialogue in dialogues:
+        try:
+            encode(dialogue)
+        except RenderingError as error:
+            if not skip:
+                raise UserError(
+                    f"dialogue {dialogue.dialogue_id} ({dialogue.turns[0][0][:40]!r}): {error}; "
+                    "choose another template, or skip such dialogues (--on-error skip)"
+                ) from error
+            report.not_rendered[dialogue.dialogue_id] = str(error)
+            continue
+        kept.append(dialogue)
+    return kept
 
 
 def read_exclusions(path: str | os.PathLike[str]) -> set[str]:
@@ -134,9 +186,11 @@ def split_dialogues(
 ) -> Iterator[Dialogue]:
     """Dialogues of at most `limit` tokens; parts are named by the original and their number."""
     for dialogue in dialogues:
-        blocks, dropped = split_turns(
-            dialogue.turns, lambda turns: length(Dialogue("", turns)) <= limit
-        )
+
+        def fits(turns: Turns, whole: Dialogue = dialogue) -> bool:
+            return length(replace(whole, turns=turns)) <= limit
+
+        blocks, dropped = split_turns(dialogue.turns, fits)
         if dropped:
             report.turns_too_long[dialogue.dialogue_id] = dropped
         if blocks == [dialogue.turns]:
@@ -144,4 +198,4 @@ def split_dialogues(
             continue
         report.split += len(blocks) > 1
         for part, turns in enumerate(blocks):
-            yield Dialogue(f"{dialogue.dialogue_id}-{part}", turns, dialogue.category)
+            yield replace(dialogue, dialogue_id=f"{dialogue.dialogue_id}-{part}", turns=turns)

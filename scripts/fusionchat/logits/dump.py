@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from fusionchat.dialogues.conversation import Encoded, encode_dialogue, response_bytes
+from fusionchat.dialogues.conversation import Encoded, response_bytes
 from fusionchat.dialogues.dialogue import Dialogue
+from fusionchat.dialogues.renderer import Renderer
 from fusionchat.errors import UserError
 from fusionchat.logits.store import DialogueLogits, response_positions, unusable
 from fusionchat.models.loading import CausalLM
@@ -120,7 +121,6 @@ def score(
 class Settings:
     """How dialogues are scored; `max_length` tokens is what the model can take (None: any)."""
 
-    template: str
     token_budget: int
     top_k: int = 0
     max_length: int | None = None
@@ -128,7 +128,7 @@ class Settings:
 
 def score_dialogues(
     model: CausalLM,
-    tokenizer: "PreTrainedTokenizerBase",
+    renderer: Renderer,
     dialogues: Sequence[Dialogue],
     settings: Settings,
     advance: Callable[[int], object] | None = None,
@@ -138,7 +138,7 @@ def score_dialogues(
     No scores (None) for what is longer than `max_length`, and where the model returned a number
     that is not finite. `advance` is called with 1 for each dialogue that went through the model.
     """
-    encoded = [encode_dialogue(tokenizer, d, settings.template) for d in dialogues]
+    encoded = [renderer.encode(dialogue) for dialogue in dialogues]
     limit = settings.max_length or max((len(e.input_ids) for e in encoded), default=0)
     fitting = [i for i, e in enumerate(encoded) if len(e.input_ids) <= limit]
     found: list[Scores | None] = [None] * len(encoded)
@@ -152,7 +152,7 @@ def score_dialogues(
 
 def dump(
     model: CausalLM,
-    tokenizer: "PreTrainedTokenizerBase",
+    renderer: Renderer,
     dialogues: Sequence[Dialogue],
     settings: Settings,
     advance: Callable[[int], object] | None = None,
@@ -160,7 +160,7 @@ def dump(
     """Rows of the logit store; a dialogue without scores becomes an unusable row."""
     k = min(settings.top_k, model.vocab_size)
     rows = []
-    scored = score_dialogues(model, tokenizer, dialogues, settings, advance)
+    scored = score_dialogues(model, renderer, dialogues, settings, advance)
     for dialogue, (encoded, scores) in zip(dialogues, scored, strict=True):
         if scores is None:
             rows.append(unusable(dialogue.dialogue_id, encoded.input_ids, encoded.spans, k))
@@ -196,7 +196,7 @@ def check_vocabulary(model: CausalLM, tokenizer: "PreTrainedTokenizerBase") -> N
 
 def measure_nll(
     model: CausalLM,
-    tokenizer: "PreTrainedTokenizerBase",
+    renderer: Renderer,
     dialogues: Sequence[Dialogue],
     settings: Settings,
 ) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def measure_nll(
     rows: list[list[Any]] = []
     lost = []
     for dialogue, (_, scores) in zip(
-        dialogues, score_dialogues(model, tokenizer, dialogues, settings), strict=True
+        dialogues, score_dialogues(model, renderer, dialogues, settings), strict=True
     ):
         if scores is None:
             lost.append(dialogue.dialogue_id)

@@ -4,11 +4,11 @@ import argparse
 from typing import TYPE_CHECKING, NamedTuple
 
 from fusionchat import cli
+from fusionchat.dialogues.options import add_rendering_options, rendering_options
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from fusionchat.dialogues.dialogue import Dialogue
+    from fusionchat.dialogues.renderer import Renderer
     from fusionchat.models.loading import CausalLM
 
 
@@ -18,11 +18,11 @@ def add_forward_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", type=path, required=True, help="Hugging Face folder, safetensors")
     add("--dialogues", type=path, required=True, help="Parquet file of dialogues")
-    add("--template", default="openchat_3.5", help="FastChat conversation template")
     add("--token-budget", type=cli.positive_int, default=8192, help="padded tokens of a batch")
     add("--dtype", choices=["float32", "bfloat16"], default="float32")
     add("--device", choices=["cpu", "cuda"], default="cpu")
     add("--devices", type=cli.positive_int, default=1, help="devices that share the model")
+    add_rendering_options(parser)
 
 
 class Inputs(NamedTuple):
@@ -30,7 +30,7 @@ class Inputs(NamedTuple):
 
     dialogues: "list[Dialogue]"
     model: "CausalLM"
-    tokenizer: "PreTrainedTokenizerBase"
+    renderer: "Renderer"
 
 
 def open_inputs(args: argparse.Namespace) -> Inputs:
@@ -41,12 +41,13 @@ def open_inputs(args: argparse.Namespace) -> Inputs:
     import torch
 
     from fusionchat.dialogues.dialogue import read_dialogues
+    from fusionchat.dialogues.renderer import open_renderer
     from fusionchat.logits.dump import check_vocabulary
     from fusionchat.models import loading
 
     torch.set_num_threads(args.threads)
     dialogues = read_dialogues(args.dialogues)
-    tokenizer = loading.load_tokenizer(args.model)
+    renderer = open_renderer(args.model, rendering_options(args))
     model = loading.load_causal_lm(args.model, args.dtype, args.device, args.devices)
-    check_vocabulary(model, tokenizer)
-    return Inputs(dialogues, model, tokenizer)
+    check_vocabulary(model, renderer.tokenizer)
+    return Inputs(dialogues, model, renderer)

@@ -10,20 +10,17 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusionchat.dialogues.conversation import Encoded, encode_dialogue, response_bytes
+from fusionchat.dialogues.conversation import Encoded, response_bytes
 from fusionchat.dialogues.dialogue import Dialogue
+from fusionchat.dialogues.renderer import Renderer
 from fusionchat.errors import UserError
 from fusionchat.files import read_json
 from fusionchat.logits.released_files import TOKEN_CE, Place, ReleasedFiles, split
 from fusionchat.logits.store import DialogueLogits, response_positions, unusable
 from fusionchat.progress import progress
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100  # a label that does not count
 LENGTHS = ("input_ids", "attention_mask", "labels")
@@ -135,8 +132,7 @@ class Importer:
 
     files: ReleasedFiles
     index: Index
-    tokenizer: "PreTrainedTokenizerBase"
-    template: str
+    renderer: Renderer
     top_k: int
     vocab_size: int
 
@@ -146,7 +142,7 @@ class Importer:
         A dump that has none of the dialogues, or cross-entropies of other tokens, is a `UserError`.
         """
         for dialogue in dialogues:
-            encoded = encode_dialogue(self.tokenizer, dialogue, self.template)
+            encoded = self.renderer.encode(dialogue)
             place = self.index.places.get(key(encoded.input_ids))
             if place is None:
                 outcome.missing.append(dialogue.dialogue_id)
@@ -183,7 +179,8 @@ class Importer:
         if not outcome.found:
             raise UserError(
                 f"{self.files.folder} holds none of these dialogues in the tokens of "
-                f"{self.tokenizer.name_or_path} and template {self.template!r}; it is the dump of "
+                f"{self.renderer.tokenizer.name_or_path} and template "
+                f"{self.renderer.template.name!r}; it is the dump of "
                 "other dialogues, or of a model with another tokenizer"
             )
         if len(outcome.other_labels) == outcome.found:

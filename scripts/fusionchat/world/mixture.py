@@ -1,12 +1,13 @@
 """Exercises as training data: released JSON records, category weights, text for tokenizers."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from fusionchat.categories import CATEGORIES
-from fusionchat.dialogues.conversation import render
-from fusionchat.dialogues.dialogue import ASSISTANT, USER
+from fusionchat.dialogues.messages import as_messages
 from fusionchat.dialogues.mixture import hold_out
+from fusionchat.dialogues.templates import SpecialTokens, open_template, render
 from fusionchat.errors import UserError
 from fusionchat.world.exercise import Exercise
 from fusionchat.world.generator import World
@@ -18,11 +19,7 @@ TOKENIZER_DIALOGUES = 4000
 def as_record(exercise: Exercise) -> dict[str, Any]:
     """The exercise in the form of the released FuseChat-Mixture file."""
     dialogue = exercise.dialogue()
-    messages = [
-        {"from": speaker, "value": text}
-        for turn in dialogue.turns
-        for speaker, text in zip((USER, ASSISTANT), turn, strict=True)
-    ]
+    messages = [{"from": speaker, "value": text} for speaker, text in dialogue.messages()]
     return {
         "id": dialogue.dialogue_id,
         "category": dialogue.category,
@@ -70,8 +67,9 @@ def specialist_weights(strong: Sequence[str], strong_share: float) -> dict[str, 
 def tokenizer_lines(world: World) -> list[str]:
     """Lines of rendered training text of all categories, for training tokenizers."""
     weights = specialist_weights((), 0)
+    template, tokens = open_template("openchat_3.5"), SpecialTokens(end_of_turn="\n")
     return [
         line
         for exercise in world.weighted("tokenizers", weights, TOKENIZER_DIALOGUES)
-        for line in render(exercise.turns, "openchat_3.5", "\n")[0].splitlines()
+        for line in render(template, as_messages(chain(*exercise.turns)), tokens).text.splitlines()
     ]

@@ -21,8 +21,9 @@ from transformers import (
     TrainingArguments,
 )
 
-from fusionchat.dialogues.conversation import encode_dialogue
 from fusionchat.dialogues.dialogue import Dialogue
+from fusionchat.dialogues.options import RenderingOptions
+from fusionchat.dialogues.renderer import make_renderer
 from fusionchat.progress import progress
 
 ARCHITECTURES = {"mistral": MistralConfig, "llama": LlamaConfig, "mixtral": MixtralConfig}
@@ -104,9 +105,10 @@ def encode_all(
     tokenizer: PreTrainedTokenizerBase, dialogues: Iterable[Dialogue], template: str
 ) -> list[dict[str, torch.Tensor]]:
     """Token ids and labels (-100 outside responses) of each dialogue, int64 [L]."""
+    renderer = make_renderer(tokenizer, RenderingOptions(template))
     rows = []
     for dialogue in dialogues:
-        encoded = encode_dialogue(tokenizer, dialogue, template)
+        encoded = renderer.encode(dialogue)
         rows.append(
             {
                 "input_ids": torch.from_numpy(encoded.input_ids).long(),

@@ -16,9 +16,12 @@ from rule_files import program_of, read_rules
 ROOT = Path(__file__).resolve().parents[3]
 OWN = {"vllm": "0.33.0"}  # pins other versions of torch and transformers than the project
 ENVS = sorted((ROOT / "envs").glob("*.yaml"))
-UNUSED = {  # engines of answer.py that the rule does not use
+# Engines of answer.py that the rule does not use; checks that Snakemake has made; --config by hand.
+UNUSED = {
     "answer": {"openai", "vllm"},
-    "answer_elsewhere": {"torch", "transformers", "vllm"},
+    "answer_elsewhere": {"jinja2", "safetensors", "torch", "transformers", "vllm"},
+    "doctor": {"snakemake"},
+    "plan": {"fastchat", "jinja2", "snakemake"},
 }
 
 

@@ -9,11 +9,11 @@ import pytest
 from fusionchat.dialogues.dialogue import (
     SCHEMA,
     Dialogue,
-    parse_conversations,
     read_dialogues,
     stable_id,
     write_dialogues,
 )
+from fusionchat.dialogues.formats import parse_conversations
 from fusionchat.errors import UserError
 
 
@@ -23,7 +23,8 @@ def message(speaker: str, text: str) -> dict[str, str]:
 
 def test_a_leading_answer_and_a_trailing_question_are_dropped():
     messages = [message("gpt", "a"), message("human", "b"), message("gpt", "c")]
-    assert parse_conversations([*messages, message("human", "d")]) == (("b", "c"),)
+    said = parse_conversations([*messages, message("human", "d")])
+    assert said == (None, (("b", "c"),), True, True)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +33,8 @@ def test_a_leading_answer_and_a_trailing_question_are_dropped():
         ([], "list of messages"),
         ("text", "list of messages"),
         ([message("human", "a"), message("human", "b"), message("gpt", "c")], "alternate"),
-        ([message("system", "a"), message("gpt", "b")], "system"),
+        ([message("human", "a"), message("system", "b"), message("gpt", "c")], "system"),
+        ([message("narrator", "a"), message("gpt", "b")], "narrator"),
         ([{"value": "a"}], "lacks"),
         ([message("human", "a"), {"from": "gpt", "value": 3}], "not text"),
         ([message("human", "a")], "no user message"),
@@ -53,8 +55,9 @@ def test_dialogues_survive_the_file(tmp_path: Path):
     dialogues = [
         Dialogue("x", (("ä", "b\n"), ("c", "")), "math"),
         Dialogue("y", (("q", "a"),)),
+        Dialogue("z", (("q", "a"),), system="Be brief."),
     ]
-    assert write_dialogues(tmp_path / "d.parquet", dialogues) == 2
+    assert write_dialogues(tmp_path / "d.parquet", dialogues) == 3
     assert read_dialogues(tmp_path / "d.parquet") == dialogues
 
 

@@ -9,7 +9,6 @@ import tiny_models
 import prepare_dialogues
 import shard_dialogues
 from fusionchat.dialogues import mixture
-from fusionchat.dialogues.conversation import encode_dialogue
 from fusionchat.dialogues.dialogue import Dialogue, read_dialogues, stable_id, write_dialogues
 from fusionchat.errors import UserError
 
@@ -54,7 +53,7 @@ def test_nothing_is_lost_or_longer_than_the_limit(folder):
     turns = {d.dialogue_id: [] for d in items}
     for row in rows:
         turns[original(row)].extend(row.turns)
-        encoded = encode_dialogue(tiny_models.tokenizer(), row, "openchat_3.5")
+        encoded = tiny_models.renderer().encode(row)
         assert len(encoded.input_ids) <= LIMIT
     dropped = 0
     for item in items:
@@ -75,12 +74,12 @@ def test_the_held_out_choice_does_not_depend_on_order_or_length(folder):
 def test_faults_name_the_record_or_are_skipped_and_counted(folder):
     path = tiny_models.mixture(folder / "mixture.json", tiny_models.dialogues(5))
     records = json.loads(path.read_text())
-    records[2]["conversations"].insert(0, {"from": "system", "value": "be brief"})
+    records[2]["conversations"].insert(0, {"from": "tool", "value": "42"})
     records[4] = {"id": "x"}
     half = [{"from": "human", "value": "\ud800"}, {"from": "gpt", "value": "b"}]
     records.append({"conversations": half})
     path.write_text(json.dumps(records))
-    with pytest.raises(UserError, match=r"record 2: .*'system'.*--on-error skip"):
+    with pytest.raises(UserError, match=r"record 2: .*tool.*--on-error skip"):
         prepare(folder)
     assert not (folder / "train.parquet").exists()
     train, _, report = prepare(folder, "--on-error", "skip", "--max-length", "500")
@@ -162,4 +161,5 @@ def test_shards_are_consecutive_and_even(tmp_path):
 
 def test_an_identifier_is_that_of_the_text():
     record = {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}
-    assert mixture.parse_record({"id": "1", **record}).dialogue_id == stable_id([("a", "b")])
+    parsed = mixture.parse_record({"id": "1", **record}, mixture.Report())
+    assert parsed.dialogue_id == stable_id([("a", "b")])

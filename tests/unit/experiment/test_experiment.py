@@ -38,6 +38,34 @@ def test_names_of_the_demo():
     assert demo.generated
 
 
+def test_every_model_reads_dialogues_in_the_runs_format_and_answers_in_its_own():
+    models = yaml.safe_load((ROOT / "config.yaml").read_text())["models"]
+    models["tiny_solar"] |= {"template": "zephyr", "end_of_turn": "<|im_end|>"}
+    run = experiment_of(models=models, system_message="Be brief.", end_of_turn="<eot>")
+    fixed = {"template": "openchat_3.5", "system_message": "Be brief.", "special_text": "text"}
+    for name in ("tiny_openchat", "clm", "varm"):
+        assert run.rendering(name) == run.answer_rendering(name) == fixed | {"end_of_turn": "<eot>"}
+    assert run.rendering("tiny_mixtral") == run.answer_rendering("tiny_mixtral") == fixed
+    assert run.rendering("tiny_solar") == fixed | {"end_of_turn": "<|im_end|>"}
+    assert run.answer_rendering("tiny_solar") == {
+        "template": "zephyr",
+        "end_of_turn": "<|im_end|>",
+        "special_text": "text",
+    }
+
+
+def test_the_pivots_chat_template_is_read_by_all_and_answers_are_in_each_models_own():
+    run = experiment_of(template="tokenizer")
+    pivot = {"template": "tokenizer", "special_text": "text"}
+    assert run.rendering("tiny_openchat") == run.answer_rendering("tiny_solar") == pivot
+    folder = "results/demo/models/tiny_openchat"
+    for name in ("tiny_solar", "clm", "varm"):
+        assert run.rendering(name) == pivot | {"template_model": folder}
+        assert run.rendering_files(run.rendering(name)) == [f"{folder}/manifest.json"]
+    assert run.rendering_files(pivot) == []
+    assert run.rendering_files({"template": "own.jinja"}) == ["own.jinja"]
+
+
 def test_released_checkpoints_are_neither_trained_nor_merged():
     run = experiment_of("configs/released.yaml")
     assert run.trained == run.taught == run.measured == []
@@ -58,7 +86,8 @@ def test_compared_models_run_here_or_elsewhere():
     assert run.manifest("clm") == "results/paper/targets/clm/manifest.json"
     assert run.manifest("ties") == "results/paper/merged/ties/manifest.json"
     assert (run.gpus("mixtral"), run.gpus("varm")) == (4, 1)
-    assert (run.template("yi"), run.template("openchat")) == ("tokenizer", "openchat_3.5")
+    templates = [run.answer_rendering(name)["template"] for name in ("yi", "openchat")]
+    assert templates == ["tokenizer", "openchat_3.5"]
     assert run.judge_model == "Qwen/Qwen2.5-72B-Instruct"
     assert run.raters == 2
     assert run.questions == "results/paper/mt_bench/questions/question.jsonl"

@@ -8,18 +8,18 @@ import tiny_models
 import torch
 from transformers import AutoModelForCausalLM
 
-from fusionchat.dialogues.conversation import encode_dialogue, response_bytes
+from fusionchat.dialogues.conversation import response_bytes
 from fusionchat.errors import UserError
 from fusionchat.logits import dump
 from fusionchat.logits.store import response_positions
 from fusionchat.models import loading as models
 
-TEMPLATE = "openchat_3.5"
+RENDERER = tiny_models.renderer()
 K = 10
 
 
 def settings(budget: int = 300, **options) -> dump.Settings:
-    return dump.Settings(TEMPLATE, budget, top_k=K, **options)
+    return dump.Settings(budget, top_k=K, **options)
 
 
 def plain(model, encoded) -> torch.Tensor:
@@ -33,14 +33,11 @@ def plain(model, encoded) -> torch.Tensor:
 def test_scores_equal_the_plain_forward(kind, monkeypatch):
     monkeypatch.setitem(dump.CHUNK_ELEMENTS, "cpu", 3000)  # several chunks a batch
     monkeypatch.setattr(dump, "MINIMUM_ROWS", 4)
-    tokenizer = tiny_models.tokenizer()
     dialogues = tiny_models.dialogues(12, seed=3)
-    expected = [
-        plain(tiny_models.build(kind), encode_dialogue(tokenizer, d, TEMPLATE)) for d in dialogues
-    ]
+    expected = [plain(tiny_models.build(kind), RENDERER.encode(d)) for d in dialogues]
     model = models.CausalLM(tiny_models.build(kind))
     for budget in (1, 300, 100_000):
-        rows = dump.dump(model, tokenizer, dialogues, settings(budget))
+        rows = dump.dump(model, RENDERER, dialogues, settings(budget))
         for row, truth in zip(rows, expected, strict=True):
             check_row(row, truth)
 
@@ -72,16 +69,15 @@ def test_batches_keep_the_budget_and_everything():
 
 @pytest.mark.parametrize("kind", ["mistral", "mixtral"])
 def test_nan_stays_in_its_dialogue(kind):
-    tokenizer = tiny_models.tokenizer()
     dialogues = tiny_models.dialogues(30, seed=4)
-    encoded = [encode_dialogue(tokenizer, d, TEMPLATE).input_ids for d in dialogues]
+    encoded = [RENDERER.encode(d).input_ids for d in dialogues]
     counts = np.bincount(np.concatenate([np.unique(ids) for ids in encoded]))
     poison = int(np.argmin(np.where(counts > 3, counts, 99)))
-    sound = dump.dump(models.CausalLM(tiny_models.build(kind)), tokenizer, dialogues, settings())
+    sound = dump.dump(models.CausalLM(tiny_models.build(kind)), RENDERER, dialogues, settings())
     broken = tiny_models.build(kind)
     broken.get_input_embeddings().weight.data[poison] = float("nan")
     model = models.CausalLM(broken)
-    rows = dump.dump(model, tokenizer, dialogues, settings())
+    rows = dump.dump(model, RENDERER, dialogues, settings())
     assert {row.usable for row in rows} == {True, False}
     for row, reference, ids in zip(rows, sound, encoded, strict=True):
         assert row.usable == (poison not in ids)
@@ -91,45 +87,42 @@ def test_nan_stays_in_its_dialogue(kind):
         else:
             assert np.isneginf(row.top_logprobs).all()
             assert np.isnan([row.ce, row.ce_byte, *row.token_ce]).all()
-    facts = dump.measure_nll(model, tokenizer, dialogues, settings())
+    facts = dump.measure_nll(model, RENDERER, dialogues, settings())
     assert len(facts["unusable"]) == sum(not row.usable for row in rows)
     assert np.isfinite(facts["nll"])
     json.dumps(facts, allow_nan=False)
 
 
 def test_bfloat16_keeps_the_head_in_float32():
-    tokenizer = tiny_models.tokenizer()
     dialogues = tiny_models.dialogues(4)
     network = tiny_models.build("qwen2").bfloat16()
     tied = network.get_input_embeddings().weight.requires_grad_(False)
-    encoded = encode_dialogue(tokenizer, dialogues[0], TEMPLATE)
+    encoded = RENDERER.encode(dialogues[0])
     with torch.no_grad():
         hidden = network.model(torch.from_numpy(encoded.input_ids).long()[None])[0][0]
     exact = torch.log_softmax(hidden.float() @ tied.float().T, -1)
     exact = exact[response_positions(encoded.spans) - 1].topk(K, dim=-1).values
     model = models.CausalLM(network)
-    row = dump.dump(model, tokenizer, dialogues, settings())[0]
+    row = dump.dump(model, RENDERER, dialogues, settings())[0]
     assert tied.dtype == torch.bfloat16
     assert np.abs(row.top_logprobs - exact.numpy()).max() < 0.2  # attention in another order
-    single = dump.dump(model, tokenizer, dialogues[:1], settings())[0]
+    single = dump.dump(model, RENDERER, dialogues[:1], settings())[0]
     np.testing.assert_allclose(single.top_logprobs, exact.numpy(), rtol=2**-10, atol=1e-4)
 
 
 def test_what_is_longer_than_the_model_can_take_is_recorded():
-    tokenizer = tiny_models.tokenizer()
     dialogues = tiny_models.dialogues(20)
     model = models.CausalLM(tiny_models.build("llama"))
-    rows = dump.dump(model, tokenizer, dialogues, settings(max_length=150))
+    rows = dump.dump(model, RENDERER, dialogues, settings(max_length=150))
     assert [row.usable for row in rows] == [len(row.input_ids) <= 150 for row in rows]
     assert {row.usable for row in rows} == {True, False}
 
 
 def test_nats_are_per_token_and_per_byte():
-    tokenizer = tiny_models.tokenizer()
     dialogues = tiny_models.dialogues(6)
     model = models.CausalLM(tiny_models.build("llama"))
-    rows = dump.dump(model, tokenizer, dialogues, settings())
-    facts = dump.measure_nll(model, tokenizer, dialogues, settings())
+    rows = dump.dump(model, RENDERER, dialogues, settings())
+    facts = dump.measure_nll(model, RENDERER, dialogues, settings())
     tokens = [len(row.token_ce) for row in rows]
     sizes = [sum(len(answer.encode()) + 1 for _, answer in d.turns) for d in dialogues]
     assert [row[3:] for row in facts["per_dialogue"]] == [
@@ -151,11 +144,8 @@ def test_a_tokenizer_with_more_ids_than_the_model_is_refused():
 
 
 def test_more_entries_than_the_vocabulary_has():
-    tokenizer = tiny_models.tokenizer()
     model = models.CausalLM(tiny_models.build("llama"))
-    rows = dump.dump(
-        model, tokenizer, tiny_models.dialogues(2), dump.Settings(TEMPLATE, 300, top_k=1000)
-    )
+    rows = dump.dump(model, RENDERER, tiny_models.dialogues(2), dump.Settings(300, top_k=1000))
     assert rows[0].top_ids.shape[1] == model.vocab_size
     mass = np.exp(rows[0].top_logprobs.astype(np.float64)).sum(1)
     np.testing.assert_allclose(mass, 1, atol=2e-3)
@@ -169,11 +159,11 @@ def test_layers_may_lie_on_several_devices(tmp_path):
     network = AutoModelForCausalLM.from_pretrained(
         folder, device_map=places, offload_folder=tmp_path / "offload"
     )
-    tokenizer, dialogues = tiny_models.tokenizer(), tiny_models.dialogues(5)
-    spread = dump.dump(models.CausalLM(network), tokenizer, dialogues, settings())
+    dialogues = tiny_models.dialogues(5)
+    spread = dump.dump(models.CausalLM(network), RENDERER, dialogues, settings())
     whole = models.load_causal_lm(folder, "float32")
     for row, expected in zip(
-        spread, dump.dump(whole, tokenizer, dialogues, settings()), strict=True
+        spread, dump.dump(whole, RENDERER, dialogues, settings()), strict=True
     ):
         np.testing.assert_array_equal(row.top_ids, expected.top_ids)
         np.testing.assert_allclose(row.top_logprobs, expected.top_logprobs, rtol=2**-10, atol=1e-4)

@@ -14,11 +14,12 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import answer
+from fusionchat.dialogues.options import RenderingOptions
+from fusionchat.dialogues.renderer import make_renderer
 from fusionchat.errors import UserError
 from fusionchat.files import read_jsonl
 from fusionchat.mt_bench.answering.dialogue_engine import AnswerOptions
 from fusionchat.mt_bench.answering.local_engine import LocalEngine
-from fusionchat.mt_bench.answering.templates import choose_template
 from fusionchat.mt_bench.answers import clean_answer, text_sha256
 
 
@@ -69,12 +70,12 @@ def test_equal_work_gives_equal_bytes_whatever_the_batch(options, tmp_path):
 def test_the_second_prompt_holds_the_first_answer(options, model):
     answer.main(options)
     tokenizer = AutoTokenizer.from_pretrained(model)
-    template = choose_template("openchat_3.5", tokenizer)
+    ask = renderer(tokenizer).prompt
     record, question = read_jsonl(output(options))[3], questions(16)[3]
     choice = record["choices"][0]
     prompts = [
-        template.render(question["turns"][:1]),
-        template.render([question["turns"][0], choice["turns"][0], question["turns"][1]]),
+        ask(question["turns"][:1]).text,
+        ask([question["turns"][0], choice["turns"][0], question["turns"][1]]).text,
     ]
     assert choice["prompt_sha256"] == [text_sha256(p) for p in prompts]
     assert prompts[1].startswith(prompts[0] + " " + choice["turns"][0] + EOS)
@@ -250,33 +251,37 @@ def test_a_folder_without_a_model_is_explained(options, tmp_path):
 
 
 def test_an_unknown_template_is_explained(options):
-    with pytest.raises(UserError, match="no conversation template nonsense"):
+    with pytest.raises(UserError, match="'nonsense' is none of FastChat's"):
         answer.main([*options, "--template=nonsense"])
+
+
+def renderer(tokenizer, template="openchat_3.5", **options):
+    return make_renderer(tokenizer, RenderingOptions(template), training=False, **options)
 
 
 def test_templates_end_turns_with_the_tokenizers_own_token():
     tokenizer = make_tokenizer()
-    vicuna = choose_template("vicuna_v1.1", tokenizer).render(["Hi", "Yes", "Why"])
+    vicuna = renderer(tokenizer, "vicuna_v1.1").prompt(["Hi", "Yes", "Why"]).text
     assert vicuna.endswith(f"USER: Hi ASSISTANT: Yes{EOS}USER: Why ASSISTANT:")
-    kept = choose_template("vicuna_v1.1", tokenizer, keep_separators=True)
-    assert "Yes</s>USER" in kept.render(["Hi", "Yes", "Why"])
-    chatml = choose_template("OpenHermes-2.5-Mistral-7B", tokenizer)
-    assert f"<|im_start|>user\nHi{EOS}" in chatml.render(["Hi"])
+    kept = renderer(tokenizer, "vicuna_v1.1", keep_separators=True)
+    assert "Yes</s>USER" in kept.prompt(["Hi", "Yes", "Why"]).text
+    chatml = renderer(tokenizer, "OpenHermes-2.5-Mistral-7B")
+    assert f"<|im_start|>user\nHi{EOS}" in chatml.prompt(["Hi"]).text
     # The ids 32000 and 32001 of that template mean nothing in another vocabulary.
-    assert chatml.stop_token_ids(tokenizer) == {1}
+    assert chatml.stop_ids == {1}
 
 
 def test_the_tokenizers_own_template_can_be_used():
     tokenizer = make_tokenizer()
     with pytest.raises(UserError, match="no chat template"):
-        choose_template("tokenizer", tokenizer)
+        renderer(tokenizer, "tokenizer")
     tokenizer.chat_template = (
         "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
         "{% if add_generation_prompt %}[assistant]{% endif %}"
     )
-    template = choose_template("tokenizer", tokenizer)
-    assert template.render(["a", "b", "c"]) == "[user]a[assistant]b[user]c[assistant]"
-    assert template.stop_token_ids(tokenizer) == {1}
+    own = renderer(tokenizer, "tokenizer")
+    assert own.prompt(["a", "b", "c"]).text == "[user]a[assistant]b[user]c[assistant]"
+    assert own.stop_ids == {1}
 
 
 @pytest.mark.parametrize(("in_template", "in_tokenizer"), [(0, 0), (0, 1), (1, 0), (1, 1)])
@@ -290,11 +295,9 @@ def test_the_tokenizers_own_template_gets_begin_of_text_where_the_model_expects_
         tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
             single="<s> $A", special_tokens=[("<s>", 0)]
         )
-    template = choose_template("tokenizer", tokenizer)
-    ids = template.encode(tokenizer, template.render(["What is"]))
+    ids = renderer(tokenizer, "tokenizer").prompt(["What is"]).ids
     assert ids.count(0) == max(in_template, in_tokenizer)
-    named = choose_template("openchat_3.5", tokenizer)
-    assert named.encode(tokenizer, named.render(["What is"])).count(0) == 1
+    assert renderer(tokenizer).prompt(["What is"]).ids.count(0) == 1
 
 
 def test_answers_are_cut_at_stop_strings_and_cleaned():
@@ -308,7 +311,7 @@ def test_all_stop_tokens_of_the_checkpoint_are_used(tmp_path):
     model = AutoModelForCausalLM.from_pretrained(folder)
     model.generation_config.eos_token_id = [1, 7]
     model.save_pretrained(folder)
-    engine = LocalEngine(folder, AnswerOptions("openchat_3.5"), "cpu", "float32")
+    engine = LocalEngine(folder, AnswerOptions(), "cpu", "float32")
     assert engine.stop_ids == {1, 7}
 
 
@@ -335,7 +338,7 @@ def test_a_checkpoints_own_code_answers_only_if_the_manifest_allows_it(tmp_path,
     }
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match="cannot be loaded"):
-        LocalEngine(folder, AnswerOptions("openchat_3.5"), "cpu", "float32")
+        LocalEngine(folder, AnswerOptions(), "cpu", "float32")
     (folder / "manifest.json").write_text('{"remote_code": true}')
-    engine = LocalEngine(folder, AnswerOptions("openchat_3.5"), "cpu", "float32")
+    engine = LocalEngine(folder, AnswerOptions(), "cpu", "float32")
     assert type(engine.model).__name__ == "OwnModel"

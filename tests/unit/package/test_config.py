@@ -343,3 +343,37 @@ def test_a_file_that_is_no_configuration_is_named(name: str, tmp_path: Path):
         read_config([path])
     assert path.name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "reason"),
+    [
+        ("template", "nonsense", "template: 'nonsense' is none of FastChat's"),
+        ("template", "solar", "template: solar: no token ends an answer"),
+        ("template", "chatgpt", "template: chatgpt: FastChat cannot render it"),
+        ("template", "yuan2", "template: yuan2: the prompt of a turn is not the beginning"),
+        ("template", "nowhere.jinja", r"template: nowhere\.jinja cannot be read"),
+        ("models/tiny_solar/template", "bard", r"models\.tiny_solar\.template: bard: FastChat"),
+        ("comparisons/x", {"repo": "a/b", "template": "no"}, r"comparisons\.x\.template: 'no' is"),
+    ],
+)
+def test_a_template_that_does_not_work_is_refused_before_any_job(path, value, reason):
+    with pytest.raises(UserError, match=f"^config: {reason}") as caught:
+        checked(changed(path, value))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_system_message_needs_a_place_in_the_template(tmp_path):
+    path = tmp_path / "plain.jinja"
+    path.write_text(
+        "{% for m in messages if m.role != 'system' %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    checked(changed("template", str(path)))
+    with pytest.raises(UserError, match="no place for a system message"):
+        checked(changed("template", str(path)) | {"system_message": "Be brief."})
+
+
+@pytest.mark.parametrize("name", ["solar", "falcon", "tokenizer", "vicuna_v1.1"])
+def test_a_model_may_answer_in_a_format_that_nothing_is_trained_in(name):
+    checked(changed("models/tiny_solar/template", name))

@@ -27,7 +27,6 @@ from transformers.models.mistral.modeling_mistral import MistralMLP
 
 import train_target
 from fusionchat import cli, files
-from fusionchat.dialogues.conversation import encode_dialogue
 from fusionchat.dialogues.dialogue import write_dialogues
 from fusionchat.logits.store import DialogueLogits, LogitWriter, read_logits
 from fusionchat.training import target_folder
@@ -50,7 +49,7 @@ def data(tmp_path_factory):
     write_dialogues(folder / "dialogues.parquet", items)
     with LogitWriter(folder / "fused.parquet", {"model": "random"}) as writer:
         for item in items:
-            encoded = encode_dialogue(tokenizer, item, "openchat_3.5")
+            encoded = tiny_models.renderer().encode(item)
             count = int(encoded.spans[:, 1].sum())
             ids = np.stack([rng.permutation(len(tokenizer))[:5] for _ in range(count)])
             logs = np.log(rng.dirichlet(np.ones(6), count)[:, :5]).astype(np.float16)

@@ -2,7 +2,10 @@ import pytest
 from transformers import AutoTokenizer
 
 from fusionchat.categories import CATEGORIES
-from fusionchat.dialogues.conversation import encode_dialogue, render
+from fusionchat.dialogues.messages import as_messages, chat_messages
+from fusionchat.dialogues.options import RenderingOptions
+from fusionchat.dialogues.renderer import make_renderer
+from fusionchat.dialogues.templates import SpecialTokens, open_template, render
 from fusionchat.world.generator import World
 from fusionchat.world.mixture import tokenizer_lines
 from fusionchat.world.tokenizer import train_tokenizer
@@ -53,7 +56,7 @@ def test_responses_are_found_and_short(tokenizers, name):
     tokenizer = tokenizers[name]
     for category in CATEGORIES:
         dialogue = World(1).distinct(category, "validation", 1)[0].dialogue()
-        encoded = encode_dialogue(tokenizer, dialogue, TEMPLATE)
+        encoded = make_renderer(tokenizer, RenderingOptions(TEMPLATE)).encode(dialogue)
         assert encoded.input_ids[0] == tokenizer.bos_token_id
         assert len(encoded.input_ids) < 90
         for (start, length), (_, answer) in zip(encoded.spans, dialogue.turns, strict=True):
@@ -72,15 +75,12 @@ def test_saved_tokenizers_come_back_equal(tokenizers, tmp_path):
 
 
 def test_chat_template_equals_the_training_text(tokenizers):
-    turns = (("Hi", "Hello."), ("Who are you?", "A robot."))
-    roles = ("user", "assistant")
-    messages = [
-        {"role": role, "content": text}
-        for turn in turns
-        for role, text in zip(roles, turn, strict=True)
-    ]
+    texts = ["Hi", "Hello.", "Who are you?", "A robot."]
+    messages = chat_messages(None, texts)
     tokenizer = tokenizers["pivot"]
-    expected = tokenizer.bos_token + render(turns, TEMPLATE, tokenizer.eos_token)[0]
+    spelling = SpecialTokens(end_of_turn=tokenizer.eos_token)
+    rendered = render(open_template(TEMPLATE), as_messages(texts), spelling)
+    expected = tokenizer.bos_token + rendered.text
     assert tokenizer.apply_chat_template(messages, tokenize=False) == expected
     prompt = tokenizer.apply_chat_template(messages[:1], tokenize=False, add_generation_prompt=True)
     assert expected.startswith(prompt)

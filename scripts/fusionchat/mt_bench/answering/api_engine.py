@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fusionchat.dialogues.messages import chat_messages
 from fusionchat.mt_bench.answering.stream_key import stream_key
-from fusionchat.mt_bench.answering.templates import chat_messages
 from fusionchat.mt_bench.answers import Turn, answer_record, text_sha256
 from fusionchat.mt_bench.endpoint.endpoint import Endpoint, Messages, RequestRefusedError
 from fusionchat.mt_bench.endpoint.failures import FailureWatch

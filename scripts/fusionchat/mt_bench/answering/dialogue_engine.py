@@ -2,11 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from fusionchat.dialogues.options import RenderingOptions
+from fusionchat.dialogues.renderer import Prompt, make_renderer
 from fusionchat.mt_bench.answering.stream_key import stream_key
-from fusionchat.mt_bench.answering.templates import choose_template
 from fusionchat.mt_bench.answers import (
     Turn,
     answer_record,
@@ -16,14 +18,18 @@ from fusionchat.mt_bench.answers import (
 )
 from fusionchat.mt_bench.questions import Question
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Record = dict[str, Any]  # an answer record of FastChat
+
 
 @dataclass(frozen=True)
 class AnswerOptions:
     """What decides the answers besides the model and the questions."""
 
-    template: str
+    rendering: RenderingOptions = field(default_factory=RenderingOptions)
     keep_separators: bool = False
-    system_message: str | None = None
     max_new_tokens: int = 1024
     batch_size: int = 64
     choices: int = 1
@@ -52,12 +58,14 @@ class Completion:
 class DialogueEngine(ABC):
     """Answers questions turn by turn; a subclass decodes batches of requests."""
 
-    def __init__(self, tokenizer: Any, options: AnswerOptions) -> None:
+    def __init__(
+        self, tokenizer: "PreTrainedTokenizerBase", folder: Path, options: AnswerOptions
+    ) -> None:
         self.tokenizer, self.options = tokenizer, options
-        self.template = choose_template(
-            options.template, tokenizer, options.keep_separators, options.system_message
+        self.renderer = make_renderer(
+            tokenizer, options.rendering, folder, False, options.keep_separators
         )
-        self.stop_ids = self.template.stop_token_ids(tokenizer)
+        self.stop_ids = set(self.renderer.stop_ids)
         self._special_tokens = special_token_texts(tokenizer)
 
     @abstractmethod
@@ -68,13 +76,13 @@ class DialogueEngine(ABC):
         """How many questions are answered together before their answers are written."""
         return max(1, self.options.batch_size // self.options.choices)
 
-    def answer(self, model_id: str, questions: Sequence[Question]) -> Iterator[list[dict]]:
+    def answer(self, model_id: str, questions: Sequence[Question]) -> Iterator[list[Record]]:
         """Yield FastChat's answer records, a block of questions at a time, longest first."""
         ordered = sorted(questions, key=lambda q: len(q.turns[0]), reverse=True)
         for start in range(0, len(ordered), self.block_size()):
             yield self._block(model_id, ordered[start : start + self.block_size()])
 
-    def _block(self, model_id: str, questions: Sequence[Question]) -> list[dict]:
+    def _block(self, model_id: str, questions: Sequence[Question]) -> list[Record]:
         """Answer all turns of these questions, all their choices together."""
         choices = range(self.options.choices)
         answered: dict[tuple[int, int], list[Turn]] = {
@@ -95,19 +103,18 @@ class DialogueEngine(ABC):
             for index, question in enumerate(questions)
         ]
 
-    def _prompt(self, question: Question, turns: Sequence[Turn]) -> str:
+    def _prompt(self, question: Question, turns: Sequence[Turn]) -> Prompt:
         messages = []
         for asked, answered in zip(question.turns, turns, strict=False):
             messages += [asked, answered.text]
-        return self.template.render([*messages, question.turns[len(turns)]])
+        return self.renderer.prompt([*messages, question.turns[len(turns)]])
 
-    def _request(self, question: Question, choice: int, turn: int, prompt: str) -> Request:
-        ids = self.template.encode(self.tokenizer, prompt)
+    def _request(self, question: Question, choice: int, turn: int, prompt: Prompt) -> Request:
         temperature = question.temperature * self.options.temperature_scale
         key = stream_key(self.options.seed, question.question_id, choice, turn)
-        return Request(tuple(ids), temperature, key)
+        return Request(prompt.ids, temperature, key)
 
-    def _turn(self, prompt: str, completion: Completion) -> Turn:
+    def _turn(self, prompt: Prompt, completion: Completion) -> Turn:
         text = self.tokenizer.decode(completion.token_ids, spaces_between_special_tokens=False)
-        text = clean_answer(text, self.template.stop_strings(), self._special_tokens)
-        return Turn(text, text_sha256(prompt), len(completion.token_ids), completion.finish)
+        text = clean_answer(text, self.renderer.template.stop_strings(), self._special_tokens)
+        return Turn(text, text_sha256(prompt.text), len(completion.token_ids), completion.finish)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -38,9 +37,8 @@ class LocalEngine(DialogueEngine):
             )
         except (OSError, ValueError) as error:
             raise UserError(f"{folder}: cannot be loaded as a causal model: {error}") from error
-        super().__init__(tokenizer, options)
+        super().__init__(tokenizer, folder, options)
         self.model.eval()
-        self.stop_ids |= _ids(self.model.generation_config.eos_token_id)
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """Continue the requests in batches of similar length."""
@@ -52,7 +50,3 @@ class LocalEngine(DialogueEngine):
             batch_size=self.options.batch_size,
             top_k=self.options.top_k,
         )
-
-
-def _ids(value: Any) -> set[int]:
-    return set(value) if isinstance(value, list) else {value} - {None}

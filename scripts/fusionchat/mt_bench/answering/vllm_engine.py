@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from fusionchat.errors import UserError
-from fusionchat.files import read_json
 from fusionchat.models.remote_code import runs_code
 from fusionchat.mt_bench.answering.dialogue_engine import (
     AnswerOptions,
@@ -39,8 +38,7 @@ class VllmEngine(DialogueEngine):
             tensor_parallel_size=torch.cuda.device_count() if device == "auto" else 1,
         )
         self.context = self.model.llm_engine.model_config.max_model_len
-        super().__init__(self.model.get_tokenizer(), options)
-        self.stop_ids |= _stop_ids(folder)
+        super().__init__(self.model.get_tokenizer(), folder, options)
 
     def block_size(self) -> int:
         """Blocks far larger than a batch: vLLM schedules by itself."""
@@ -82,10 +80,3 @@ class VllmEngine(DialogueEngine):
             return Completion(ids[:-1] if ids and ids[-1] in self.stop_ids else ids, "stop")
         short = self._room(request) < self.options.max_new_tokens
         return Completion(ids, "context" if short else "length")
-
-
-def _stop_ids(folder: Path) -> set[int]:
-    """The end-of-sequence ids of the checkpoint's generation config, at which vLLM stops, too."""
-    path = folder / "generation_config.json"
-    ids = read_json(path).get("eos_token_id") if path.exists() else None
-    return set(ids) if isinstance(ids, list) else {ids} - {None}

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fusionchat.dialogues.messages import chat_messages
 from fusionchat.errors import UserError
 from fusionchat.files import read_jsonl, sha256
-from fusionchat.mt_bench.answering.templates import chat_messages
 from fusionchat.mt_bench.endpoint.endpoint import Messages
 from fusionchat.mt_bench.judging.judges import Task
 from fusionchat.mt_bench.questions import Question

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -43,7 +43,7 @@ class Client:
     def request(self, method: str, path: str, **sent: Any) -> Answer | Problem:
         """One request below the base URL, within the timeout from the first byte to the last."""
         try:
-            return self._run(self._request(method, path, sent))
+            outcome = self._run(self._request(method, path, sent))
         except UserError:
             raise
         except Exception as error:  # a library's error may quote headers, and the key with them
@@ -51,6 +51,9 @@ class Client:
                 f"{self.options.base_url}: the request cannot be made: "
                 f"{self.redactor.text(f'{type(error).__name__}: {error}')}"
             ) from None
+        if isinstance(outcome, Problem):
+            return replace(outcome, reason=self.redactor.text(outcome.reason))
+        return outcome
 
     async def _request(self, method: str, path: str, sent: dict[str, Any]) -> Answer | Problem:
         import openai
@@ -62,25 +65,13 @@ class Client:
                 reply = await call(path, cast_to=self._response_type(), **sent)
                 return Answer(reply.text)
         except openai.APIStatusError as error:
-            return self._redact(
-                status_problem(error.status_code, error.response.headers, error.response.text)
-            )
+            return status_problem(error.status_code, error.response.headers, error.response.text)
         except (TimeoutError, openai.APITimeoutError):
             return Problem(Action.RETRY, "timeout", "no whole reply in time", charged=True)
         except openai.APIConnectionError as error:
             cause = f"{type(error.__cause__).__name__}: {error.__cause__}"
             sent_nothing = "ConnectError" in cause or "ConnectTimeout" in cause
-            reason = self.redactor.text(cause)
-            return Problem(Action.RETRY, "no connection", reason, charged=not sent_nothing)
-
-    def _redact(self, problem: Problem) -> Problem:
-        return Problem(
-            problem.action,
-            problem.kind,
-            self.redactor.text(problem.reason),
-            problem.wait,
-            problem.charged,
-        )
+            return Problem(Action.RETRY, "no connection", cause, charged=not sent_nothing)
 
     def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run in the client's own thread, where deadlines can end what hangs."""

@@ -4,6 +4,8 @@ import logging
 import random
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from fusionchat.errors import UserError
@@ -78,7 +80,7 @@ class Endpoint:
             known = self.stored(request.key)
             if known is not None:
                 return self._use(known)
-            call = self._claim(request)
+            call = self._claim(request, self.refusal(request.key))
             if call is None:
                 continue
             outcome = self._call(call, request, asked)
@@ -134,11 +136,16 @@ class Endpoint:
             raise RequestRefusedError(outcome.kind, outcome.reason)
         return outcome
 
-    def _claim(self, request: Request) -> str | None:
+    def refusal(self, key: str) -> Declined | None:
+        """The refusal in the store that is to be tried again."""
+        outcome = self.store.get(key) if self.options.retry_refused else None
+        return outcome if isinstance(outcome, Declined) else None
+
+    def _claim(self, request: Request, known: Declined | None) -> str | None:
         """The id of a call that may leave now, or None after a pause in which things change."""
         if self.stop.is_set():
             raise StoppedError
-        call = self.store.claim(request, self.store.get(request.key))
+        call = self.store.claim(request, known)
         if call is None:
             self.store.wait(random.uniform(_LOOK_AGAIN / 2, _LOOK_AGAIN))
             return None
@@ -150,17 +157,26 @@ class Endpoint:
 
     def _call(self, call: str, request: Request, asked: dict[str, Any]) -> Outcome | Problem:
         """One request, its outcome noted in the store."""
-        role = self._system_role
+        body = self.body(asked)
         try:
-            answer = self.client.complete(self.body(asked))
+            answer = self.client.complete(body)
         except BaseException:
             self.store.lost(call, "interrupted")
             raise
         if isinstance(answer, Answer):
             return self.settle(call, request.key, asked, answer.body)
-        if answer.action is Action.FOLD_SYSTEM and role == "user":
-            answer = Problem(Action.SKIP, answer.kind, answer.reason)
-        return self._failed(call, request.key, answer)
+        if answer.action is Action.FOLD_SYSTEM and body["messages"][0]["role"] == "user":
+            answer = replace(answer, action=Action.SKIP)
+        return self.failed(call, request.key, answer)
+
+    def patiently(self, ask: Callable[[], Answer | Problem]) -> Answer | Problem:
+        """Make a request that costs nothing until it is answered or has failed on all tries."""
+        for failures in range(1, self.options.retries + 1):
+            outcome = ask()
+            if isinstance(outcome, Answer) or outcome.action is not Action.RETRY:
+                return outcome
+            self.stop.wait(max(outcome.wait, backoff(failures, self.options.first_wait)))
+        return ask()
 
     def settle(
         self, call: str, key: str, asked: dict[str, Any], body: str, price: float = 1.0
@@ -169,19 +185,14 @@ class Endpoint:
         raw, reply = read_reply(body)
         raw = self.client.redactor.value(raw)
         if isinstance(reply, Problem):
-            return self._failed(call, key, self._redacted(reply))
+            return self.failed(call, key, reply)
         response = self._response(reply, asked, price)
         self.store.received(call, key, response, raw)
         return response
 
-    def _redacted(self, problem: Problem) -> Problem:
-        text = self.client.redactor.text
-        return Problem(
-            problem.action, problem.kind, text(problem.reason), problem.wait, problem.charged
-        )
-
-    def _failed(self, call: str, key: str, problem: Problem) -> Outcome | Problem:
+    def failed(self, call: str, key: str, problem: Problem) -> Outcome | Problem:
         """Note a failure in the store; the outcome, if that is one, else the problem itself."""
+        problem = replace(problem, reason=self.client.redactor.text(problem.reason))
         if problem.action is Action.SKIP:
             return self.store.declined(call, key, problem.kind, problem.reason)
         (self.store.lost if problem.charged else self.store.refused)(call, problem.kind)

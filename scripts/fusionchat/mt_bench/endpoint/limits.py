@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
@@ -64,6 +64,12 @@ class Budget:
     def price(self, prompt_tokens: float, completion_tokens: float) -> float:
         """Dollars for a call with so many tokens."""
         return (prompt_tokens * self.input_price + completion_tokens * self.output_price) / 1e6
+
+    def scaled(self, share: float) -> "Budget":
+        """The same limits at a share of the prices."""
+        return replace(
+            self, input_price=self.input_price * share, output_price=self.output_price * share
+        )
 
     def reserve(self, prompt_tokens: int, most_tokens: int, account: Account) -> Reservation:
         """What a call may cost, given the prices and lengths of the replies so far."""

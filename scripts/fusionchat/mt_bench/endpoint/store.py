@@ -79,11 +79,15 @@ class _Call:
 
 @dataclass
 class Batch:
-    """Requests that were handed over together: key by call, and the server's name once known."""
+    """Requests that were handed over together: key by call, and the server's name once known.
+
+    `orphaned` says that the process which handed them over runs no more.
+    """
 
     id: str
     name: str = ""
     keys: dict[str, str] = field(default_factory=dict)
+    orphaned: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,8 @@ class ResponseStore:
         self._outcomes: dict[str, tuple[tuple[bool, float, str], Outcome]] = {}
         self._pending: dict[str, _Call] = {}
         self._batches: dict[str, Batch] = {}
-        self._seen: set[str] = set()
+        self._sent: dict[str, Reservation] = {}
+        self._ended: dict[str, str] = {}
         self._account = Account()
         self._read_bytes: dict[Path, int] = {}
         self._owners: dict[Path, Owner | None] = {}
@@ -133,10 +138,10 @@ class ResponseStore:
         with self._lock:
             return self._outcomes[key][1] if key in self._outcomes else None
 
-    def claim(self, request: Request, known: Outcome | None, batch: str = "") -> str | None:
+    def claim(self, request: Request, known: Declined | None, batch: str = "") -> str | None:
         """Take a request upon oneself and return the call's id, before it may leave.
 
-        `known` is the outcome that makes the call necessary, as `get` gave it. None if another
+        `known` is the refusal that is to be tried again, if there is one. None if another
         thread or process is making the same request or has made it, or if the budget is in flight:
         look again when something has changed. Raises `BudgetReachedError`.
 
@@ -160,11 +165,12 @@ class ResponseStore:
                 return None
             return call
 
-    def _is_free(self, request: Request, known: Outcome | None, besides: str = "") -> bool:
+    def _is_free(self, request: Request, known: Declined | None, besides: str = "") -> bool:
         self.refresh()
         with self._lock:
             others = [call.key for call in self._live_calls(besides)]
-            if self.get(request.key) != known or request.key in others:
+            outcome = self.get(request.key)
+            if isinstance(outcome, Response) or outcome != known or request.key in others:
                 return False
             account = self.account(besides)
         return request.budget.admit(account, request.reserve(account)) is Admission.GO
@@ -232,12 +238,14 @@ class ResponseStore:
         """Batches some of whose calls have no outcome yet."""
         with self._lock:
             self.refresh()
-            waiting = {call.batch for call in self._pending.values()}
-            return [
-                replace(b, keys={c: k for c, k in b.keys.items() if c in self._pending})
-                for b in self._batches.values()
-                if b.id in waiting
-            ]
+            found = []
+            for batch in self._batches.values():
+                calls = {id: self._pending[id] for id in batch.keys if id in self._pending}
+                living = {self._watch.is_alive(c.owner, c.segment) for c in calls.values()}
+                keys = {id: call.key for id, call in calls.items()}
+                if calls:
+                    found.append(replace(batch, keys=keys, orphaned=not any(living)))
+            return found
 
     def wait(self, seconds: float) -> None:
         """Wait for a change, or for so long, since other processes tell nobody."""
@@ -295,47 +303,55 @@ class ResponseStore:
                 if call.segment == segment:
                     call.owner = None
         elif kind == "submitted":
-            self._batches[event["batch"]].name = event["name"]
+            self._batches.setdefault(event["batch"], Batch(event["batch"])).name = event["name"]
         elif kind == "sent":
             self._apply_sent(event, segment)
         else:
             self._apply_end(event)
 
     def _apply_sent(self, event: dict[str, Any], segment: Path) -> None:
-        if event["call"] in self._seen:
+        id, batch = event["call"], event.get("batch", "")
+        if id in self._sent:
             return
-        self._seen.add(event["call"])
-        self._account.calls += 1
         at_most = event["at_most_usd"]
         reserved = Reservation(at_most, event.get("expected_usd", at_most))
-        batch = event.get("batch", "")
+        self._sent[id] = reserved
+        self._account.calls += 1
+        if id in self._ended:  # by a process whose segment was read before
+            self._count_end(id)
+            return
         call = _Call(event["key"], reserved, self._owners.get(segment), segment, batch)
-        self._pending[event["call"]] = call
+        self._pending[id] = call
         if batch:
-            self._batches.setdefault(batch, Batch(batch)).keys[event["call"]] = event["key"]
+            self._batches.setdefault(batch, Batch(batch)).keys[id] = event["key"]
 
     def _apply_end(self, event: dict[str, Any]) -> None:
-        kind, call = event["event"], self._pending.pop(event["call"], None)
-        ended = f"{event['call']} {kind}"
-        if ended in self._seen:
+        kind, id = event["event"], event["call"]
+        self._pending.pop(id, None)
+        if id in self._ended:
             return
-        self._seen.add(ended)
-        if kind == "withdrawn":
-            self._account.calls -= 1
-        elif kind == "lost":
-            self._account.lost += 1
-            self._account.usd += call.reserved.expected_usd if call else 0.0
-        elif kind == "response":
+        self._ended[id] = kind
+        if id in self._sent:
+            self._count_end(id)
+        if kind == "response":
             response = Response(
                 **{f: event[f] for f in Response.__dataclass_fields__ if f in event}
             )
             self._account.usd += response.usd
             self._account.dearest_usd = max(self._account.dearest_usd, response.usd)
             self._account.longest = max(self._account.longest, response.completion_tokens)
-            self._keep(event["key"], event["call"], response)
+            self._keep(event["key"], id, response)
         elif kind == "declined":
             declined = Declined(event["kind"], event["reason"], event["tstamp"])
-            self._keep(event["key"], event["call"], declined)
+            self._keep(event["key"], id, declined)
+
+    def _count_end(self, id: str) -> None:
+        """Count what is known of a call only when both its beginning and its end are."""
+        if self._ended[id] == "withdrawn":
+            self._account.calls -= 1
+        elif self._ended[id] == "lost":
+            self._account.lost += 1
+            self._account.usd += self._sent[id].expected_usd
 
     def _keep(self, key: str, call: str, outcome: Outcome) -> None:
         """A response counts more than that there was none; of two alike, the first one counts."""

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fusionchat.mt_bench.endpoint.batch import BatchRunner
 from fusionchat.mt_bench.endpoint.endpoint import Endpoint, RequestRefusedError
 from fusionchat.mt_bench.endpoint.failures import FailureWatch
 from fusionchat.mt_bench.endpoint.parallel import run_all
 from fusionchat.mt_bench.endpoint.replies import CUT_OFF, FILTERED
-from fusionchat.mt_bench.endpoint.store import Response, content_key
+from fusionchat.mt_bench.endpoint.store import Outcome, Response, content_key
 from fusionchat.mt_bench.judging.judge_prompts import JudgePrompts
 from fusionchat.mt_bench.judging.judges import Missing, Task, Verdict, missing_facts
 from fusionchat.mt_bench.judging.ratings import NO_RATING, Rule, is_valid, parse_rating
@@ -23,6 +24,7 @@ class ChatJudge:
     """Single-answer grading (paper section 4.1) at temperature 0, both turns.
 
     `rating` says which rating of a reply counts, `attempts` how often a usable one is asked for.
+    With `batch`, requests are handed over together, and the replies are taken from the store.
     """
 
     name: str
@@ -31,6 +33,7 @@ class ChatJudge:
     concurrency: int = 8
     attempts: int = 3
     rating: Rule = "first"
+    batch: BatchRunner | None = None
 
     def prompt_name(self, task: Task) -> str:
         """The judge prompt that a task uses."""
@@ -53,6 +56,8 @@ class ChatJudge:
         """
         watch = FailureWatch(len(tasks), self.endpoint.options.base_url)
         groups = self._alike(tasks)
+        if self.batch is not None:
+            self._ask_together(self.batch, [group[0] for group in groups])
         for group, verdict in run_all(
             lambda group: self._judge(group[0]), groups, self.concurrency, self.endpoint.stop
         ):
@@ -69,18 +74,32 @@ class ChatJudge:
             alike.setdefault(key, []).append(task)
         return list(alike.values())
 
+    def _ask_together(self, batch: BatchRunner, tasks: Sequence[Task]) -> None:
+        """Bring the replies of all attempts into the store, a batch an attempt."""
+        for attempt in range(self.attempts):
+            calls = [batch.call(**self._asked(task, attempt)) for task in tasks]
+            batch.run(calls)
+            outcomes = [self.endpoint.stored(call.request.key) for call in calls]
+            tasks = [t for t, o in zip(tasks, outcomes, strict=True) if self._is_unusable(o)]
+
+    def _is_unusable(self, outcome: Outcome | None) -> bool:
+        """Whether a reply has no rating, so that it is worth asking again."""
+        return isinstance(outcome, Response) and read_rating(outcome, self.rating)[1] is not None
+
+    def _asked(self, task: Task, attempt: int) -> dict[str, Any]:
+        return {
+            "messages": self.prompts.messages(task),
+            "temperature": RETRY_TEMPERATURE if attempt else 0.0,
+            "max_tokens": MAX_TOKENS,
+            "repeat": task.repeat,
+            "attempt": attempt,
+        }
+
     def _judge(self, task: Task) -> Verdict:
         """Ask until the rating is usable, at most `attempts` times; then it is missing."""
-        messages = self.prompts.messages(task)
         for attempt in range(self.attempts):
             try:
-                response = self.endpoint.complete(
-                    messages,
-                    temperature=RETRY_TEMPERATURE if attempt else 0.0,
-                    max_tokens=MAX_TOKENS,
-                    repeat=task.repeat,
-                    attempt=attempt,
-                )
+                response = self.endpoint.complete(**self._asked(task, attempt))
             except RequestRefusedError as error:
                 missing = Missing(error.kind, error.reason, error.passing)
                 return self._verdict(task, attempt, None, NO_RATING, missing)

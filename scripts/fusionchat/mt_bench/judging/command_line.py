@@ -47,6 +47,17 @@ def add_judge_options(parser: argparse.ArgumentParser) -> None:
         help="which rating of a reply counts: the first, as FastChat reads it, or the last, for a "
         "judge that reasons in its text",
     )
+    add(
+        "--batch",
+        action="store_true",
+        help="hand requests over as a batch, which takes up to a day at half the price",
+    )
+    add(
+        "--poll-seconds",
+        type=cli.positive_number,
+        default=30.0,
+        help="how often to ask whether a batch is done",
+    )
     add_endpoint_options(parser, "--judge-model")
 
 
@@ -54,6 +65,7 @@ def make_judge(args: argparse.Namespace, questions: Sequence[Question]) -> Judge
     """The judge that the options name."""
     if args.judge == "rule":
         return RuleJudge(args.judge_name or "rule")
+    from fusionchat.mt_bench.endpoint.batch import BatchRunner
     from fusionchat.mt_bench.judging.chat_judge import ChatJudge
     from fusionchat.mt_bench.judging.judge_prompts import read_judge_prompts
 
@@ -63,7 +75,15 @@ def make_judge(args: argparse.Namespace, questions: Sequence[Question]) -> Judge
     prompts.check(questions)
     endpoint = open_endpoint(args, "--judge-model")
     name = args.judge_name or args.served_model
-    return ChatJudge(name, endpoint, prompts, args.concurrency, args.attempts, args.rating)
+    return ChatJudge(
+        name,
+        endpoint,
+        prompts,
+        args.concurrency,
+        args.attempts,
+        args.rating,
+        BatchRunner(endpoint, args.poll_seconds) if args.batch else None,
+    )
 
 
 def judge_all(judge: Judge, tasks: Sequence[Task]) -> list[dict[str, Any]]:

@@ -9,16 +9,17 @@ import torch
 from mt_bench_files import answers, jsonl, questions
 from mt_bench_models import EOS, checkpoint
 from mt_bench_models import tokenizer as make_tokenizer
-from mt_bench_server import FakeModel, serve
+from mt_bench_server import FakeModel, Fault, said, serve
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import answer
+import judge
 from fusionchat.dialogues.options import RenderingOptions
 from fusionchat.dialogues.renderer import make_renderer
 from fusionchat.errors import UserError
 from fusionchat.files import read_jsonl
-from fusionchat.mt_bench.answering.dialogue_engine import AnswerOptions
+from fusionchat.mt_bench.answering.dialogue_engine import AnswerOptions, Completion
 from fusionchat.mt_bench.answering.local_engine import LocalEngine
 from fusionchat.mt_bench.answers import clean_answer, text_sha256
 
@@ -342,3 +343,88 @@ def test_a_checkpoints_own_code_answers_only_if_the_manifest_allows_it(tmp_path,
     (folder / "manifest.json").write_text('{"remote_code": true}')
     engine = LocalEngine(folder, AnswerOptions(), "cpu", "float32")
     assert type(engine.model).__name__ == "OwnModel"
+
+
+def api_options(options, tmp_path, url, *more):
+    """The options of a run behind an endpoint."""
+    fixed = ["--engine=api", "--api-model=x", f"--base-url={url}", "--retries=1"]
+    return [*options[1:], *fixed, "--first-wait=0.01", f"--store={tmp_path / 'store'}", *more]
+
+
+def test_an_endpoint_is_sent_what_was_asked_for(options, tmp_path):
+    model = FakeModel()
+    with serve(model) as url:
+        answer.main(
+            api_options(
+                options, tmp_path, url, "--system-message=Be brief.", "--seed=3", "--top-k=5"
+            )
+        )
+    systems = {r["messages"][0]["content"] for r in model.requests}
+    assert systems == {"Be brief."}
+    assert {r["top_k"] for r in model.requests} == {5}
+    assert len({r["seed"] for r in model.requests}) == 32
+
+
+def test_an_empty_system_message_is_none_and_nothing_is_sent_unasked(options, tmp_path):
+    model = FakeModel()
+    with serve(model) as url:
+        answer.main(api_options(options, tmp_path, url, "--system-message="))
+    assert {r["messages"][0]["role"] for r in model.requests} == {"user"}
+    assert not [r for r in model.requests if {"seed", "top_k"} & r.keys()]
+
+
+@pytest.mark.parametrize("option", ["--template=vicuna_v1.1", "--batch-size=3", "--device=cuda"])
+def test_what_an_endpoint_cannot_heed_is_refused(options, tmp_path, option):
+    with pytest.raises(UserError, match=r"--.*: has no effect with --engine api; leave it out"):
+        answer.main(api_options(options, tmp_path, "http://127.0.0.1:9/v1", option))
+
+
+def test_thoughts_are_kept_apart_and_not_told_the_model_again(options, tmp_path):
+    model = FakeModel(reply=lambda messages: f"<think>secret {len(messages)}</think>said")
+    with serve(model) as url:
+        answer.main(api_options(options, tmp_path, url))
+    choice = read_jsonl(output(options))[0]["choices"][0]
+    assert choice["turns"] == ["said", "said"]
+    assert choice["thoughts"] == ["secret 2", "secret 4"]
+    assert "secret" not in json.dumps(model.requests)
+
+
+def test_a_blocked_question_has_no_answer_and_gets_no_score(options, tmp_path):
+    def blocked(body: dict) -> Fault | None:
+        told = {"error": {"code": "content_filter", "message": "blocked"}}
+        return said(told, 400) if "Question 3:" in str(body) else None
+
+    model = FakeModel(reply=lambda messages: "It is 2.", answer=blocked)
+    with serve(model) as url:
+        arguments = api_options(options, tmp_path, url)
+        answer.main(arguments)
+        first = (tmp_path / "answers" / "tiny.jsonl").read_bytes()
+        answer.main(arguments)
+    assert (tmp_path / "answers" / "tiny.jsonl").read_bytes() == first
+    assert len(model.requests) == 31
+    choice = read_jsonl(output(options))[3]["choices"][0]
+    assert choice["declined"] == ["blocked: blocked", "an earlier turn has no answer"]
+    questions_file = next(o for o in options if o.startswith("--questions"))
+    judged = tmp_path / "judged.jsonl"
+    judge.main(
+        ["--judge=rule", f"--answers={output(options)}", questions_file, f"--output={judged}"]
+    )
+    missing = [r for r in read_jsonl(judged) if r["score"] == -1]
+    assert [(r["question_id"], r["turn"]) for r in missing] == [(84, 1), (84, 2)]
+    assert {(r["missing"], r["refused"]) for r in missing} == {("no answer", "blocked: blocked")}
+
+
+def test_a_checkpoints_thoughts_are_kept_apart_too(options, monkeypatch):
+    prompts = []
+
+    def complete(self, requests):
+        prompts.extend(self.tokenizer.decode(request.input_ids) for request in requests)
+        ids = self.tokenizer("<think>so</think>it is", add_special_tokens=False)["input_ids"]
+        return [Completion(tuple(ids), "stop") for _ in requests]
+
+    monkeypatch.setattr(LocalEngine, "complete", complete)
+    answer.main(options)
+    choices = [r["choices"][0] for r in read_jsonl(output(options))]
+    assert {(c["turns"][1], c["thoughts"][1]) for c in choices} == {("it is", "so")}
+    assert len(prompts) == 32
+    assert not [prompt for prompt in prompts if "think" in prompt]

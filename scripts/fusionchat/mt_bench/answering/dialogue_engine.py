@@ -17,6 +17,7 @@ from fusionchat.mt_bench.answers import (
     text_sha256,
 )
 from fusionchat.mt_bench.questions import Question
+from fusionchat.mt_bench.thoughts import split_thoughts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -116,5 +117,7 @@ class DialogueEngine(ABC):
 
     def _turn(self, prompt: Prompt, completion: Completion) -> Turn:
         text = self.tokenizer.decode(completion.token_ids, spaces_between_special_tokens=False)
+        thoughts, text = split_thoughts(text)
         text = clean_answer(text, self.renderer.template.stop_strings(), self._special_tokens)
-        return Turn(text, text_sha256(prompt.text), len(completion.token_ids), completion.finish)
+        tokens = len(completion.token_ids)
+        return Turn(text, text_sha256(prompt.text), tokens, completion.finish, thoughts)

@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from fusionchat import cli
-from fusionchat.dialogues.options import add_rendering_options, rendering_options
+from fusionchat.dialogues.options import (
+    add_rendering_options,
+    rendering_options,
+    template_checksum,
+)
 from fusionchat.errors import UserError
 from fusionchat.files import MANIFEST, checksums, sha256, write_jsonl
 from fusionchat.mt_bench.answers import Journal, length_statistics
@@ -106,6 +110,7 @@ def run_identity(args: argparse.Namespace) -> dict[str, Any]:
     names += ("temperature_scale", "dtype", "served_model")
     identity = {name: getattr(args, name) for name in names}
     identity["questions"] = sha256(args.questions)
+    identity["template_sha256"] = template_checksum(args.template)
     if args.model is not None:
         manifest = args.model / MANIFEST
         if args.model.is_file() or manifest.exists():

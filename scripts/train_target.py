@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from fusionchat import cli
-from fusionchat.dialogues.options import add_rendering_options, rendering_options
+from fusionchat.dialogues.options import (
+    add_rendering_options,
+    rendering_options,
+    template_checksum,
+)
 
 PROGRAM = "train_target"
 
@@ -134,6 +138,7 @@ def run_facts(args: argparse.Namespace) -> dict[str, Any]:
 
     places = ("output", "checkpoints", "threads", "save_steps", "device", "devices")
     facts = {name: value for name, value in vars(args).items() if name not in places}
+    facts["template_sha256"] = template_checksum(args.template)
     for name in ("pivot_model", "template_model"):
         facts[name] = facts[name] and fingerprint(facts[name])
     for name in ("fused", "dialogues"):

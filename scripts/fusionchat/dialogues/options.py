@@ -55,6 +55,14 @@ def add_rendering_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def template_checksum(template: str) -> str | None:
+    """The checksum of a Jinja file; None for templates that are none."""
+    from fusionchat.files import sha256
+
+    path = Path(template)
+    return sha256(path) if path.suffix == ".jinja" and path.is_file() else None
+
+
 def rendering_options(args: argparse.Namespace) -> RenderingOptions:
     """The options as the library takes them."""
     return RenderingOptions(

@@ -6,14 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from alignment_cases import TEXTS, dialogue, model_folder, store
+from alignment_cases import TEXTS, dialogue, encode, model_folder, store
 
 import align_tokens
 import map_vocabulary
 import report_alignment
 import transfer_logits
 from fusionchat.alignment import spans_file, tokenizer
+from fusionchat.alignment.groups import Aligner
 from fusionchat.alignment.quality import KINDS, Quality
+from fusionchat.alignment.response_tokens import load_table
 from fusionchat.errors import UserError
 from fusionchat.logits.store import LogitWriter, read_logits, read_provenance, unusable
 
@@ -271,6 +273,21 @@ def test_a_store_that_names_another_tokenizer_stops(tmp_path):
             writer.write(row)
     with pytest.raises(UserError, match="was not made with the tokenizer"):
         stage.align(stores, "")
+
+
+def test_the_end_of_turn_that_a_store_names_is_aligned_by_role(tmp_path):
+    tables, ids = [], []
+    for letter, end in (("A", "<s>"), ("B", "<|bos|>")):
+        folder, path = model_folder(tmp_path / letter, letter), tmp_path / f"{letter}.parquet"
+        with LogitWriter(path, {"end_of_turn": end}):
+            pass
+        tables.append(load_table(folder, path))
+        end_id = tables[-1].roles["eos"]
+        assert tables[-1].pieces[end_id] == end
+        assert tables[-1].fingerprint != tokenizer.load(folder).fingerprint
+        ids.append(np.array([*encode(letter, TEXTS[0]), end_id], np.int32))
+    start, count = Aligner(*tables, "spans").align_turn(*ids)
+    assert (start[-1], count[-1]) == (len(ids[1]) - 1, 1)
 
 
 def test_another_order_or_other_turns_stop(tmp_path):

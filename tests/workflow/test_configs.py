@@ -291,7 +291,7 @@ def test_settings_of_a_merge_reach_its_program(clone):
     assert "merge_sce.py" in by_output["sce"]
     assert " --method sce_mergekit " in by_output["sce_mergekit"]
     assert " --base target_solar " in by_output.pop("slerp")
-    assert " --select-topk 0.3 --allow-equal " in by_output.pop("sce")
+    assert " --select-topk 0.3 --dtype float32 --allow-equal " in by_output.pop("sce")
     assert " --select-topk 0.2 " in by_output["sce_mergekit"]
     assert not any("--base" in c or "--allow-equal" in c for c in by_output.values())
 

@@ -71,9 +71,10 @@ class Plan:
         """Tokens that the models are scored on."""
         return self.dialogues * self._data["response_tokens"]
 
-    @property
-    def weight_bytes(self) -> float:
-        """Bytes of a weight of the pivot's checkpoint, whose type every merged model has."""
+    def weight_bytes(self, dtype: str) -> float:
+        """Bytes of a merged weight; `pivot` stands for the type of the pivot's checkpoint."""
+        if dtype != "pivot":
+            return BYTES[dtype]
         shape = self.config["models"][self.config["pivot"]].get("pretrain", {"dtype": "bfloat16"})
         return BYTES[shape["dtype"]]
 
@@ -255,11 +256,13 @@ class Plan:
         yield self._small("measure_variation", len(measured), seconds, kept=2e4)
         ours = {"linear": "merge_linear", "sce": "merge_sce", "varm": "merge_varm"}
         for merge in merges:
+            weights = self.weight_bytes(merge.settings["dtype"]) * 1e9 * billions
             yield Work(
                 ours.get(merge.method, "merge_mergekit"),
                 1,
                 self.device["startup_cpu"] + rate[ours.get(merge.method, merge.method)] * billions,
-                kept=self.weight_bytes * 1e9 * billions + 2e5,
+                kept=weights + 2e5,
+                temporary=0 if merge.method in ours else 4e9 * billions,  # mergekit's result
                 host=1 * GB + 6e9 * min(1.0, billions),
             )
 

@@ -11,7 +11,12 @@ import torch
 import yaml
 from small_checkpoints import read, to_bf16, write
 from tiny_models import CONFIGS
-from transformers import AutoModelForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    PhiConfig,
+    StableLmConfig,
+)
 
 import merge_linear
 import merge_mergekit
@@ -160,6 +165,23 @@ def test_mergekits_refusals_become_user_errors(models, tmp_path):
     with pytest.raises(UserError, match="mergekit cannot do this merge"):
         merge_mergekit.main(["--method", "ties", *models, "--output", str(tmp_path / "merged")])
     assert not (tmp_path / "merged").exists()
+
+
+@pytest.mark.parametrize("method", ["slerp", "task_arithmetic"])
+@pytest.mark.parametrize("kind", [GPT2Config, PhiConfig, StableLmConfig])
+def test_architectures_of_other_names_are_merged(kind, method, tmp_path):
+    """GPT-2 calls its layers n_layer."""
+    options = []
+    for seed, option in enumerate(("--pivot", "--target", "--target")):
+        torch.manual_seed(seed)
+        config = kind(vocab_size=64, hidden_size=32, num_hidden_layers=2, num_attention_heads=4)
+        config.intermediate_size = 48
+        folder = str(tmp_path / str(seed))
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+        options += [option, folder]
+    merge_mergekit.main([f"--method={method}", *options, f"--output={tmp_path / 'merged'}"])
+    _, report = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", output_loading_info=True)
+    assert not any(report.values())
 
 
 def test_what_mergekit_leaves_out_is_said(tmp_path):

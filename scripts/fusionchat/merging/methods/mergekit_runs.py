@@ -139,10 +139,19 @@ def _config(inputs: Inputs, options: MergekitOptions, output: OutputOptions) -> 
     return mergekit_config(
         pivot=inputs.pivot.folder,
         targets={name: target.folder for name, target in inputs.targets.items()},
-        layers=inputs.pivot.config.get("num_hidden_layers", 0),
+        layers=layer_count(inputs.pivot.config) if options.method == "slerp" else 0,
         dtype=widest_dtype(layout),
         **{key: getattr(options, key) for key in keys},
     )
+
+
+def layer_count(config: Mapping[str, Any]) -> int:
+    """Layers of a model, whatever its configuration calls them."""
+    for part in (config, config.get("text_config") or {}):
+        for key in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
+            if isinstance(part.get(key), int):
+                return int(part[key])
+    raise UserError("config.json names no number of layers (num_hidden_layers), which SLERP needs")
 
 
 def _with_names(value: Any, inputs: Inputs) -> Any:

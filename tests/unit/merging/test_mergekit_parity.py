@@ -1,0 +1,63 @@
+"""merge_mergekit gives mergekit's own bits, in every method, tied and untied."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_models
+from small_checkpoints import read
+
+import merge_mergekit
+from fusionchat.merging.methods.mergekit_configs import METHODS, mergekit_config
+from fusionchat.merging.methods.mergekit_runs import run_mergekit
+
+KINDS = ("llama", "qwen2", "mistral", "gemma2")  # qwen2 and gemma2 are tied
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def folders(request, tmp_path_factory) -> dict[str, Path]:
+    place = tmp_path_factory.mktemp(request.param)
+    return {
+        name: tiny_models.save(place / name, request.param, seed=seed)
+        for seed, name in enumerate(("pivot", "a", "b"))
+    }
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_bits_are_mergekits(method, dtype, folders, tmp_path):
+    targets = {name: folders[name] for name in "ab"}
+    config = mergekit_config(
+        method,
+        folders["pivot"],
+        targets,
+        layers=2,
+        dtype=dtype,
+        weights={"a": 0.25, "b": 0.5},
+        density=0.5,
+        select_topk=0.1,
+    )
+    run_mergekit(config, tmp_path / "theirs", seed=1, threads=1)
+    shutil.copy(folders["pivot"] / "config.json", tmp_path / "theirs")
+    options = [f"--pivot={folders['pivot']}", f"--method={method}", f"--dtype={dtype}"]
+    options += [f"--target={folder}" for folder in targets.values()]
+    options += ["--weight=a=0.25", "--weight=b=0.5"]
+    merge_mergekit.main([*options, f"--output={tmp_path / 'ours'}"])
+    ours, theirs = read(tmp_path / "ours"), read(tmp_path / "theirs")
+    for name in ours:
+        np.testing.assert_array_equal(ours[name].view(np.uint32), theirs[name].view(np.uint32))
+
+
+def test_task_arithmetic_may_scale(folders, tmp_path):
+    options = [f"--pivot={folders['pivot']}", "--method=task_arithmetic", "--no-normalise"]
+    options += [f"--target={folders[name]}" for name in "ab"]
+    weights = ["--weight=a=0.5", "--weight=b=0.5"]
+    merge_mergekit.main([*options, *weights, f"--output={tmp_path / 'm'}"])
+    merged, pivot, a, b = (read(f) for f in (tmp_path / "m", *folders.values()))
+    for name in merged:
+        expected = pivot[name] + 0.5 * (a[name] - pivot[name]) + 0.5 * (b[name] - pivot[name])
+        np.testing.assert_allclose(merged[name], expected, rtol=1e-5, atol=1e-5)
+    double = ["--weight=a=1", "--weight=b=1"]
+    merge_mergekit.main([*options, *double, f"--output={tmp_path / 'm'}"])
+    assert any((read(tmp_path / "m")[name] != merged[name]).any() for name in merged)

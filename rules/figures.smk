@@ -3,6 +3,9 @@
 In: mt_bench/scores.parquet, merged/. Out: figures/{name}.svg and .png, sweeps/{sweep}.svg and .png.
 """
 
+from fusionchat.command_words import sweep_values
+
+NUMERIC = [name for name, rows in config["sweeps"].items() if sweep_values(experiment, rows)]
 SCORES = ["--scores", f"{RESULTS}/mt_bench/scores.parquet", "--judge", experiment.judge]
 
 
@@ -32,6 +35,23 @@ rule figure_scores:
     shell:
         "python {input.program:q} {params.rows:q} --output {params.output:q} {params.details:q}"
         " > {log:q} 2>&1"
+
+
+use rule figure_scores as figure_nll with:
+    """Held-out likelihood of every target and merge, as differences from CLM and Self."""
+    input:
+        code=code("figure_nll"),
+        program=program("figure_nll"),
+        nll=collect("<results>/nll/{model}.json", model=experiment.measured),
+    output:
+        svg=figure("nll"),
+        png="<results>/figures/nll.png",
+    log:
+        "<logs>/figure_nll.log",
+    benchmark:
+        "<benchmarks>/figure_nll.tsv"
+    params:
+        details=lambda w, input: ["--nll", *input.nll, "--against", *experiment.controls],
 
 
 use rule figure_scores as figure_radar with:
@@ -101,3 +121,26 @@ use rule figure_scores as sweep_figure with:
     params:
         rows=lambda w: table_rows(experiment, config["sweeps"][w.sweep]),
         details=lambda w: [*SCORES, "--baseline", config["sweeps"][w.sweep][0]],
+
+
+use rule sweep_figure as sweep_curve with:
+    """Models that differ in a number: scores and likelihoods over it."""
+    input:
+        code=code("figure_sweep"),
+        program=program("figure_sweep"),
+        scores="<results>/mt_bench/scores.parquet",
+        nll=rules.sweep_table.input.nll,
+    log:
+        "<logs>/sweep_curve/{sweep}.log",
+    benchmark:
+        "<benchmarks>/sweep_curve/{sweep}.tsv"
+    wildcard_constraints:
+        sweep=any_of(NUMERIC),
+    params:
+        details=lambda w, input: [
+            *(*SCORES, "--nll", *input.nll),
+            *sweep_values(experiment, config["sweeps"][w.sweep]),
+        ],
+
+
+ruleorder: sweep_curve > sweep_figure

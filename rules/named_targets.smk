@@ -107,4 +107,5 @@ rule figures:
     """All figures."""
     input:
         collect("<results>/figures/{name}.{format}", name=experiment.figures, format=["svg", "png"]),
+        rules.claims.output.svg if experiment.claimed else [],
     localrule: True

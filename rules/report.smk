@@ -12,10 +12,19 @@ rule report:
         captions=resource("captions"),
         config=rules.write_config.output.config,
         scores="<results>/mt_bench/scores.parquet",
-        tables=[rules.write_table1.output.html, rules.write_table2.output.html],
+        tables=[
+            *([rules.claims.output.html] if experiment.claimed else []),
+            rules.write_table1.output.html,
+            rules.write_table2.output.html,
+        ],
+        picture=rules.claims.output.svg if experiment.claimed else [],
+        sweeps=collect(
+            "<results>/sweeps/{sweep}.{format}", sweep=config["sweeps"], format=["html", "svg"]
+        ),
         figures=collect("<results>/figures/{name}.svg", name=experiment.figures),
         costs=rules.figure_costs.output.csv,
         alignment=rules.figure_alignment.output.csv if experiment.taught else [],
+        winners=rules.figure_winners.output.csv if experiment.taught else [],
         questions=experiment.questions,
         answers=collect("<results>/mt_bench/answers/{model}.jsonl", model=experiment.shown),
         judgments=collect(
@@ -39,9 +48,13 @@ rule report:
         mem_mb=2_000,
         runtime=10,
     params:
-        alignment=lambda w, input: flags(
-            "--alignment", [input.alignment] if input.alignment else []
-        ),
+        details=lambda w, input: [
+            *flags("--picture", [input.picture] if input.picture else []),
+            *flags("--alignment", [input.alignment] if input.alignment else []),
+            *flags("--winners", [input.winners] if input.winners else []),
+            *(["--generated"] if experiment.generated else []),
+            *claim_words(experiment),
+        ],
         name=lookup(dpath="name", within=config),
         rows=ROWS,
         judge=experiment.judge,
@@ -57,5 +70,5 @@ rule report:
         " --captions {input.captions:q} --questions {input.questions:q}"
         " --answers {input.answers:q} --judgments {input.judgments:q} --show {params.show:q}"
         " --manifests {input.manifests:q} --costs {input.costs:q}"
-        " {params.alignment:q} --config {input.config:q}"
+        " {params.details:q} --sweeps {input.sweeps:q} --config {input.config:q}"
         " --output {output.page:q} > {log:q} 2>&1"

@@ -68,6 +68,7 @@ use rule figure_scores as figure_winners with:
     output:
         svg=figure("winners"),
         png="<results>/figures/winners.png",
+        csv="<results>/figures/winners.csv",
     log:
         "<logs>/figure_winners.log",
     benchmark:

@@ -41,10 +41,12 @@ rule case_study:
         rows=ROWS,
         show=CASE,
         judge=experiment.judge,
+        generated="--generated" if experiment.generated else [],
     shell:
         "python {input.program:q} --questions {input.questions:q} --answers {input.answers:q}"
         " --judgments {input.judgments:q} --judge {params.judge:q} {params.rows:q}"
-        " --show {params.show:q} --paper {input.paper:q} --output {params.output:q} > {log:q} 2>&1"
+        " --show {params.show:q} --paper {input.paper:q} {params.generated:q}"
+        " --output {params.output:q} > {log:q} 2>&1"
 
 
 rule memory_efficiency:

@@ -3,9 +3,10 @@
 In: mt_bench/scores.parquet, nll/. Out: tables/, as csv, Markdown, LaTeX and HTML.
 """
 
-from fusionchat.command_words import null_controls, printed_rows
+from fusionchat.command_words import claim_words, null_controls, printed_rows
 
 ROWS = table_rows(experiment, experiment.rows)
+GENERATED = "Table 1: generated questions, scored like MT-Bench"
 TWICE = list(experiment.merges[experiment.main].targets)[:1] if experiment.main else []
 
 
@@ -41,6 +42,8 @@ rule write_table1:
         details=lambda w, input: [
             *("--judge-model", experiment.judge_model, "--compare", config["report"]["compare"]),
             *("--paper", input.paper, "--nll", *input.nll),
+            *(["--subject", experiment.main] if experiment.main else []),
+            *(["--title", GENERATED] if experiment.generated else []),
             *null_controls(experiment),
             *flags("--equal-changes", pairs(TWICE, input.changes)),
         ],
@@ -102,3 +105,39 @@ use rule write_table1 as sweep_table with:
         rows=lambda w: table_rows(experiment, config["sweeps"][w.sweep]),
         baseline=lambda w: config["sweeps"][w.sweep][0],
         details=lambda w, input: ["--nll", *input.nll, "--title", f"Sweep: {w.sweep}"],
+
+
+rule claims:
+    """What the paper claims, the control that each claim must beat, and the verdict."""
+    input:
+        code=code("claims"),
+        program=program("claims"),
+        scores="<results>/mt_bench/scores.parquet",
+        nll=collect("<results>/nll/{model}.json", model=experiment.measured),
+    output:
+        csv="<results>/tables/claims.csv",
+        md="<results>/tables/claims.md",
+        tex="<results>/tables/claims.tex",
+        html=table("claims"),
+        svg=figure("claims"),
+        png="<results>/figures/claims.png",
+    log:
+        "<logs>/claims.log",
+    benchmark:
+        "<benchmarks>/claims.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=10,
+    params:
+        output=subpath(output.csv, strip_suffix=".csv"),
+        figure=subpath(output.svg, strip_suffix=".svg"),
+        judge=experiment.judge,
+        rows=ROWS,
+        claims=claim_words(experiment),
+    shell:
+        "python {input.program:q} --scores {input.scores:q} --judge {params.judge:q}"
+        " {params.rows:q} --nll {input.nll:q} {params.claims:q}"
+        " --figure {params.figure:q} --output {params.output:q} > {log:q} 2>&1"

@@ -2,11 +2,11 @@
 
 import argparse
 import csv
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from fusionchat import cli
-from fusionchat.errors import UserError
 from fusionchat.files import atomic_file
 
 
@@ -22,14 +22,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Compare every judge and repeat with every other one."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat.mt_bench.judging.agreement import agreement
+    from fusionchat.mt_bench.judging.agreement import COLUMNS, agreement
     from fusionchat.readers.parquet import read_table
 
     rows = agreement(read_table(args.scores, maker="score"))
     if not rows:
-        raise UserError(f"{args.scores}: one judge, asked once, has nobody to agree with")
+        logging.warning("one judge, asked once, has nobody to agree with: the table has no rows")
     with atomic_file(args.output) as partial, partial.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

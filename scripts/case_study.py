@@ -22,9 +22,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--question",
         type=int,
         default=None,
-        help="question id; when left out the paper's (93), else the first roleplay question",
+        help="question id; when left out the paper's (93), else that on which models differ most",
     )
     parser.add_argument("--paper", type=cli.existing_path, default=None, help="the paper's ratings")
+    parser.add_argument(
+        "--generated", action="store_true", help="the questions are no ones that the paper shows"
+    )
     parser.add_argument(
         "--output", type=Path, required=True, help="prefix of the .md, .html, .tex and .csv files"
     )
@@ -40,10 +43,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.tables.examples import Examples
 
     rows = chosen(args.rows, args.show, "--show")
-    question = case_study.choose_question(read_questions(args.questions), args.question)
+    questions = read_questions(args.questions)
     examples = Examples(args.answers, args.judgments, args.judge)
+    question = case_study.choose_question(
+        questions,
+        args.question,
+        lambda question: examples.ratings([row.name for row in rows], question),
+        ()
+        if args.generated or not args.paper
+        else case_study.printed_questions(args.paper, questions),
+    )
     answered = {row.name: examples.answered(row.name, question) for row in rows}
-    paper = case_study.read_ratings(args.paper, question) if args.paper else {}
+    shown = args.paper and not args.generated
+    paper = case_study.read_ratings(args.paper, question) if shown else {}
     case_study.write(args.output, question, rows, answered, paper)
 
 

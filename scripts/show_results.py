@@ -1,4 +1,4 @@
-"""Print Table 1 of a finished run and where its files are."""
+"""Print the claims and Table 1 of a finished run and where its files are."""
 
 import argparse
 from collections.abc import Sequence
@@ -25,13 +25,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def summary(run: Path) -> str:
-    """Table 1 as text, then a line for each kind of file."""
+    """The claims' verdicts and Table 1 as text, then a line for each kind of file."""
     table = run / "tables" / "table1.md"
     if not table.exists():
         raise UserError(f"{table} does not exist; make it with `snakemake table1`")
     width = max(len(kind) for kind, _ in SHOWN)
     places = [f"{kind:<{width}}  {run / where}" for kind, where in SHOWN]
-    return "\n".join([first_section(table.read_text(encoding="utf-8")), "", *places])
+    tables = [path for path in (run / "tables" / "claims.md", table) if path.exists()]
+    shown = [first_section(path.read_text(encoding="utf-8")) for path in tables]
+    return "\n\n".join([*shown, "\n".join(places)])
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Copy a finished run's Table 1 and figures into the README, with commit and date."""
+"""Copy a finished run's claims, Table 1 and figures into the README, with commit and date."""
 
 import argparse
 import datetime
@@ -10,10 +10,12 @@ from pathlib import Path
 from fusionchat import cli
 from fusionchat.errors import UserError
 from fusionchat.files import atomic_file
+from fusionchat.page.page import description
 from fusionchat.tables.table import first_section
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
-FIGURES = ("scores", "winners")
+TABLES = ("claims", "table1")
+FIGURES = ("claims", "scores")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,17 +36,27 @@ def replaced(text: str, block: str) -> str:
 
 
 def results_block(run: Path, images: Path, commit: str, date: str) -> str:
-    """Table 1, the figures and where they come from, as Markdown."""
-    table = first_section((run / "tables" / "table1.md").read_text(encoding="utf-8"))
-    pictures = "\n".join(f"![{name}]({images.as_posix()}/{name}.png)" for name in FIGURES)
-    return f"{table}\n\n{pictures}\n\n*Made by `make demo` at commit {commit} on {date}.*"
+    """Claims, Table 1, the figures and where they come from, as Markdown."""
+    claims, table = (
+        first_section((run / "tables" / f"{name}.md").read_text(encoding="utf-8"))
+        for name in TABLES
+    )
+    first, second = (
+        f"![{description(run / 'figures' / f'{name}.svg')}]({images.as_posix()}/{name}.png)"
+        for name in FIGURES
+    )
+    made = f"*Made by `make demo` at commit {commit} on {date}.*"
+    return "\n\n".join([claims, first, table, second, made])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write the README and the images."""
     args = build_parser().parse_args(argv)
-    missing = [name for name in FIGURES if not (args.run / "figures" / f"{name}.png").exists()]
-    if missing or not (args.run / "tables" / "table1.md").exists():
+    wanted = [
+        args.run / "figures" / f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")
+    ]
+    wanted += [args.run / "tables" / f"{name}.md" for name in TABLES]
+    if not all(path.exists() for path in wanted):
         raise UserError(f"{args.run} holds no finished demo; run `make demo` first")
     args.images.mkdir(parents=True, exist_ok=True)
     for name in FIGURES:

@@ -105,6 +105,76 @@ def null_controls(experiment: Experiment) -> list[str]:
     return flags("--null", [f"{a}:{b}:the same weighted average" for a, b in same])
 
 
+def claim_words(experiment: Experiment) -> list[str]:
+    """--claim CLAIM:ROW:CONTROL for each claim; its control is found by what the settings say."""
+    words = []
+    for main in experiment.claimed:
+        targets = list(experiment.merges[main].targets)
+        controls = {
+            "fusion": [experiment.baseline] if experiment.baseline in experiment.targets else [],
+            "knowledge": _alike(experiment, experiment.self_taught, targets[0]),
+            "pairwise": _alike(experiment, _fused_at_once(experiment), targets[0]),
+            "weights": _means(experiment, set(targets)),
+            "merging": targets,
+            "averaging": _means_of_plain_trainings(experiment),
+        }
+        words += [f"{claim}:{main}:{','.join(found)}" for claim, found in controls.items()]
+    return flags("--claim", words)
+
+
+def _alike(experiment: Experiment, names: Iterable[str], target: str) -> list[str]:
+    """The first of these targets that was trained as `target` was."""
+    return [name for name in names if experiment.trained_alike(name, target)][:1]
+
+
+def _fused_at_once(experiment: Experiment) -> list[str]:
+    return [name for name in experiment.taught if len(experiment.targets[name].sources) > 1]
+
+
+def _plain_means(experiment: Experiment) -> dict[str, set[str]]:
+    """Linear merges with equal weights, without their replicates, and their targets."""
+    merges = [experiment.merges[name] for name in experiment.merged_by("linear")]
+    return {
+        merge.name: set(merge.targets)
+        for merge in merges
+        if merge.base == merge.name and len(set(merge.targets.values())) == 1
+    }
+
+
+def _means(experiment: Experiment, targets: set[str]) -> list[str]:
+    found = _plain_means(experiment).items()
+    return [name for name, members in found if members == targets][:1]
+
+
+def _means_of_plain_trainings(experiment: Experiment) -> list[str]:
+    found = _plain_means(experiment).items()
+    plain = {name for name, target in experiment.targets.items() if not target.sources}
+    return [name for name, members in found if len(members) > 1 and members <= plain][:1]
+
+
+def sweep_values(experiment: Experiment, names: Sequence[str]) -> list[str]:
+    """--setting and --value NAME=NUMBER where targets differ in one number, and in nothing else."""
+    if not set(names) <= set(experiment.targets):
+        return []
+    settings = [_settings(experiment, name) for name in names]
+    keys = dict.fromkeys(key for one in settings for key in one)
+    varied = [key for key in keys if len({repr(one.get(key)) for one in settings}) > 1]
+    values = [one.get(varied[0]) for one in settings] if len(varied) == 1 else []
+    if not values or not all(type(value) in (int, float) for value in values):
+        return []
+    label = varied[0].replace("clm", "CLM").replace("_", " ")
+    return ["--setting", label, "--value", *pairs(names, values)]
+
+
+def _settings(experiment: Experiment, name: str) -> Config:
+    """What a target is made by; seeds are no setting."""
+    target = experiment.targets[name]
+    parts = {"sources": target.sources, "mixture": target.mixture}
+    for part in (target.training, target.fusion, target.alignment):
+        parts |= {key: value for key, value in part.items() if key not in ("seed", "seeds")}
+    return parts
+
+
 def shards_of(experiment: Experiment, folder: str, names: Sequence[str]) -> list[str]:
     """NAME=FILE,FILE for the shards of each name in one of the run's folders."""
     place = f"{experiment.results}/{folder}"

@@ -308,12 +308,40 @@ class Experiment:
     def figures(self) -> list[str]:
         """Figures of the report, in its order."""
         return [
-            *("scores", "radar", "figure1"),
+            "scores",
+            *(["nll"] if self.targets and self.controls else []),
+            *("radar", "figure1"),
             *(["weights"] if self.main else []),
             *(["winners", "cross_entropy", "alignment"] if self.taught else []),
             *(["losses"] if self.trained else []),
             "costs",
         ]
+
+    @cached_property
+    def self_taught(self) -> list[str]:
+        """Targets whose only source is the pivot: controls for what smoother labels alone do."""
+        return [
+            n for n, entry in self.config["targets"].items() if entry["sources"] == [self.pivot]
+        ]
+
+    @cached_property
+    def controls(self) -> list[str]:
+        """What likelihoods are drawn against: the baseline and the self-taught targets."""
+        return [name for name in (self.baseline, *self.self_taught) if name in self.measured]
+
+    @cached_property
+    def claimed(self) -> list[str]:
+        """The merges that stand for the paper's: VaRM by matrix, one for each set of targets."""
+        found: dict[frozenset[str], str] = {}
+        for name in self.granularities:
+            if self.merges[name].settings["granularity"] == "matrix":
+                found.setdefault(frozenset(self.merges[name].targets), name)
+        return list(found.values())
+
+    def trained_alike(self, one: str, other: str) -> bool:
+        """Whether two targets differ in nothing but their sources."""
+        first, second = self.targets[one], self.targets[other]
+        return (first.training, first.mixture) == (second.training, second.mixture)
 
     def rendering(self, name: str) -> Config:
         """How a model reads dialogues: in the run's chat format, with its own end of turn.

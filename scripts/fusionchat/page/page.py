@@ -66,7 +66,7 @@ def figure(path: Path, text: str, root: Path, *, heading: bool = False) -> str:
     """One figure; its alternative text is what the figure itself says is seen."""
     name = path.stem.replace("_", " ")
     seen = html.escape(description(path) or text or name, quote=True)
-    data = base64.b64encode(path.read_bytes()).decode()
+    data = base64.b64encode(compact(path.read_text(encoding="utf-8")).encode()).decode()
     width = figure_width(path)
     kind = "wide" if width > WIDE else "narrow"
     title = f"<h3>{html.escape(name[:1].upper() + name[1:])}</h3>" if heading else ""
@@ -82,6 +82,12 @@ def figure(path: Path, text: str, root: Path, *, heading: bool = False) -> str:
 def picture(lines: str, path: Path, text: str, root: Path) -> str:
     """The first screen: lines of text beside one figure."""
     return f'<div class="first">{lines}{figure(path, text, root)}</div>'
+
+
+def compact(svg: str) -> str:
+    """An SVG without comments, metadata and line breaks, which the page has no use for."""
+    bare = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", bare)
 
 
 def description(path: Path) -> str:

@@ -3,7 +3,7 @@
 import csv
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from fusionchat.errors import UserError
@@ -14,20 +14,38 @@ from fusionchat.tables.examples import Answered
 from fusionchat.tables.table import Table, fixed, html_table, latex, markdown, write_csv
 
 Answers = Mapping[str, Sequence[Answered]]
-PAPERS_QUESTION = 93
-CATEGORY = "roleplay"
 
 
-def choose_question(questions: Sequence[Question], number: int | None) -> Question:
-    """The question of this id; without one the paper's, else the first of its category."""
+def choose_question(
+    questions: Sequence[Question],
+    number: int | None,
+    ratings: Callable[[Question], Sequence[float]],
+    printed: Collection[int] = (),
+) -> Question:
+    """The question of this id, else one that the paper prints, else where models differ most.
+
+    `ratings` gives the models' mean ratings of a question. Of questions with equal differences the
+    first counts.
+    """
     by_id = {question.question_id: question for question in questions}
     if number is not None:
         if number not in by_id:
             raise UserError(f"--question: {number} is not in the questions file")
         return by_id[number]
-    alike = [question for question in questions if question.category == CATEGORY]
-    known = [question for question in alike if question.question_id == PAPERS_QUESTION]
-    return (known or alike or questions)[0]
+    known = [question for question in questions if question.question_id in printed]
+    return known[0] if known else max(questions, key=lambda question: _spread(ratings(question)))
+
+
+def _spread(ratings: Sequence[float]) -> float:
+    """How far ratings lie apart; nothing where one is missing."""
+    return max(ratings) - min(ratings) if all(map(math.isfinite, ratings)) else -1.0
+
+
+def printed_questions(path: Path, questions: Sequence[Question]) -> set[int]:
+    """The questions of which the paper prints ratings."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        shown = {(int(r["question_id"]), r["category"]) for r in csv.DictReader(stream)}
+    return {q.question_id for q in questions if (q.question_id, q.category) in shown}
 
 
 def read_ratings(path: Path, question: Question) -> dict[str, list[float]]:

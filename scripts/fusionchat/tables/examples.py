@@ -43,6 +43,11 @@ class Examples:
         """The models that have answers."""
         return list(dict.fromkeys(model for model, _ in self._answers))
 
+    def ratings(self, models: Sequence[str], question: Question) -> list[float]:
+        """Each model's mean rating of a question over its turns; NaN where one is missing."""
+        turns = [self.answered(model, question) for model in models]
+        return [sum(turn.score for turn in found) / len(found) for found in turns]
+
     def answered(self, model: str, question: Question) -> list[Answered]:
         """The model's turns to a question; a missing answer or judgment is an empty text."""
         texts = self._answers.get((model, question.question_id), [""] * len(question.turns))

@@ -4,6 +4,7 @@ import pytest
 from test_experiment import experiment_of
 
 from fusionchat.command_words import (
+    claim_words,
     endpoint,
     judge_options,
     null_controls,
@@ -11,6 +12,7 @@ from fusionchat.command_words import (
     pairs,
     printed_rows,
     shards_of,
+    sweep_values,
     table_rows,
 )
 from fusionchat.scores.rows import row_argument
@@ -74,3 +76,45 @@ def test_shards_of_several_names():
     name, _, files = word.partition("=")
     assert name == "solar"
     assert files.split(",")[3] == "results/rehearsal/logits/solar/0003.parquet"
+
+
+def test_each_claim_finds_its_control_by_the_settings():
+    training = {"clm_weight": 0.5}
+    experiment = experiment_of(
+        targets={
+            "clm": {"sources": []},
+            "other_self": {"sources": ["tiny_openchat"], "training": training},
+            "self": {"sources": ["tiny_openchat"]},
+            "both": {"sources": ["tiny_mixtral", "tiny_solar"]},
+            "one": {"sources": ["tiny_mixtral"]},
+            "two": {"sources": ["tiny_solar"]},
+        },
+        merges={
+            "unequal": {"method": "linear", "targets": {"one": 1, "two": 2}},
+            "plain": {"method": "linear", "targets": {"one": 1, "two": 1}},
+            "varm": {"method": "varm", "targets": {"one": 1, "two": 1}},
+        },
+    )
+    assert claim_words(experiment)[1::2] == [
+        "fusion:varm:clm",
+        "knowledge:varm:self",
+        "pairwise:varm:both",
+        "weights:varm:plain",
+        "merging:varm:one,two",
+        "averaging:varm:",
+    ]
+
+
+def test_a_sweep_over_one_number_has_values():
+    experiment = experiment_of(
+        targets={
+            "one": {"sources": ["tiny_mixtral"]},
+            "half": {"sources": ["tiny_mixtral"], "training": {"clm_weight": 0.5, "seed": 7}},
+            "tail": {"sources": ["tiny_mixtral"], "training": {"clm_weight": 0.5, "tail": True}},
+        },
+        merges={},
+    )
+    words = sweep_values(experiment, ["one", "half"])
+    assert words == ["--setting", "CLM weight", "--value", "one=0.9", "half=0.5"]
+    assert sweep_values(experiment, ["one", "tail"]) == [], "two settings differ"
+    assert sweep_values(experiment, ["one"]) == []

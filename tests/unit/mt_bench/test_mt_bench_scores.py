@@ -159,10 +159,13 @@ def test_constant_ratings_have_no_rank_correlation(tmp_path, asked):
     assert (row["exact"], row["spearman"]) == ("1.0", "")
 
 
-def test_a_single_judge_has_nobody_to_agree_with(tmp_path, asked):
+def test_a_single_judge_has_nobody_to_agree_with(tmp_path, asked, caplog):
     table(tmp_path, asked, complete())
-    with pytest.raises(UserError, match="nobody to agree with"):
+    with caplog.at_level("WARNING"):
         agreement.main([f"--scores={tmp_path / 'scores.parquet'}", f"--output={tmp_path / 'x'}"])
+    assert "nobody to agree with" in caplog.text
+    assert (tmp_path / "x").read_text().startswith("judge_a,repeat_a,judge_b")
+    assert len((tmp_path / "x").read_text().splitlines()) == 1
 
 
 def rule_judged(folder, **more):

@@ -11,6 +11,7 @@ import browser
 import pytest
 import report_run
 
+import claims
 import report
 import table1
 
@@ -81,7 +82,7 @@ def page(tmp_path_factory):
     figure = run / "figures/scores.svg"
     figure.parent.mkdir()
     figure.write_text('<svg xmlns="http://www.w3.org/2000/svg" width="500pt" height="9pt"></svg>')
-    (run / "config.yaml").write_text("name: test # <tag>\n")
+    (run / "config.yaml").write_text("name: test # <tag>\ndata: {world: {seed: 3}}\n")
     costs = "rule,jobs,seconds,cpu_seconds,peak_mb\ntrain_target,2,150.0,110.0,512.0\n"
     (run / "costs.csv").write_text(costs)
     answers, judgments = (
@@ -90,6 +91,14 @@ def page(tmp_path_factory):
     )
     words = ["--name", "test", *scores, "--baseline", "clm", "--main", "varm"]
     words += ["--tables", str(run / "tables/table1.html"), "--figures", str(figure)]
+    nll = [str(path) for path in sorted((run / "nll").glob("*.json"))]
+    claimed = ["--claim", "fusion:varm:clm", "--claim", "weights:varm:"]
+    files = ["--figure", str(run / "figures/claims"), "--output", str(run / "tables/claims")]
+    claims.main([*scores, *claimed, "--nll", *nll, *files])
+    words += [*claimed, "--picture", str(run / "figures/claims.svg"), "--generated"]
+    winners = "target,category,teacher,dialogues,share\nmulti,all,tiny_solar,0,0.0\n"
+    (run / "winners.csv").write_text(winners)
+    words += ["--winners", str(run / "winners.csv")]
     words += ["--captions", str(ROOT / "resources/captions"), "--show", *SHOWN]
     words += ["--questions", str(run / "questions.jsonl"), "--answers", *answers]
     words += ["--judgments", *judgments, "--examples", "2"]
@@ -126,7 +135,7 @@ def test_page_names_the_file_of_each_table_and_figure(page):
     numbers = [re.findall("<code>([^<]*)</code>", note) for note in notes]
     assert numbers[:2] == [["tables/table1.csv"]] * 2
     assert [f"mt_bench/judgments/rule/{model}.jsonl" for model in SHOWN] == numbers[2][3:]
-    assert numbers[3:] == [["alignment.csv"], ["costs.csv"]]
+    assert numbers[3:] == [["winners.csv"], ["alignment.csv"], ["costs.csv"]]
     listed = text.split('id="files"')[1]
     used = {*page.parent.glob("nll/*.json"), *page.parent.glob("*.csv")}
     for name in ("tables/table1.csv", "figures/scores.svg", "config.yaml", "questions.jsonl"):
@@ -223,6 +232,67 @@ def test_browser_reads_the_page(page, window):
     assert window.run(OVERLAPS) == []
     assert window.run(CONTRAST) == []
     assert window.console() == []
+
+
+OUTLINE = """
+const levels = Array.from(document.querySelectorAll("h1, h2, h3, h4, h5, h6"))
+  .map(n => Number(n.tagName[1]));
+const bad = levels.filter((level, i) => i && level > levels[i - 1] + 1).map(String);
+if (levels.filter(level => level === 1).length !== 1) { bad.push("h1"); }
+for (const table of document.querySelectorAll("table")) {
+  if (!table.caption || !table.caption.textContent.trim()) { bad.push("table without caption"); }
+}
+for (const image of document.querySelectorAll("img")) {
+  if (!image.alt.trim()) { bad.push("image without text"); }
+}
+for (const field of document.querySelectorAll("select, input")) {
+  if (field.labels.length === 0) { bad.push("field without label"); }
+}
+for (const node of document.querySelectorAll(".table, .scroll, pre")) {
+  if (node.scrollWidth > node.clientWidth + 1 && node.tabIndex < 0) {
+    bad.push("cannot be scrolled by keyboard");
+  }
+}
+const ids = Array.from(document.querySelectorAll("[id]")).map(n => n.id);
+bad.push(...ids.filter((id, i) => ids.indexOf(id) !== i));
+return bad;
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_is_for_everybody(page, window, scheme):
+    """Outline, captions, alternative texts, labels, keyboard and contrast, light and dark."""
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    window.call("Emulation.setEmulatedMedia", features=[feature])
+    window.open(page)
+    window.run("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    back = window.run("return getComputedStyle(document.body).backgroundColor")
+    assert back == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 25, 29)"}[scheme]
+    assert window.run(OUTLINE) == []
+    assert window.run(CONTRAST) == []
+    assert window.console() == []
+    window.call("Emulation.setEmulatedMedia", features=[])
+
+
+def test_first_screen_holds_claims_beside_their_picture(page, window):
+    window.open(page)
+    boxes = "return Array.from(document.querySelectorAll('.claims, .first figure'))"
+    boxes += ".map(n => n.getBoundingClientRect()).map(b => [b.left, b.top, b.right, b.bottom])"
+    claims, picture = window.run(boxes)
+    if window.run("return window.innerWidth") > 800:
+        assert claims[2] <= picture[0], "side by side"
+        assert max(claims[3], picture[3]) <= 900
+    else:
+        assert claims[3] <= picture[1] + 1, "one below the other"
+
+
+def test_page_is_small_and_says_where_it_comes_from(page):
+    assert page.stat().st_size < 1_500_000
+    text = page.read_text()
+    assert "Generated questions, scored like MT-Bench; judge: rule" in text
+    for word in ("commit", "date of this page", "installed packages", "data.world.seed"):
+        assert word in text
+    assert "tiny_solar never teaches multi: these targets hold nothing of that model." in text
 
 
 def test_browser_filters_dialogues(page, window):

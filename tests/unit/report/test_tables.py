@@ -539,12 +539,16 @@ def test_case_study_takes_the_papers_question_where_it_is():
 
     numbers = {81: "writing", 91: "roleplay", 93: "roleplay"}
     questions = [Question(n, category, ("a",)) for n, category in numbers.items()]
-    assert choose_question(questions, None).question_id == 93
-    assert choose_question(questions[:2], None).question_id == 91
-    assert choose_question(questions[:1], None).question_id == 81
-    assert choose_question(questions, 81).question_id == 81
+    ratings = {81: [5.0, 5.0], 91: [1.0, 9.0], 93: [2.0, math.nan]}
+
+    def chosen(number=None, printed=()):
+        return choose_question(questions, number, lambda q: ratings[q.question_id], printed)
+
+    assert chosen(printed={93}).question_id == 93
+    assert chosen().question_id == 91, "the models differ most there, and all are rated"
+    assert chosen(81, {93}).question_id == 81
     with pytest.raises(UserError, match="5 is not in the questions file"):
-        choose_question(questions, 5)
+        chosen(5)
 
 
 def test_case_study_shows_the_papers_ratings(run, tmp_path):

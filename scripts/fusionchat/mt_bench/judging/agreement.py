@@ -14,6 +14,11 @@ Rater = tuple[str, int]
 Ratings = dict[tuple[Any, ...], float | None]
 ITEM = ("model", "seed", "choice", "question_id", "turn")
 
+COLUMNS = (
+    *("judge_a", "repeat_a", "judge_b", "repeat_b", "rated", "missing", "exact", "within_one"),
+    *("mean_difference", "spearman", "kendall", "model_spearman"),
+)
+
 
 def agreement(scores: pa.Table) -> list[dict[str, Any]]:
     """One row for every pair of raters (judge, repeat) of a table of scores.

@@ -1,5 +1,5 @@
 # Each target makes what it needs; repeating one costs nothing.
-#   make demo | test | bench | lint | readme | lock        ARGS="..." is passed on
+#   make demo | test | bench | lint | readme | architecture | lock        ARGS="..." is passed on
 #   TORCH=cpu | cu130 | ... takes torch's build of that name; empty, what the package index gives
 
 PYTHON ?= python3
@@ -11,7 +11,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 INDEX := $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: demo test bench lint readme lock
+.PHONY: demo test bench lint readme architecture lock
 
 demo: $(READY)
 	@snakemake --quiet host rules --cores all $(ARGS)
@@ -28,9 +28,13 @@ lint: $(READY)
 	@ruff format --check .
 	@snakefmt --check Snakefile rules
 	@snakemake --lint
+	@mypy
 
 readme: $(READY)
 	@python scripts/update_readme.py --run results/demo $(ARGS)
+
+architecture: $(READY)
+	@python scripts/draw_architecture.py $(ARGS)
 
 # The newest versions that pyproject.toml allows, for every supported Python and platform.
 lock:

@@ -20,12 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--source-model", type=path, required=True, help="folder with its tokenizer"
     )
-    parser.add_argument(
-        "--method",
-        choices=["spans", "dtw"],
-        default="spans",
-        help="exact byte spans, or dynamic time warping with edit distances (FuseLLM)",
-    )
+    cli.add_settings(parser, "alignment", "method")
     parser.add_argument("--output", type=Path, required=True, help="Parquet file")
     return parser
 

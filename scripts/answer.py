@@ -19,6 +19,7 @@ from fusionchat.mt_bench.endpoint.command_line import add_endpoint_options, open
 from fusionchat.mt_bench.endpoint.limits import BudgetReachedError
 from fusionchat.mt_bench.questions import Question, read_questions
 from fusionchat.progress import progress
+from fusionchat.schema import default
 
 # What an engine has no use for is refused, so that nobody believes it was heeded.
 RENDERING = ("template", "template_model", "end_of_turn", "special_text", "keep_separators")
@@ -38,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--engine",
         choices=["local", "vllm", "api", "published"],
-        default="local",
+        default=default("mt_bench.engine"),
         help="local or vllm: --model is a checkpoint; api: a model at --base-url; published: "
         "--model is an answer file that somebody else made",
     )
@@ -51,9 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="keep the template's end-of-turn token instead of the tokenizer's own",
     )
-    parser.add_argument("--max-new-tokens", type=cli.positive_int, default=1024)
-    parser.add_argument("--batch-size", type=cli.positive_int, default=64)
-    parser.add_argument("--choices", type=cli.positive_int, default=1, help="answers a question")
+    cli.add_settings(parser, "mt_bench", "max_new_tokens", "batch_size", "choices")
     parser.add_argument("--seed", type=int, help="0 for checkpoints; sent to an endpoint if given")
     parser.add_argument(
         "--top-k",
@@ -69,7 +68,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--device", default="cpu", help="cpu, cuda, or auto: spread over all visible GPUs"
     )
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
+    parser.add_argument(
+        "--dtype",
+        default=default("precision.evaluation"),
+        choices=["float32", "bfloat16", "float16"],
+    )
     add_rendering_options(parser)
     add_endpoint_options(parser, "--api-model")
     return parser

@@ -17,10 +17,8 @@ from fusionchat.logits.options import add_forward_options, open_inputs
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = cli.parser(__doc__)
-    add_forward_options(parser)
-    parser.add_argument(
-        "--top-k", type=cli.positive_int, default=10, help="entries of a distribution to keep"
-    )
+    add_forward_options(parser, "logits.dtype")
+    cli.add_settings(parser, "logits", "top_k")
     parser.add_argument(
         "--max-length",
         type=cli.positive_int,

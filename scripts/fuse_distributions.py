@@ -29,8 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME=FILE",
         help="a source's logit store in the pivot's vocabulary; may be given several times",
     )
-    parser.add_argument("--function", choices=("min_ce", "avg_ce"), default="min_ce")
-    parser.add_argument("--level", choices=("dialogue", "token"), default="dialogue")
+    cli.add_settings(parser, "fusion", "function", "level")
     parser.add_argument("--top-k", type=cli.positive_int, help="keep so many entries of each row")
     parser.add_argument("--output", type=Path, required=True, help="Parquet file to write")
     return parser

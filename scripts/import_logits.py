@@ -25,9 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dialogues", type=path, nargs="+", required=True, help="Parquet files of dialogues"
     )
-    parser.add_argument(
-        "--top-k", type=cli.positive_int, default=10, help="entries of a distribution to keep"
-    )
+    cli.add_settings(parser, "logits", "top_k")
     parser.add_argument(
         "--output",
         type=Path,

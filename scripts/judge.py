@@ -17,7 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--answers", type=cli.existing_path, required=True)
     parser.add_argument("--output", type=Path, required=True, help="judgment records (.jsonl)")
-    parser.add_argument("--repeats", type=cli.positive_int, default=1, help="judgments an answer")
+    cli.add_settings(parser, "mt_bench.judges.*", "repeats")
     add_judge_options(parser)
     return parser
 

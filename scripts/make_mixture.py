@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fusionchat import cli
 from fusionchat.files import write_json
+from fusionchat.schema import default
 from fusionchat.world.generator import World
 from fusionchat.world.mixture import as_record, fine_tuning_mixture
 
@@ -23,13 +24,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--heldout",
         type=cli.count,
-        default=0,
+        default=default("data.heldout"),
         help="dialogues that prepare_dialogues will keep from training; their answers stay right",
     )
     parser.add_argument(
         "--wrong-answers",
         type=cli.number_from(0, 1),
-        default=0.0,
+        default=default("data.world.wrong_answers"),
         help="share of the training dialogues that get the answers of others of their category",
     )
     parser.add_argument(

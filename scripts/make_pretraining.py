@@ -16,7 +16,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--seed", type=int, required=True, help="seed of the world")
     parser.add_argument("--name", required=True, help="the model: each one draws its own dialogues")
-    parser.add_argument("--dialogues", type=cli.positive_int, default=6000, help="how many")
+    cli.add_settings(parser, "models.*.pretrain", "dialogues")
     parser.add_argument(
         "--strong",
         nargs="*",
@@ -25,12 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="CATEGORY",
         help="categories of a specialist; without any, all categories are equally frequent",
     )
-    parser.add_argument(
-        "--strong-share",
-        type=float,
-        default=0.9,
-        help="share of the dialogues that is of the strong categories",
-    )
+    cli.add_settings(parser, "models.*.pretrain", "strong_share")
     parser.add_argument("--output", type=Path, required=True, help="JSON as FuseChat-Mixture")
     return parser
 

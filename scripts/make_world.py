@@ -20,9 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The program's arguments."""
     parser = cli.parser(__doc__)
     parser.add_argument("--seed", type=int, required=True, help="seed of the world")
-    parser.add_argument(
-        "--questions", type=cli.positive_int, default=40, help="benchmark questions a category"
-    )
+    cli.add_settings(parser, "data.world", "questions")
     parser.add_argument(
         "--output", type=Path, required=True, help="folder: questions.jsonl, text.txt"
     )

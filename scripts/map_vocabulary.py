@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusionchat import cli
+from fusionchat.schema import default
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -20,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--strategy",
         choices=["statistics", "statistics_reference", "min_edit", "exact"],
-        default="statistics",
+        default=default("alignment.vocabulary"),
         help="for tokens without an exact partner: the most frequent partner (paper), the smallest "
         "distance x sigmoid(count) (released code), the smallest edit distance, or none",
     )

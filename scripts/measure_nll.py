@@ -12,7 +12,7 @@ from fusionchat.logits.options import add_forward_options, open_inputs
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = cli.parser(__doc__)
-    add_forward_options(parser)
+    add_forward_options(parser, "precision.evaluation")
     parser.add_argument("--name", help="the model's name in the result (its folder's by default)")
     parser.add_argument("--output", type=Path, required=True, help="JSON file")
     return parser

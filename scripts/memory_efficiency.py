@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fusionchat import cli
 from fusionchat.figures.arguments import named_files
+from fusionchat.schema import default
 from fusionchat.scores.rows import add_rows, find_row
 
 
@@ -16,7 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
     kind = {"type": named_files, "required": True, "metavar": "NAME=FOLDER"}
     parser.add_argument("--fused", **kind, help="the merged model")
     parser.add_argument("--source", **kind, nargs="+", help="the source LLMs")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default=default("logits.dtype"))
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--batch", type=cli.positive_int, default=8, help="dialogues at a time")
     parser.add_argument("--prompt", type=cli.positive_int, default=64, help="prompt tokens")

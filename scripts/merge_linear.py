@@ -29,16 +29,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
     from fusionchat.merging.api import merge_linear
-    from fusionchat.merging.dry_run import report
     from fusionchat.merging.inputs import InputOptions
-    from fusionchat.merging.merged_folder import OutputOptions
+    from fusionchat.merging.merged_folder import OutputOptions, dry_run_report
 
     inputs = cli.options_of(InputOptions, args, targets=named_folders(args.target, "--target"))
     output = cli.options_of(OutputOptions, args)
     weights = target_weights(args.weight, list(inputs.targets))
     merged = merge_linear(inputs, output, weights, write=not args.dry_run)
     if args.dry_run:
-        print(report(merged, args.threads))
+        print(dry_run_report(merged, args.threads))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from fusionchat.merging.options import (
     add_output_options,
     add_weight_option,
     named_folders,
-    share,
     target_weights,
 )
 
@@ -21,17 +20,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--method", choices=METHODS, required=True)
     add_input_options(parser)
     add_weight_option(parser)
-    parser.add_argument(
-        "--density", type=share, default=0.5, help="share of the changes kept (ties, dare_linear)"
-    )
-    parser.add_argument(
-        "--select-topk",
-        type=share,
-        default=0.1,
-        help="share of the elements selected (sce_mergekit)",
-    )
+    cli.add_settings(parser, "merges.*", "density", "select_topk")
     parser.add_argument("--base", metavar="NAME", help="slerp's target at t = 0 (default: first)")
-    parser.add_argument("--seed", type=int, default=1, help="of the random drops (dare_linear)")
+    cli.add_settings(parser, "merges.*", "seed")
     parser.add_argument(
         "--no-normalise",
         action="store_true",

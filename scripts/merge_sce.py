@@ -9,7 +9,6 @@ from fusionchat.merging.options import (
     add_input_options,
     add_output_options,
     named_folders,
-    share,
 )
 
 
@@ -17,12 +16,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = cli.parser(__doc__)
     add_input_options(parser)
-    parser.add_argument(
-        "--select-topk",
-        type=share,
-        default=0.1,
-        help="share of the elements, those varying most among the targets, that decide the weights",
-    )
+    cli.add_settings(parser, "merges.*", "select_topk")
     parser.add_argument(
         "--no-erase", action="store_true", help="keep changes against the majority sign"
     )
@@ -36,16 +30,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
     from fusionchat.merging.api import SceOptions, merge_sce
-    from fusionchat.merging.dry_run import report
     from fusionchat.merging.inputs import InputOptions
-    from fusionchat.merging.merged_folder import OutputOptions
+    from fusionchat.merging.merged_folder import OutputOptions, dry_run_report
 
     inputs = cli.options_of(InputOptions, args, targets=named_folders(args.target, "--target"))
     output = cli.options_of(OutputOptions, args)
     sce = SceOptions(args.select_topk, erase=not args.no_erase)
     merged = merge_sce(inputs, output, sce, write=not args.dry_run)
     if args.dry_run:
-        print(report(merged, args.threads))
+        print(dry_run_report(merged, args.threads))
 
 
 if __name__ == "__main__":

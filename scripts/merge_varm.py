@@ -16,18 +16,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = cli.parser(__doc__)
     add_input_options(parser)
-    parser.add_argument(
-        "--granularity",
-        choices=("model", "layer", "module", "matrix", "parameter"),
-        default="matrix",
-        help="the unit that gets a weight of its own",
-    )
-    parser.add_argument(
-        "--change", choices=("square", "abs"), default="square", help="measure of change"
-    )
-    parser.add_argument(
-        "--normalise", choices=("sum", "softmax"), default="sum", help="from changes to weights"
-    )
+    cli.add_settings(parser, "merges.*", "granularity", "change", "normalise")
     parser.add_argument(
         "--variation",
         action="append",
@@ -45,9 +34,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
     from fusionchat.merging.api import VarmOptions, merge_varm
-    from fusionchat.merging.dry_run import report
     from fusionchat.merging.inputs import InputOptions
-    from fusionchat.merging.merged_folder import OutputOptions
+    from fusionchat.merging.merged_folder import OutputOptions, dry_run_report
 
     inputs = cli.options_of(InputOptions, args, targets=named_folders(args.target, "--target"))
     output = cli.options_of(OutputOptions, args)
@@ -55,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     varm = cli.options_of(VarmOptions, args, variation=variation)
     merged = merge_varm(inputs, output, varm, write=not args.dry_run)
     if args.dry_run:
-        print(report(merged, args.threads))
+        print(dry_run_report(merged, args.threads))
 
 
 if __name__ == "__main__":

@@ -25,15 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
         required=True,
         help="folder with the tokenizer that measures length",
     )
-    parser.add_argument(
-        "--max-length", type=cli.positive_int, default=2048, help="tokens of a dialogue"
-    )
-    parser.add_argument(
-        "--heldout", type=cli.count, default=0, help="dialogues to keep from training"
-    )
-    parser.add_argument(
-        "--on-error", choices=["stop", "skip"], default="stop", help="what malformed records do"
-    )
+    cli.add_settings(parser, "data", "max_length", "heldout", "on_error")
     parser.add_argument("--exclude", type=cli.existing_path, help="identifiers to leave out")
     parser.add_argument("--output", type=Path, required=True, help="Parquet file for training")
     parser.add_argument("--heldout-output", type=Path, required=True, help="Parquet file held out")

@@ -11,8 +11,12 @@ from fusionchat.dialogues.formats import parse_conversations
 from fusionchat.errors import UserError
 from fusionchat.files import read_json, read_text, sha256, write_manifest
 from fusionchat.output_folder import output_folder
+from fusionchat.schema import default
 
 PROGRAM = "pretrain_source"
+SHAPE = ("architecture", "tokenizer", "end_of_turn", "vocabulary", "hidden_size", "layers", "heads")
+SHAPE += ("kv_heads", "intermediate_size", "experts", "dtype")
+TRAINING = ("steps", "batch_size", "learning_rate", "seed")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -21,22 +25,8 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--dialogues", type=cli.existing_path, required=True, help="JSON of make_pretraining")
     add("--text", type=cli.existing_path, required=True, help="lines to train the tokenizer on")
-    add("--architecture", choices=("mistral", "llama", "mixtral"), required=True)
-    add("--tokenizer", choices=("metaspace", "byte_level"), required=True)
-    add("--vocabulary", type=cli.positive_int, default=900, help="tokens without the end of turn")
-    add("--end-of-turn", default="<|end_of_turn|>", help="the token that ends a turn (eos)")
-    add("--template", default="openchat_3.5", help="FastChat conversation template")
-    add("--steps", type=int, default=600, help="optimizer steps; 0 leaves the random weights")
-    add("--batch-size", type=cli.positive_int, default=16, help="dialogues a step")
-    add("--learning-rate", type=float, default=2e-3, help="maximum; cosine after 5%% warm-up")
-    add("--hidden-size", type=cli.positive_int, default=128)
-    add("--layers", type=cli.positive_int, default=4)
-    add("--heads", type=cli.positive_int, default=4)
-    add("--kv-heads", type=cli.positive_int, default=2, help="key and value heads")
-    add("--intermediate-size", type=cli.positive_int, default=320, help="of an expert in Mixtral")
-    add("--experts", type=cli.positive_int, default=4, help="of Mixtral; two see each token")
-    add("--seed", type=int, default=1, help="of the weights and the order of dialogues")
-    add("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the weights")
+    cli.add_settings(parser, "models.*.pretrain", *SHAPE, *TRAINING)
+    add("--template", default=default("template"), help="FastChat conversation template")
     add("--output", type=Path, required=True, help="folder of the model")
     return parser
 

@@ -40,12 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--vocabulary", type=path, required=True, help="the map_vocabulary file")
     parser.add_argument("--pivot-model", type=path, required=True, help="folder of the pivot")
     parser.add_argument("--source-model", type=path, required=True, help="folder of the source")
-    parser.add_argument(
-        "--min-mass",
-        type=fraction,
-        default=0.0,
-        help="stop when a smaller share of the listed probability was kept",
-    )
+    cli.add_settings(parser, "alignment", "min_mass")
     parser.add_argument("--output", type=Path, required=True, help="Markdown file")
     parser.add_argument("--json", type=Path, help="JSON file with the same numbers")
     parser.add_argument("--figure", type=figure_path, help="SVG or PNG file")

@@ -15,6 +15,10 @@ from fusionchat.dialogues.options import (
 )
 
 PROGRAM = "train_target"
+LOSS = ("clm_weight", "loss", "temperature", "tail")
+TRAINING = ("epochs", "learning_rate", "scheduler", "warmup_ratio", "weight_decay")
+TRAINING += ("max_grad_norm", "global_batch_size", "micro_batch_size", "batching", "seed")
+TRAINING += ("bf16", "gradient_checkpointing", "save_steps")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -29,43 +33,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--output", type=Path, required=True, help="folder of the target")
     add("--checkpoints", type=Path, required=True, help="folder for checkpoints, not an output")
-    add("--save-steps", type=cli.positive_int, default=200, help="steps between checkpoints")
-    loss = parser.add_argument_group("loss")
-    loss.add_argument(
-        "--clm-weight", type=cli.number_from(0, 1), default=0.9, help="share of the CLM loss"
-    )
-    loss.add_argument("--loss", choices=("ce", "kl"), default="ce", help="fusion loss")
-    loss.add_argument("--temperature", type=cli.positive_number, default=1.0, help="of the teacher")
-    loss.add_argument(
-        "--tail", action="store_true", help="keep the mass outside top-k as one more bucket"
-    )
+    cli.add_settings(parser.add_argument_group("loss"), "training", *LOSS)
     train = parser.add_argument_group("training")
-    train.add_argument("--epochs", type=cli.positive_int, default=3, help="passes over the data")
-    train.add_argument("--learning-rate", type=cli.positive_number, default=5e-6, help="maximum")
-    train.add_argument("--global-batch-size", type=cli.positive_int, default=128, help="dialogues")
-    train.add_argument(
-        "--micro-batch-size", type=cli.positive_int, default=4, help="dialogues a process at a time"
-    )
-    train.add_argument("--max-length", type=cli.positive_int, default=2048, help="tokens")
-    batchings, schedules = ("padded", "packed"), ("cosine", "linear", "constant_with_warmup")
-    train.add_argument(
-        "--batching", choices=batchings, default="padded", help="packed: one row without padding"
-    )
-    train.add_argument(
-        "--warmup-ratio", type=cli.number_from(0, 1), default=0.03, help="share of all steps"
-    )
-    train.add_argument("--scheduler", choices=schedules, default="cosine", help="after warm-up")
-    train.add_argument("--weight-decay", type=cli.number_from(0), default=0.0, help="of AdamW")
-    train.add_argument(
-        "--max-grad-norm", type=cli.positive_number, default=1.0, help="longer ones are clipped"
-    )
-    train.add_argument("--seed", type=int, default=42, help="of the order of dialogues")
-    train.add_argument(
-        "--bf16", action="store_true", help="compute in bfloat16; weights are always float32"
-    )
-    train.add_argument(
-        "--gradient-checkpointing", action="store_true", help="compute activations twice"
-    )
+    cli.add_settings(train, "training", *TRAINING)
+    cli.add_settings(train, "data", "max_length")
     train.add_argument("--deepspeed", type=cli.existing_path, help="DeepSpeed config (JSON)")
     train.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
     train.add_argument("--devices", type=cli.positive_int, help="processes that must take part")

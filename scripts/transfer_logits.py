@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusionchat import cli
+from fusionchat.schema import default
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -21,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rules",
         choices=["mass", "reference"],
-        default="mass",
+        default=default("alignment.transfer"),
         help="probabilities by the chain rule, or the released code's rules",
     )
     parser.add_argument("--output", type=Path, required=True, help="Parquet file (logit store)")

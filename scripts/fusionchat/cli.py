@@ -6,7 +6,7 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -52,41 +52,67 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def positive_int(text: str) -> int:
-    """An argparse type: an integer of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive integer")
-    return value
+def add_settings(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, section: str, *keys: str
+) -> None:
+    """Add the options of settings that the configuration has too, as its schema describes them."""
+    from fusionchat.schema import part
+
+    for key in keys:
+        entry = part(f"{section}.{key}")
+        option = {"help": entry["description"].replace("%", "%%")}
+        option |= {"default": entry["default"]} if "default" in entry else {"required": True}
+        parser.add_argument(f"--{key.replace('_', '-')}", **option, **_value(entry))
 
 
-def count(text: str) -> int:
-    """An argparse type: an integer of at least 0."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return value
+def _value(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """How argparse reads a value that the schema describes."""
+    if "enum" in entry:
+        return {"choices": entry["enum"]}
+    if entry["type"] == "boolean":
+        return {"action": argparse.BooleanOptionalAction}
+    if entry["type"] == "integer":
+        return {"type": integer_from(entry["minimum"])}
+    if entry["type"] == "number":
+        above = "exclusiveMinimum" in entry
+        low = entry["exclusiveMinimum" if above else "minimum"]
+        return {"type": number_from(low, entry.get("maximum", math.inf), above=above)}
+    return {}
 
 
-def number_from(low: float, high: float = math.inf) -> Callable[[str], float]:
-    """An argparse type: a number from `low` to `high`, both included."""
+def integer_from(low: int) -> Callable[[str], int]:
+    """An argparse type: an integer of at least `low`."""
+
+    def integer(text: str) -> int:
+        value = int(text)
+        if value < low:
+            raise argparse.ArgumentTypeError(f"{text} is not an integer of at least {low}")
+        return value
+
+    return integer
+
+
+positive_int = integer_from(1)
+count = integer_from(0)
+
+
+def number_from(
+    low: float, high: float = math.inf, *, above: bool = False
+) -> Callable[[str], float]:
+    """An argparse type: a finite number from `low`, itself only if not `above`, to `high`."""
+    limits = f"above {low:g}" if above else f"of at least {low:g}"
+    limits += "" if high == math.inf else f" and at most {high:g}"
 
     def number(text: str) -> float:
         value = float(text)
-        if not low <= value <= high:
-            limits = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+        if not (low < value if above else low <= value) or value > high or value == math.inf:
             raise argparse.ArgumentTypeError(f"{text} is not a number {limits}")
         return value
 
     return number
 
 
-def positive_number(text: str) -> float:
-    """An argparse type: a number above 0."""
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
+positive_number = number_from(0, above=True)
 
 
 def existing_path(text: str) -> Path:

@@ -1,4 +1,4 @@
-"""Which source files decide a program's result: the program and the modules that it imports."""
+"""Which modules import which: the files that decide a result, and the layers of the package."""
 
 import ast
 from functools import cache
@@ -7,7 +7,20 @@ from pathlib import Path
 PACKAGE = "fusionchat"
 
 # Editing these changes what a person sees while a program runs, never what it computes.
-PRESENTATION = frozenset({"cli", "errors", "progress", "files", "output_folder"})
+PRESENTATION = frozenset({"cli", "errors", "progress", "files", "schema", "output_folder"})
+
+# From the bottom to the top; a part imports from its own layer and those below it.
+LAYERS = {
+    "basics": ("errors", "hardware", "categories", "progress", "replicates"),
+    "files and options": ("files", "output_folder", "readers", "schema", "cli", "code_files"),
+    "models and dialogues": ("models", "dialogues", "world"),
+    "distributions": ("logits", "alignment", "fusion"),
+    "weights": ("training", "merging"),
+    "benchmark": ("scores", "mt_bench"),
+    "report": ("tables", "figures", "page"),
+    "experiment": ("checks", "config", "experiment", "origins", "command_words"),
+    "plan": ("cluster",),
+}
 
 
 def source_files(program: Path) -> list[Path]:
@@ -15,15 +28,21 @@ def source_files(program: Path) -> list[Path]:
     package = program.parent / PACKAGE
     found, waiting = {program}, [program]
     while waiting:
-        for module in _imports(waiting.pop(), package):
-            if module not in found:
+        for module in imported_files(waiting.pop(), package):
+            if module not in found and part_of(module, package) not in PRESENTATION:
                 found.add(module)
                 waiting.append(module)
     return sorted(found)
 
 
+def part_of(module: Path, package: Path) -> str:
+    """The folder of the package that a module is in, or the module where it is in none."""
+    return module.relative_to(package).parts[0].removesuffix(".py")
+
+
 @cache
-def _imports(path: Path, package: Path) -> tuple[Path, ...]:
+def imported_files(path: Path, package: Path) -> tuple[Path, ...]:
+    """The package's modules that a file imports, at its top or when a function runs."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -32,12 +51,18 @@ def _imports(path: Path, package: Path) -> tuple[Path, ...]:
         elif isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
     inside = (name.split(".")[1:] for name in names if name.split(".")[0] == PACKAGE)
-    return tuple(
-        module
-        for parts in inside
-        if parts and parts[0] not in PRESENTATION
-        for module in _module_files(package, parts)
-    )
+    return tuple(module for parts in inside if parts for module in _module_files(package, parts))
+
+
+def part_imports(package: Path) -> dict[str, set[str]]:
+    """The other parts of the package that each of its parts imports."""
+    imports: dict[str, set[str]] = {}
+    for path in package.rglob("*.py"):
+        part = part_of(path, package)
+        others = {part_of(module, package) for module in imported_files(path, package)}
+        imports.setdefault(part, set()).update(others - {part})
+    imports.pop("__init__", None)
+    return imports
 
 
 def _module_files(package: Path, parts: list[str]) -> list[Path]:

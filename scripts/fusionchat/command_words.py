@@ -19,17 +19,18 @@ def pairs(names: Iterable[str], values: Iterable[object]) -> list[str]:
 
 
 def options(settings: Mapping[str, Any], *keys: str, skip: Collection[str] = ()) -> list[str]:
-    """The option of each setting, or of these keys, named like the key; nothing for what is off.
+    """The option of each setting, or of these keys, named like the key: --key VALUE or --no-key.
 
     The order is that of `keys`, or alphabetical: a config whose keys change places reruns nothing.
     """
     words = []
     for key in keys or sorted(settings):
-        value = settings.get(key, False)
-        if value is False or key in skip:
-            continue
-        words.append(f"--{key.replace('_', '-')}")
-        words += [] if value is True else [_word(value)]
+        if key in settings and key not in skip:
+            option, value = key.replace("_", "-"), settings[key]
+            if isinstance(value, bool):
+                words.append(f"--{option}" if value else f"--no-{option}")
+            else:
+                words += [f"--{option}", _word(value)]
     return words
 
 

@@ -24,6 +24,27 @@ def test_each_rule_is_declared_in_full(name: str):
     assert ast.get_docstring(tree)
 
 
+# Rules that share another rule's program, and tables whose names to type are targets of their own.
+PROGRAMS = {
+    "answer_elsewhere": "answer",
+    "fetch_answers": "fetch_data",
+    "fetch_votes": "fetch_data",
+    "sweep_figure": "figure_scores",
+    "sweep_table": "table1",
+    "write_table1": "table1",
+    "write_table2": "table2",
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_its_program_its_log_and_its_benchmark_have_one_name(name: str):
+    rule = RULES[name]
+    assert program_of(rule) == PROGRAMS.get(name, name)
+    for directive, folder in (("log", "<logs>"), ("benchmark", "<benchmarks>")):
+        (path,) = re.findall(r'"(.*)"', rule[directive])
+        assert re.fullmatch(rf"{folder}/({{mixture}})?{name}(/.*)?\.(log|tsv)", path)
+
+
 def test_text_values_reach_the_shell_quoted():
     """Numbers and closed choices may stand bare; names, paths and free text may not."""
     for name, rule in RULES.items():

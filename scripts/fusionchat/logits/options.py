@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fusionchat import cli
 from fusionchat.dialogues.options import add_rendering_options, rendering_options
+from fusionchat.schema import default
 
 if TYPE_CHECKING:
     from fusionchat.dialogues.dialogue import Dialogue
@@ -12,14 +13,22 @@ if TYPE_CHECKING:
     from fusionchat.models.loading import CausalLM
 
 
-def add_forward_options(parser: argparse.ArgumentParser) -> None:
-    """Add which model reads which dialogues, in what batches and precision, and where."""
+def add_forward_options(parser: argparse.ArgumentParser, precision: str) -> None:
+    """Add which model reads which dialogues, in what batches, and where.
+
+    `precision` is the key of the configuration whose default the type of the weights has.
+    """
     path = cli.existing_path
     add = parser.add_argument
     add("--model", type=path, required=True, help="Hugging Face folder, safetensors")
     add("--dialogues", type=path, required=True, help="Parquet file of dialogues")
-    add("--token-budget", type=cli.positive_int, default=8192, help="padded tokens of a batch")
-    add("--dtype", choices=["float32", "bfloat16"], default="float32")
+    add(
+        "--token-budget",
+        type=cli.positive_int,
+        default=default("logits.token_budget"),
+        help="padded tokens of a batch",
+    )
+    add("--dtype", choices=["float32", "bfloat16"], default=default(precision))
     add("--device", choices=["cpu", "cuda"], default="cpu")
     add("--devices", type=cli.positive_int, default=1, help="devices that share the model")
     add_rendering_options(parser)

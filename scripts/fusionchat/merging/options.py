@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fusionchat import cli
 from fusionchat.errors import UserError
+from fusionchat.schema import default
 
 DTYPES = ("targets", "pivot", "float32", "bfloat16", "float16")
 
@@ -58,7 +59,8 @@ def add_output_options(parser: argparse.ArgumentParser, program: str) -> None:
     )
     parser.add_argument(
         "--allow-equal",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
+        default=default("merges.*.allow_equal"),
         help="accept a merged model that equals one of its inputs",
     )
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusionchat import cli
+from fusionchat.schema import default
 from fusionchat.scores.rows import Row, add_rows, check_rows, find_row
 from fusionchat.tables.table import Table
 
@@ -19,7 +20,7 @@ def add_score_arguments(parser: argparse.ArgumentParser, baseline: str) -> None:
     parser.add_argument(
         "--compare",
         choices=("signs", "verdicts"),
-        default="signs",
+        default=default("report.compare"),
         help="beside the paper: verdicts for runs of its own models, only signs for others",
     )
     add_judge_model(parser)

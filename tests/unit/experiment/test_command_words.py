@@ -20,9 +20,9 @@ from fusionchat.scores.rows import row_argument
 
 def test_options_are_named_like_their_keys():
     settings = {"top_k": 5, "bf16": True, "tail": False, "loss": "ce"}
-    assert options(settings) == ["--bf16", "--loss", "ce", "--top-k", "5"]
-    assert options(settings, "top_k", "tail", "absent") == ["--top-k", "5"]
-    assert options(settings, skip=("loss", "bf16")) == ["--top-k", "5"]
+    assert options(settings) == ["--bf16", "--loss", "ce", "--no-tail", "--top-k", "5"]
+    assert options(settings, "top_k", "tail", "absent") == ["--top-k", "5", "--no-tail"]
+    assert options(settings, skip=("loss", "bf16")) == ["--no-tail", "--top-k", "5"]
 
 
 def test_the_order_of_keys_in_a_file_changes_no_command():

@@ -35,7 +35,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def arguments(folder: Path, output: Path, model: str = "llama", **options) -> list[str]:
-    chosen = {"token-budget": 500, "part": 10, **options}
+    chosen = {"dtype": "float32", "token-budget": 500, "part": 10, **options}
     return [
         *("--model", str(folder / model), "--dialogues", str(folder / "dialogues.parquet")),
         *("--output", str(output)),
@@ -175,6 +175,7 @@ def test_the_report_counts_what_was_not_scored(folder, tmp_path):
 def test_nll_of_the_program_is_that_of_the_dump(folder, tmp_path):
     output = tmp_path / "nll.json"
     argv = ["--dialogues", str(folder / "dialogues.parquet"), "--output", str(output)]
+    argv += ["--dtype", "float32"]
     measure_nll.main(["--model", str(folder / "llama"), *argv])
     dump_logits.main(arguments(folder, tmp_path / "s.parquet"))
     facts = json.loads(output.read_text())

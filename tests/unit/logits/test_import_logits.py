@@ -39,7 +39,7 @@ def world(tmp_path_factory) -> Path:
                     "--output",
                     str(folder / f"dump{name}.parquet"),
                 ),
-                *("--dialogues", str(folder / f"{name}.parquet")),
+                *("--dialogues", str(folder / f"{name}.parquet"), "--dtype", "float32"),
             ]
         )
     return folder

@@ -39,7 +39,9 @@ def world(tmp_path_factory) -> Path:
         released = folder / f"released_{name}"
         released_dump.save(released, released_dump.columns(records))
         common = ["--model", str(model), "--dialogues", str(folder / "0000.parquet")]
-        dump_logits.main([*common, "--output", str(folder / f"{name}.parquet")])
+        dump_logits.main(
+            [*common, "--dtype", "float32", "--output", str(folder / f"{name}.parquet")]
+        )
         import_logits.main(
             [*common, "--released", str(released), "--output", str(folder / f"imported_{name}")]
         )

@@ -37,6 +37,7 @@ def options(model, tmp_path):
         "--model-id=tiny",
         f"--questions={asked}",
         "--max-new-tokens=12",
+        "--dtype=float32",
         f"--output={tmp_path / 'answers' / 'tiny.jsonl'}",
     ]
 

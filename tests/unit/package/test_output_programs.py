@@ -100,7 +100,7 @@ def training(folder: Path) -> dict[str, list[str]]:
         "train_target": [
             *target,
             f"--checkpoints={folder / 'checkpoints'}",
-            *("--epochs=1", "--global-batch-size=4", "--device=cpu"),
+            *("--epochs=1", "--global-batch-size=4", "--device=cpu", "--no-bf16"),
         ],
     }
 

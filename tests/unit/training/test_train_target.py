@@ -73,7 +73,8 @@ class Run:
         plain = f"--dialogues {data / 'dialogues.parquet'}"
         self.argv = (
             f"--pivot-model {data / 'pivot'} {teacher if fused else plain} --epochs 2"
-            f" --global-batch-size 8 --micro-batch-size 4 --learning-rate 1e-3 --device cpu"
+            f" --global-batch-size 8 --micro-batch-size 4 --learning-rate 1e-3"
+            f" --device cpu --no-bf16 --no-gradient-checkpointing"
             f" --output {self.output} --checkpoints {self.checkpoints} --save-steps 2"
         ).split() + list(options)
 

@@ -57,7 +57,8 @@ def _add_request_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("request", "what is sent with every request").add_argument
     add(
         "--reasoning",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
+        default=False,
         help="the model thinks before it answers: room to think, and no temperature is sent",
     )
     add("--reasoning-effort", metavar="LEVEL", help="e.g. low, medium, high")

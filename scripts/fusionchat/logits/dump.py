@@ -76,8 +76,9 @@ def head_scores(
         ce = norm.squeeze(-1) - logits.gather(-1, gold[:, None]).squeeze(-1)
         top = torch.topk(logits, k, dim=-1)
         parts.append((top.indices, top.values - norm, ce))
-    ids, logprobs, ce = zip(*parts, strict=True)
-    return torch.cat(ids), torch.cat(logprobs), torch.cat(ce)
+    columns = zip(*parts, strict=True)
+    ids, logprobs, losses = (torch.cat(column) for column in columns)
+    return ids, logprobs, losses
 
 
 def pad(batch: Sequence[Encoded]) -> torch.Tensor:

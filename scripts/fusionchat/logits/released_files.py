@@ -65,7 +65,7 @@ class ReleasedFiles:
             self.has_token_ce &= TOKEN_CE in schema.names
         self._names = [*NESTING, TOKEN_CE] if self.has_token_ce else [*NESTING]
         self._file: tuple[int, list[Chunk]] = (-1, [])
-        self._chunk: tuple[int, int, pa.RecordBatch | None] = (-1, -1, None)
+        self._chunk: tuple[int, int, pa.RecordBatch] = (-1, -1, pa.record_batch({}))
 
     def stream(self, names: Sequence[str]) -> Iterator[tuple[Place, pa.RecordBatch]]:
         """Some columns of every chunk, with the place of its first row."""
@@ -138,7 +138,7 @@ def _open_arrow(path: Path) -> tuple[pa.Schema, list[Chunk]]:
     chunks = []
     for batch in reader:
         batch.validate()
-        chunks.append(Chunk(batch.num_rows, lambda names, batch=batch: batch.select(names)))
+        chunks.append(Chunk(batch.num_rows, batch.select))
     return reader.schema, chunks
 
 

@@ -66,8 +66,9 @@ def input_embedding(checkpoint: Checkpoint) -> str | None:
 def stored_twice(checkpoint: Checkpoint) -> dict[str, str]:
     """The output layer and the embedding that it is tied to, where both are stored; else empty."""
     embedding = input_embedding(checkpoint)
-    both = checkpoint.tied and embedding is not None and HEAD in checkpoint.tensors
-    return {HEAD: embedding} if both else {}
+    if embedding is None or not checkpoint.tied or HEAD not in checkpoint.tensors:
+        return {}
+    return {HEAD: embedding}
 
 
 def _check_tie(checkpoint: Checkpoint) -> None:

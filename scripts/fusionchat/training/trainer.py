@@ -154,7 +154,7 @@ class Bar(TrainerCallback):
         """Move the bar on."""
         if logs is None or "clm" not in logs:
             return
-        self._tokens += logs["response_tokens"]
+        self._tokens += round(logs["response_tokens"])
         rate = self._tokens / (time.monotonic() - self._start)
         parts = {name: f"{logs[name]:.4f}" for name in ("loss", "clm", "fusion")}
         self._bar.set_postfix(parts | {"tokens/s": f"{rate:.0f}"}, refresh=False)

@@ -13,8 +13,10 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: demo test bench lint readme architecture lock
 
+# Where a job fails, its own line is shown with the path of its log.
 demo: $(READY)
-	@snakemake --quiet host rules --cores all $(ARGS)
+	@snakemake --quiet host rules --cores all $(ARGS) || \
+	  { grep -rs '^error:' results/demo/logs; exit 1; }
 	@python scripts/show_results.py --run results/demo
 
 test: $(READY)

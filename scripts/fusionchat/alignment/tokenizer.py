@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class TokenTable:
     `special`: bool [V], tokens that stand for no text; `roles`: eos (end of turn), bos, unk, pad
     to id; `marker`: the character that stands for a space ("" if none); `identity`: checksum of
     all that decides which text an id stands for, added tokens aside; `fingerprint`: checksum of
-    that, all ids and roles.
+    that, all ids and roles; `content`: the parsed `tokenizer.json`.
     """
 
     name: str
@@ -46,6 +46,7 @@ class TokenTable:
     marker: str
     identity: str
     fingerprint: str
+    content: dict[str, Any] = field(repr=False, compare=False)
 
     @property
     def size(self) -> int:
@@ -125,6 +126,7 @@ def from_content(content: dict[str, Any], role_names: dict[str, str], name: str)
         marker=_marker(content),
         identity=_checksum(base),
         fingerprint=_checksum(whole),
+        content=content,
     )
 
 
@@ -294,7 +296,7 @@ def _marker(content: dict[str, Any]) -> str:
     return ""
 
 
-def _byte_alphabet() -> dict[str, int]:
+def byte_alphabet() -> dict[str, int]:
     """The printable characters that byte-level vocabularies write for the 256 bytes."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in plain]
@@ -308,7 +310,7 @@ def _speller(content: dict[str, Any], name: str) -> Callable[[str], bytes]:
     if model.get("type") == "WordPiece":
         raise UserError(f"{name}: WordPiece vocabularies do not spell text; use another source")
     if marker == BYTE_LEVEL:
-        alphabet = _byte_alphabet()
+        alphabet = byte_alphabet()
 
         def spell(piece: str) -> bytes:
             if all(character in alphabet for character in piece):

@@ -14,10 +14,13 @@ not spell the same bytes is a fallback: its rows are left empty and counted, and
 pivot's own distribution there. Cross-entropies add up to the source's in every group.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from fusionchat.alignment import prior
+from fusionchat.alignment.cutting import Cutter
 from fusionchat.alignment.groups import Alignment
 from fusionchat.alignment.tokenizer import NO_TOKEN, TokenTable
 from fusionchat.alignment.transfer_kernel import Distributions, Tables, Transferred, transfer_groups
@@ -41,19 +44,17 @@ class MassTransfer:
         """
         unknown = mapped == pivot.roles.get("unk", NO_TOKEN)
         mapped = np.where(unknown & ~source.special, NO_TOKEN, mapped)
-        exact = [
-            target != NO_TOKEN and pivot.token_bytes[target] == data
-            for target, data in zip(mapped.tolist(), source.token_bytes, strict=True)
-        ]
-        source_flat, source_offsets = _text_bytes(source)
+        known, cutter = by_bytes(pivot), Cutter(pivot)
+        texts = [b"" if s else b for b, s in zip(source.token_bytes, source.special, strict=True)]
+        cuts = [cutter(data) if data else () for data in texts]
         return cls(
             Tables(
                 *_text_bytes(pivot),
-                source_flat,
-                source_offsets,
+                np.array([known[data] for data in sorted(known)], np.int64),
+                *_text_bytes(source),
                 mapped.astype(np.int64),
-                np.array(exact, bool),
-                next_tokens(pivot, source),
+                next_tokens(pivot, texts, cuts),
+                *prior.build(source, cuts),
             )
         )
 
@@ -89,21 +90,23 @@ def _text_bytes(table: TokenTable) -> tuple[np.ndarray, np.ndarray]:
     return flat, np.concatenate([[0], np.cumsum([len(b) for b in data], dtype=np.int64)])
 
 
-def next_tokens(pivot: TokenTable, source: TokenTable) -> np.ndarray:
-    """For each byte inside a source token: the longest pivot token that begins there, or -1.
+def next_tokens(
+    pivot: TokenTable, texts: Sequence[bytes], cuts: Sequence[tuple[int, ...]]
+) -> np.ndarray:
+    """The pivot token that begins at each byte of the source's tokens, or -1; int64 [bytes].
 
-    int64, one entry a byte of the text tokens' bytes; the first byte of a token has none, because
-    whole tokens go through the vocabulary map.
+    Where the pivot's tokenizer cuts a token, what follows there; elsewhere the longest one.
     """
     known = by_bytes(pivot)
     longest = max(map(len, known), default=0)
-    found: list[int] = []
-    for data, special in zip(source.token_bytes, source.special.tolist(), strict=True):
-        if special or not data:
-            continue
-        found.append(NO_TOKEN)
-        for at in range(1, len(data)):
+    following: list[int] = []
+    for data, pieces in zip(texts, cuts, strict=True):
+        begins = len(following)
+        for at in range(len(data)):
             stops = range(min(len(data), at + longest), at, -1)
-            tokens = (known.get(data[at:stop], NO_TOKEN) for stop in stops)
-            found.append(next((token for token in tokens if token != NO_TOKEN), NO_TOKEN))
-    return np.array(found or [NO_TOKEN], np.int64)
+            tokens = (known[data[at:stop]] for stop in stops if data[at:stop] in known)
+            following.append(next(tokens, NO_TOKEN))
+        for piece in pieces:
+            following[begins] = piece
+            begins += len(pivot.token_bytes[piece])
+    return np.array(following or [NO_TOKEN], np.int64)

@@ -1,8 +1,9 @@
 """The compiled part of `fusionchat.alignment.transfer`; the rules are described there.
 
 State while walking through a group: the next pivot token begins `u` bytes inside source token `c`.
-The ids listed at row `c` that agree with those u bytes are alive, their sum is `total` (1 where
-u = 0), and the next row is their distribution divided by `total`.
+What the source may still write there has mass `total` (1 where a group begins): the token that
+stands at c, the listed ids that agree with it so far (they are alive), and the share of the mass
+that is not listed which agrees by the prior. The next row is divided by `total`.
 
 Small functions are inlined: a call costs more than their work. All integers come as int64 (a plain
 0 has a type of its own) and all arrays writable: every further type would be compiled again.
@@ -19,18 +20,27 @@ KINDS = ("one_to_one", "many_to_one", "one_to_many", "many_to_many", "fallback")
 ONE_TO_ONE, MANY_TO_ONE, ONE_TO_MANY, MANY_TO_MANY, FALLBACK = range(5)
 DEAD, ALIVE, ENDED = 0, 1, 2  # a listed id: other text; same text so far; the same, and it is over
 SMALLEST = 1e-30
+# Keys of prefixes: where those of pivot tokens and of bytes begin, and how values are mixed in.
+PIECES, BYTES = np.int64(0x2545F4914F6CDD1D), np.int64(0x5851F42D4C957F2D)
+MULTIPLIER, SHIFT = np.int64(0x369DEA0F31A53F85), np.int64(32)
 
 
 class Tables(NamedTuple):
-    """What does not depend on a dialogue; see `TokenTable` and `MassTransfer`."""
+    """What does not depend on a dialogue; see `TokenTable`, `MassTransfer` and `prior`.
+
+    `pivot_order`: the pivot's text ids sorted by bytes.
+    """
 
     pivot_flat: np.ndarray
     pivot_offsets: np.ndarray
+    pivot_order: np.ndarray
     source_flat: np.ndarray
     source_offsets: np.ndarray
     mapped: np.ndarray
-    exact: np.ndarray
     next_token: np.ndarray
+    prior: np.ndarray
+    share_keys: np.ndarray
+    shares: np.ndarray
 
 
 class Distributions(NamedTuple):
@@ -89,7 +99,8 @@ def transfer_groups(
         np.zeros(n_rows),
         np.zeros(n_rows, np.bool_),
     )
-    slots = Slots(np.empty(k + 1, np.int64), np.empty(k + 1), np.zeros(1, np.int64))
+    size = k * max(1, count.max()) + 1 if n_rows else 1
+    slots = Slots(np.empty(size, np.int64), np.empty(size), np.zeros(1, np.int64))
     alive = np.empty(k, np.int8)
     first = np.int64(0)
     while first < n_rows:
@@ -142,28 +153,63 @@ def _spelled(tables, rows, pivot_ids, first, last, begin, stop, slots, alive, ou
         kind = MANY_TO_ONE
     elif stop - begin == 1:
         kind = ONE_TO_MANY
-    c, u, total = begin, np.int64(0), 1.0
+    c, u, total, pieces = begin, np.int64(0), 1.0, PIECES
+    usual, committed, unseen = True, False, 1.0
     alive[:] = ALIVE
     for row in range(first, last):
         gold = pivot_ids[row]
-        length = tables.pivot_offsets[gold + 1] - tables.pivot_offsets[gold]
+        length = _pivot_length(tables, gold)
         inside = u + length < _length(tables, rows.token[c])
-        mass = _spread(tables, rows, gold, length, c, u, total, inside, slots, alive, row, out)
+        mass, seen = _spread(
+            tables, rows, gold, length, c, u, total, inside, slots, alive, row, out
+        )
+        stands = _of_token(rows, c)
+        usual = usual and _next_token(tables, rows.token[c], u) == gold
+        shown = not inside or c + 1 == stop or _next_token(tables, rows.token[c], u) == gold
+        pieces = _hashed(pieces, gold)
+        if c == begin:
+            seen += tables.prior[rows.token[c]] if usual else 0.0
+            unseen = min(unseen, _unlisted(tables, rows, c, pieces, seen))
+            mass += unseen
+        elif inside:
+            unseen = min(unseen, _unlisted_bytes(tables, rows, c, u + length))
+            mass += unseen
         if inside:
-            probability, u, total = mass / total, u + length, mass
+            if not shown:  # only the next token of the text shows that the pivot cuts here
+                next_stands = _of_token(rows, c + 1)
+                rest = stands * (1.0 - next_stands) / total
+                _add(slots, _next_token(tables, rows.token[c], u), rest)
+                stands *= next_stands
+                committed = True
+            probability, u, total = (stands + mass) / total, u + length, stands + mass
+            claimed = probability
         else:
-            probability = mass / total
-            left = length - (_length(tables, rows.token[c]) - u)
+            probability, claimed = stands / total, mass / total
+            done = _length(tables, rows.token[c]) - u
+            closed = _next_token(tables, rows.token[c], u)
             c, u, total = c + 1, np.int64(0), 1.0
-            while c < stop and _length(tables, rows.token[c]) <= left:
-                left -= _length(tables, rows.token[c])
-                probability *= _of_token(rows, c)
-                c += 1
-            alive[:] = ALIVE
-            if left:
-                u, total = left, _enter(tables, rows, c, left, alive)
-                probability *= total
-        _add(slots, gold, probability)
+            while done < length:
+                left = length - done
+                ends = _length(tables, rows.token[c]) <= left
+                weight = 0.0 if committed else probability
+                going_on = _branch(tables, rows, gold, c, done, weight, closed, slots, alive)
+                committed = False
+                stands = _of_token(rows, c)
+                if ends:
+                    claimed += probability * going_on
+                    probability *= stands
+                    done += _length(tables, rows.token[c])
+                    c += 1
+                else:
+                    unseen = _unlisted_bytes(tables, rows, c, left)
+                    going_on += unseen
+                    u, total = left, stands + going_on
+                    probability *= total
+                    done = length
+            claimed += probability
+            if not u:
+                alive[:] = ALIVE
+        _add(slots, gold, claimed)
         _keep(slots, gold, row, out)
         out.token_ce[row] = -np.log(max(probability, SMALLEST))
         out.kinds[row] = kind
@@ -171,15 +217,13 @@ def _spelled(tables, rows, pivot_ids, first, last, begin, stop, slots, alive, ou
 
 @njit(cache=True, nogil=True)
 def _spread(tables, rows, gold, length, c, u, total, inside, slots, alive, row, out):
-    """Put the listed ids other than the token that stands there into slots.
+    """Put the listed ids that do not go on with the pivot token `gold` into slots.
 
-    Returns the mass of what goes on with the pivot token `gold`: of the token that stands there
-    and, where `gold` ends inside it, of all ids that agree with it; those stay alive. Ids that
-    agree are in the returned mass, not in the slots.
+    Returns the mass of those that do, without the token that stands at c, and their prior. They
+    stay alive where `gold` ends inside the token that stands there.
     """
     slots.used[0] = 0
-    token = rows.token[c]
-    mass = _of_token(rows, c)
+    token, agreeing, prior = rows.token[c], 0.0, 0.0
     for entry in range(rows.ids.shape[1]):
         other, probability = rows.ids[c, entry], rows.mass[c, entry]
         if alive[entry] == DEAD or probability == 0.0:
@@ -187,38 +231,152 @@ def _spread(tables, rows, gold, length, c, u, total, inside, slots, alive, row, 
         out.mass_in[row] += probability / total
         if other == token:
             continue
-        target, spelled = NO_TOKEN, False
-        if u == 0:
-            target = _partner(tables, other)
-            spelled = target != NO_TOKEN and tables.exact[other]
-        elif alive[entry] == ALIVE:
-            target = tables.next_token[tables.source_offsets[other] + u]
-            spelled = (
-                target != NO_TOKEN
-                and tables.pivot_offsets[target + 1] - tables.pivot_offsets[target]
-                == _length(tables, other) - u
-            )
-        if inside:
-            agrees = _agrees(tables, other, token, u + length)
-            if agrees != DEAD and (target == gold or not spelled) and alive[entry] == ALIVE:
-                mass += probability
-                alive[entry] = agrees
-                continue
+        target, cut = NO_TOKEN, NO_TOKEN
+        if alive[entry] == ALIVE and other < len(tables.mapped) and _length(tables, other):
+            cut = _next_token(tables, other, u)
+            target = _partner(tables, other) if u == 0 else cut
+        if target == gold or (target == NO_TOKEN and cut == gold):
+            agreeing += probability
+            prior += tables.prior[other]
+            alive[entry] = _agrees(tables, other, token, u + length) if inside else DEAD
+        else:
             alive[entry] = DEAD
-        _add(slots, target, probability / total)
-    return mass
+            _add(slots, target, probability / total)
+    return agreeing, prior
 
 
 @njit(cache=True, nogil=True)
-def _enter(tables, rows, c, u, alive):
-    """Mass of the ids at row c that agree with the first u bytes of the token there."""
-    mass = _of_token(rows, c)
+def _branch(tables, rows, gold, c, done, weight, closed, slots, alive):
+    """The listed ids at c in place of the token there, behind the first `done` bytes of `gold`.
+
+    Each goes to the longest pivot token that begins with these bytes and goes on as the id does,
+    or to `closed` where none goes on. Returns the mass of those that go to `gold`; they are alive.
+    """
+    agreeing = 0.0
+    low, high = np.int64(0), np.int64(len(tables.pivot_order))
+    offset = tables.pivot_offsets[gold]
+    for depth in range(done):
+        low, high = _narrowed(tables, low, high, depth, tables.pivot_flat[offset + depth])
     for entry in range(rows.ids.shape[1]):
-        if rows.ids[c, entry] != rows.token[c]:
-            alive[entry] = _agrees(tables, rows.ids[c, entry], rows.token[c], u)
-            if alive[entry] != DEAD:
-                mass += rows.mass[c, entry]
-    return mass
+        other, probability = rows.ids[c, entry], rows.mass[c, entry]
+        alive[entry] = DEAD
+        if other == rows.token[c] or probability == 0.0 or other >= len(tables.mapped):
+            continue
+        target = _longest(tables, low, high, done, other)
+        if target == gold:
+            agreeing += probability
+            ended = done + _length(tables, other) == _pivot_length(tables, gold)
+            alive[entry] = ENDED if ended else ALIVE
+        else:
+            _add(slots, closed if target == NO_TOKEN else target, weight * probability)
+    return agreeing
+
+
+@njit(cache=True, nogil=True)
+def _longest(tables, low, high, depth, other):
+    """The longest of the pivot tokens low:high that goes on, after `depth` bytes, as `other`."""
+    longest = NO_TOKEN
+    for at in range(tables.source_offsets[other], tables.source_offsets[other + 1]):
+        low, high = _narrowed(tables, low, high, depth, tables.source_flat[at])
+        if low == high:
+            break
+        depth += 1
+        token = tables.pivot_order[low]
+        if _pivot_length(tables, token) == depth:
+            longest = token
+    return longest
+
+
+@njit(cache=True, nogil=True)
+def _narrowed(tables, low, high, depth, byte):
+    """Of the sorted pivot tokens low:high, equal so far, those with `byte` at `depth`."""
+    return _bound(tables, low, high, depth, byte), _bound(tables, low, high, depth, byte + 1)
+
+
+@njit(cache=True, nogil=True)
+def _bound(tables, low, high, depth, byte):
+    while low < high:
+        middle = (low + high) // 2
+        at = tables.pivot_offsets[tables.pivot_order[middle]] + depth
+        over = at >= tables.pivot_offsets[tables.pivot_order[middle] + 1]
+        if over or tables.pivot_flat[at] < byte:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True, nogil=True)
+def _unlisted(tables, rows, c, key, seen):
+    """Mass at c that is not listed and agrees with the prefix `key`, by the prior.
+
+    `seen`: the prior of the known ids that agree.
+    """
+    mass, prior = 1.0, 1.0
+    for entry in range(rows.ids.shape[1]):
+        other = rows.ids[c, entry]
+        mass -= rows.mass[c, entry]
+        if other < len(tables.prior) and rows.mass[c, entry] > 0.0:
+            prior -= tables.prior[other]
+    if not _listed(rows, c):
+        mass -= _of_token(rows, c)
+        prior -= tables.prior[rows.token[c]]
+    at = np.searchsorted(tables.share_keys, key)
+    if mass <= 0.0 or at == len(tables.share_keys) or tables.share_keys[at] != key:
+        return 0.0
+    return mass * min(1.0, max(0.0, tables.shares[at] - seen) / max(prior, SMALLEST))
+
+
+@njit(cache=True, nogil=True)
+def _unlisted_bytes(tables, rows, c, length):
+    """Mass at c that is not listed and begins with the first bytes of the token there."""
+    token = rows.token[c]
+    seen = 0.0 if _listed(rows, c) else tables.prior[token]
+    for entry in range(rows.ids.shape[1]):
+        other = rows.ids[c, entry]
+        if rows.mass[c, entry] > 0.0 and _agrees(tables, other, token, length) != DEAD:
+            seen += tables.prior[other]
+    key, begin = BYTES, tables.source_offsets[token]
+    for at in range(begin, begin + length):
+        key = _hashed(key, np.int64(tables.source_flat[at]))
+    return _unlisted(tables, rows, c, key, seen)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _listed(rows, c):
+    for entry in range(rows.ids.shape[1]):
+        if rows.ids[c, entry] == rows.token[c] and rows.mass[c, entry] > 0.0:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _next_token(tables, token, u):
+    """The pivot token that begins `u` bytes inside a source token."""
+    return tables.next_token[tables.source_offsets[token] + u]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _hashed(key, value):
+    """The key of a sequence that goes on with `value`."""
+    key = (key ^ value) * MULTIPLIER
+    return key ^ (key >> SHIFT)
+
+
+@njit(cache=True, nogil=True)
+def prefix_keys(flat, lengths, key):
+    """The keys of all prefixes of sequences, each sequence's from the shortest on; int64 [all].
+
+    `flat`: int64, the sequences one after the other; `key`: where they begin, PIECES or BYTES.
+    """
+    keys, at = np.empty(len(flat), np.int64), 0
+    for length in lengths:
+        prefix = np.int64(key)
+        for _ in range(length):
+            prefix = _hashed(prefix, flat[at])
+            keys[at] = prefix
+            at += 1
+    return keys
 
 
 @njit(cache=True, nogil=True)
@@ -268,6 +426,11 @@ def _spells_same(tables, rows, pivot_ids, first, last, begin, stop):
 @njit(cache=True, nogil=True, inline="always")
 def _length(tables, token):
     return tables.source_offsets[token + 1] - tables.source_offsets[token]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _pivot_length(tables, token):
+    return tables.pivot_offsets[token + 1] - tables.pivot_offsets[token]
 
 
 @njit(cache=True, nogil=True, inline="always")

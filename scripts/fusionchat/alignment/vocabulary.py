@@ -16,6 +16,7 @@ from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist, cpdist
 
 from fusionchat.alignment import tokenizer, vocabulary_map
+from fusionchat.alignment.cutting import Cutter
 from fusionchat.alignment.dtw import CONTAINED
 from fusionchat.alignment.groups import sum_by_key
 from fusionchat.alignment.spans_file import PAIR
@@ -25,7 +26,7 @@ from fusionchat.files import atomic_file
 from fusionchat.readers.parquet import read_metadata, read_table
 
 STRATEGIES = ("statistics", "statistics_reference", "min_edit", "exact")
-HOW = ("none", "role", "exact", "statistics", "min_edit", "identity")
+HOW = ("none", "role", "exact", "statistics", "min_edit", "identity", "cut")
 METADATA_KEY = b"fusionchat_vocabulary"
 BLOCK = 1 << 24
 
@@ -72,23 +73,23 @@ def build(pivot: TokenTable, source: TokenTable, pairs: Pairs, strategy: str) ->
         how = np.where(mapped == NO_TOKEN, HOW.index("none"), HOW.index("exact"))
         open_ids = np.flatnonzero((mapped == NO_TOKEN) & _is_text(source))
         if strategy == "statistics":
-            _most_frequent(pivot, source, pairs, mapped, open_ids)
+            counted = _most_frequent(pivot, source, pairs, open_ids)
+            cut = Cutter(pivot)
+            for index in open_ids.tolist():
+                pieces = (counted[index],) if index in counted else cut(source.token_bytes[index])
+                if pieces:
+                    mapped[index] = pieces[0]
+                    how[index] = HOW.index("statistics" if index in counted else "cut")
         elif strategy == "min_edit":
             text = np.flatnonzero(_is_text(pivot))
             nearest = min_edit(
                 [source.surfaces[i] for i in open_ids], [pivot.surfaces[i] for i in text]
             )
             mapped[open_ids] = text[nearest]
-        how[open_ids] = np.where(
-            mapped[open_ids] == NO_TOKEN, HOW.index("none"), _index_or_none(strategy)
-        )
+            how[open_ids] = HOW.index("min_edit")
     roles = list(tokenizer.special_map(source, pivot))
     how[roles] = HOW.index("role")
     return Vocabulary(mapped, how.astype(np.int8), pairs)
-
-
-def _index_or_none(strategy: str) -> int:
-    return HOW.index(strategy if strategy in HOW else "none")
 
 
 def _is_text(table: TokenTable) -> np.ndarray:
@@ -97,23 +98,22 @@ def _is_text(table: TokenTable) -> np.ndarray:
 
 
 def _most_frequent(
-    pivot: TokenTable, source: TokenTable, pairs: Pairs, mapped: np.ndarray, open_ids: np.ndarray
-) -> None:
+    pivot: TokenTable, source: TokenTable, pairs: Pairs, open_ids: np.ndarray
+) -> dict[int, int]:
     """The paper's mapping statistics: the pivot token that a source token meets most often.
 
-    On equal counts a token that begins the source token wins (it is what the pivot would say
-    next), then the smaller edit distance, then the lowest id.
+    Only a token that spells the beginning of the source token can be what the pivot would say
+    next. On equal counts the longer one wins, then the lowest id.
     """
     wanted = np.isin(pairs.source, open_ids) & _is_text(pivot)[pairs.pivot]
+    wanted[wanted] = [
+        source.token_bytes[s].startswith(pivot.token_bytes[p])
+        for p, s in zip(pairs.pivot[wanted], pairs.source[wanted], strict=True)
+    ]
     p, s, count = pairs.pivot[wanted], pairs.source[wanted], pairs.count[wanted]
-    begins = np.array(
-        [source.token_bytes[b].startswith(pivot.token_bytes[a]) for a, b in zip(p, s, strict=True)],
-        dtype=bool,
-    )
-    distance = edit_distances([pivot.surfaces[i] for i in p], [source.surfaces[i] for i in s])
-    order = np.lexsort([p, distance, ~begins, -count, s])
-    found, first = np.unique(s[order], return_index=True)
-    mapped[found] = p[order][first]
+    order = np.lexsort([p, -np.diff(pivot.offsets)[p], -count, s])
+    counted, first = np.unique(s[order], return_index=True)
+    return dict(zip(counted.tolist(), p[order][first].tolist(), strict=True))
 
 
 def reference_statistics(pivot: TokenTable, source: TokenTable, pairs: Pairs) -> np.ndarray:

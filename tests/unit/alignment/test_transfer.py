@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from fusionchat.alignment import spans, tokenizer, vocabulary, vocabulary_map
 from fusionchat.alignment.groups import Alignment
 from fusionchat.alignment.transfer import MassTransfer
 from fusionchat.alignment.transfer_kernel import KINDS
+
+NO_PAIRS = vocabulary.Pairs(*(np.empty(0, np.int64) for _ in range(3)))
 
 
 def words(*pieces: str) -> tokenizer.TokenTable:
@@ -112,7 +116,7 @@ def test_many_source_tokens_give_the_product_of_their_conditionals():
     row = probabilities(found, 0)
     assert row[0] == pytest.approx(p[0, 0] * p[1, 1] * p[2, 2])
     assert row[2] == pytest.approx(p[0, 3]), "the rest comes from the first position"
-    assert 1 not in row, "`a` went on as `abc`, or elsewhere: not known, so tail"
+    assert row[1] == pytest.approx(p[0, 0] - row[0]), "what begins with `a` and goes on otherwise"
     assert KINDS[found.kinds[0]] == "many_to_one"
 
 
@@ -250,11 +254,67 @@ def test_ids_beyond_the_tokenizer_have_no_partner():
     assert np.isfinite(found.logprobs[:, 0]).all()
 
 
+@given(st.sampled_from(["AB", "BA", "AC", "CB"]), st.integers(0, 99), st.text(max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_full_lists_leave_only_what_has_no_partner_to_the_tail(pair, seed, text):
+    """Known and tail add up to one, and the gold tokens' chain is at least the text's own."""
+    pivot, source = map(table, pair)
+    pivot_ids, source_ids = encode(pair[0], text), encode(pair[1], text)
+    if not len(source_ids):
+        return
+    distribution = np.random.default_rng(seed).dirichlet(np.full(source.size, 0.1), len(source_ids))
+    distribution = (distribution + 1e-6) / (distribution + 1e-6).sum(axis=1, keepdims=True)
+    found = transfer(pivot, source, pivot_ids, source_ids, distribution)
+    known = found.mass.sum(axis=1)
+    assert (known <= 1 + 1e-9).all()
+    gold = np.where(found.ids == pivot_ids[:, None], found.mass, 0).sum(axis=1)
+    spelled = found.kinds != KINDS.index("fallback")
+    assert (gold[spelled] >= np.exp(-found.token_ce[spelled]) - 1e-9).all()
+    own = -np.log(distribution[np.arange(len(source_ids)), source_ids])
+    assert found.token_ce.sum() == pytest.approx(own.sum())
+
+
+def test_unlisted_mass_is_part_of_every_denominator():
+    """`lo` is not certain after `l`, only because nothing else that begins with `l` is listed."""
+    pivot = words("l", "o", "x", "a")
+    source = words("lo", "x", "la", "lx")
+    rules = MassTransfer.of(pivot, source, vocabulary_map.exact(source, pivot))
+    alignment = Alignment(np.zeros(2, np.int32), np.ones(2, np.int32))
+    top, logs = np.array([[1, 0]], np.int32), np.log(np.array([[0.5, 0.1]]))
+    ids, ce = (np.array([0, 1], np.int32), np.zeros(1, np.int32)), np.array([-np.log(0.1)])
+    found = rules(*ids, alignment, top, logs, ce)
+    assert probabilities(found, 0)[0] == pytest.approx(0.5), "all that is unlisted begins with `l`"
+    assert probabilities(found, 1)[1] == pytest.approx(0.2)
+    assert found.mass[1].sum() == pytest.approx(0.2), "what is not known stays tail"
+    assert found.token_ce.sum() == pytest.approx(ce.sum())
+
+
+def test_a_list_of_everything_gives_the_exact_rows():
+    """Against the sums over all source tokens that the benchmark computes."""
+    sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks" / "support"))
+    from exact_transfer import Exact, Text
+
+    for pair in ("AB", "BA", "CB"):
+        pivot, source = map(table, pair)
+        for seed, text in enumerate(TEXTS):
+            p, s = encode(pair[0], text), encode(pair[1], text)
+            if not len(s):
+                continue
+            distribution = np.random.default_rng(seed).dirichlet(np.full(source.size, 0.05), len(s))
+            distribution = (distribution + 1e-5) / (distribution + 1e-5).sum(axis=1, keepdims=True)
+            mapped = vocabulary.build(pivot, source, NO_PAIRS, "statistics").mapped
+            found = transfer(pivot, source, p, s, distribution, mapped)
+            alignment = Alignment(*spans.align(pivot, source, p, s))
+            for row in Exact(pivot, source).rows(Text(text, p, s, distribution, alignment)):
+                if "many_to" not in row.kind:
+                    gold = probabilities(found, row.index)[row.gold]
+                    assert gold == pytest.approx(row.exact[row.gold], abs=1e-3), (pair, row)
+
+
 @pytest.mark.parametrize("strategy", vocabulary.STRATEGIES)
 def test_every_map_keeps_to_the_rules(strategy):
     a, b = table("A"), table("B")
-    none = vocabulary.Pairs(*(np.empty(0, np.int64) for _ in range(3)))
-    mapped = vocabulary.build(a, b, none, strategy).mapped
+    mapped = vocabulary.build(a, b, NO_PAIRS, strategy).mapped
     text = " ".join(TEXTS)
     p, s = encode("A", text), encode("B", text)
     top_ids, logprobs, ce = distributions(np.random.default_rng(1), s, b.size, 10)

@@ -17,7 +17,7 @@ def ids(letter, *pieces):
 
 
 def pairs_of(counts: dict[tuple[int, int], int], size: int) -> Pairs:
-    pivot, source = np.array(list(counts)).T
+    pivot, source = np.array(list(counts), np.int64).reshape(-1, 2).T
     return Pairs.sum([(pivot, source, np.array([*counts.values()]))], size)
 
 
@@ -42,27 +42,39 @@ def test_ordinary_tokens_go_before_byte_tokens():
     assert vocabulary_map.exact(a, a)[byte] == byte
 
 
-def test_statistics_take_the_most_frequent_partner():
+def unmapped_token(source, pivot) -> int:
+    """` was` of the source, which is no token of the pivot."""
+    (index,) = ids("B", "Ġwas")
+    assert vocabulary_map.exact(source, pivot)[index] < 0
+    return index
+
+
+def test_statistics_take_the_most_frequent_partner_that_begins_the_token():
     a, b = table("A"), table("B")
-    source = next(i for i in range(b.size) if vocabulary_map.exact(b, a)[i] < 0 and i > 5)
-    x, y = ids("A", "e", "t")
-    frequent = vocabulary.build(
-        a, b, pairs_of({(x, source): 3, (y, source): 9}, a.size), "statistics"
-    )
-    assert frequent.mapped[source] == y
+    source = unmapped_token(b, a)
+    space, longer, other = ids("A", "▁", "▁w", "t")
+    counts = {(space, source): 9, (longer, source): 3, (other, source): 99}
+    frequent = vocabulary.build(a, b, pairs_of(counts, a.size), "statistics")
+    assert frequent.mapped[source] == space
     assert HOW[frequent.how[source]] == "statistics"
     assert (frequent.mapped[frequent.how == HOW.index("none")] == -1).all()
 
 
-def test_on_equal_counts_the_beginning_wins():
+def test_on_equal_counts_the_longer_beginning_wins():
     a, b = table("A"), table("B")
-    exact = vocabulary_map.exact(b, a)
-    source = next(
-        i for i in np.flatnonzero(exact < 0).tolist() if b.token_bytes[i].startswith(b" r")
-    )
-    x, y = ids("A", "▁", "r")
-    counts = pairs_of({(y, source): 2, (x, source): 2}, a.size)
-    assert vocabulary.build(a, b, counts, "statistics").mapped[source] == x
+    source = unmapped_token(b, a)
+    space, longer = ids("A", "▁", "▁w")
+    counts = pairs_of({(space, source): 2, (longer, source): 2}, a.size)
+    assert vocabulary.build(a, b, counts, "statistics").mapped[source] == longer
+
+
+def test_without_counts_a_token_goes_where_the_pivot_cuts_it():
+    a, b = table("A"), table("B")
+    found = vocabulary.build(a, b, pairs_of({}, a.size), "statistics")
+    for source in np.flatnonzero(found.how == HOW.index("cut")).tolist():
+        begin = a.token_bytes[found.mapped[source]]
+        assert b.token_bytes[source].startswith(begin)
+        assert b.token_bytes[source] != begin
 
 
 @given(

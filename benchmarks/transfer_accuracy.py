@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-sys.path.insert(0, str(HERE / "support"))
-sys.path.insert(0, str(HERE.parent / "scripts"))
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / "support"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 import numpy as np
 from exact_transfer import Exact, Row, Text
@@ -98,7 +97,7 @@ def measure(
 
 def read_texts() -> dict[str, str]:
     """The texts that come with this program."""
-    files = sorted((HERE / "support" / "texts").glob("*.txt"))
+    files = sorted((Path(__file__).parent / "support" / "texts").glob("*.txt"))
     return {file.stem: file.read_text(encoding="utf-8").rstrip("\n") for file in files}
 
 

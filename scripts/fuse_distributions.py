@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.errors import UserError
     from fusionchat.fusion.fuse import fuse_dialogue, narrowed
     from fusionchat.logits.imported import check_token_ce
-    from fusionchat.logits.store import LogitWriter, read_provenance
+    from fusionchat.logits.store import KNOWN, LogitWriter, read_provenance
     from fusionchat.progress import progress
 
     names = [args.pivot_name, *(name for name, _ in args.source)]
@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "candidates": names,
         "inputs": [read_provenance(path) for path in stores],
     }
-    extra = {"winner": pa.string(), "ces": pa.list_(pa.float32())}
+    extra = {"winner": pa.string(), "ces": pa.list_(pa.float32()), KNOWN.name: KNOWN.type}
     winners: Counter[str] = Counter()
     with LogitWriter(args.output, provenance, extra=extra) as writer:
         for found in progress(join(args.pivot_logits, args.source), desc="fuse"):
@@ -137,6 +137,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             writer.write(row, winner=names[fused.winner], ces=fused.ces.tolist())
             winners[names[fused.winner]] += 1
     logging.info("winners: %s", ", ".join(f"{name} {winners[name]}" for name in names))
+    for name in names[1:]:
+        if not winners[name]:
+            logging.warning("%s teaches nothing here: it wins no dialogue of this shard", name)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "rules": provenance["rules"],
     }
     known = vocabulary.read(args.vocabulary, pivot, source)
-    values = report.facts(quality, pivot, source, known, settings)
+    contest = report.read_contest(shards)
+    values = report.facts(quality, pivot, source, known, settings, contest)
+    (logging.info if contest.wins else logging.warning)("%s", report.verdict(values))
     text = report.markdown(values, report.side_by_side(shards, quality, pivot, source))
     with atomic_file(args.output) as partial:
         partial.write_text(text, encoding="utf-8")

@@ -19,18 +19,26 @@ from fusionchat.alignment.groups import Alignment
 from fusionchat.alignment.response_tokens import ResponseTokens, check_origin, read_tokens
 from fusionchat.alignment.tokenizer import TokenTable, check_ids
 from fusionchat.alignment.transfer import MassTransfer
-from fusionchat.alignment.transfer_kernel import KINDS, Transferred
+from fusionchat.alignment.transfer_kernel import FALLBACK, KINDS, ONE_TO_ONE, Transferred
 from fusionchat.alignment.transfer_reference import ReferenceRules
 from fusionchat.errors import UserError
 from fusionchat.logits.imported import check_full_vocabulary
-from fusionchat.logits.store import DialogueLogits, LogitWriter, read_logits, read_provenance
+from fusionchat.logits.store import (
+    KNOWN,
+    DialogueLogits,
+    LogitWriter,
+    read_logits,
+    read_provenance,
+)
 
 EXTRA = {
     **{kind: pa.int32() for kind in KINDS},
     "mass_in": pa.float64(),
     "mass_out": pa.float64(),
     "groups": pa.list_(pa.int32()),
+    KNOWN.name: KNOWN.type,
 }
+LOSSLESS = 1e-6  # sums in another order differ by less
 Transfer = Callable[[ResponseTokens, DialogueLogits, Alignment], Transferred]
 
 
@@ -111,7 +119,7 @@ class AlignedWriter:
         rules: str,
     ):
         facts = spans_file.read_facts(inputs.spans)
-        self._excluded = facts["excluded"]
+        self._excluded, self._rules = facts["excluded"], rules
         provenance = {
             "rules": rules,
             "method": facts["method"],
@@ -138,7 +146,15 @@ class AlignedWriter:
         logprobs, ce = t.logprobs.astype(np.float16), t.token_ce.astype(np.float16)
         ids = t.ids.astype(np.int32)
         row = DialogueLogits(
-            p.dialogue_id, p.input_ids, p.spans, ids, logprobs, ce, s.ce, s.ce_byte
+            p.dialogue_id,
+            p.input_ids,
+            p.spans,
+            ids,
+            logprobs,
+            ce,
+            s.ce,
+            s.ce_byte,
+            known_share(t) if self._rules == "mass" else np.ones(len(ids), np.float16),
         )
         self._writer.write(row, **counts, **mass, groups=groups)
         self._sums.update({**counts, **mass, "dialogues": 1})
@@ -152,3 +168,16 @@ class AlignedWriter:
             f"{self._sums['dialogues']} dialogues transferred, {self._excluded} excluded; "
             f"{kinds}; probability kept {kept:.2%}"
         )
+
+
+def known_share(transferred: Transferred) -> np.ndarray:
+    """How much of each row its entries hold once they are renormalised, float16 [N].
+
+    One token to one token: what the list holds counts as all, as in the paper, and only what found
+    no partner is unknown. Other groups: all that the entries do not hold is unknown. Empty rows
+    are the pivot's to teach, and count as known.
+    """
+    listed = np.where(transferred.kinds == ONE_TO_ONE, transferred.mass_in, 1.0)
+    share = np.minimum(1.0, transferred.mass_out / np.maximum(listed, 1e-30))
+    whole = (share > 1.0 - LOSSLESS) | (transferred.kinds == FALLBACK) | (share == 0.0)
+    return np.where(whole, 1.0, share).astype(np.float16)

@@ -1,4 +1,4 @@
-"""How well a source was aligned: rates, probability kept, frequent pairs, worst dialogues."""
+"""Whether a source teaches anything, and how well it was aligned."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -75,6 +75,60 @@ class Quality:
         return dict(zip(KINDS, (self.rows.sum(axis=0) / total).tolist(), strict=True))
 
 
+@dataclass(frozen=True)
+class Contest:
+    """Cross-entropies of the dialogues that source and pivot both have, nats a byte, float64 [n].
+
+    The one with the lower one teaches a dialogue (min_ce); ties go to the pivot.
+    """
+
+    source: np.ndarray
+    pivot: np.ndarray
+
+    @property
+    def wins(self) -> int:
+        """Dialogues that the source would teach."""
+        return int((self.source < self.pivot).sum())
+
+
+def read_contest(shards: Sequence[Shard]) -> Contest:
+    """Compare the two models dialogue by dialogue."""
+    source, pivot = [], []
+    for shard in shards:
+        ours, theirs = (
+            dict(zip(table["dialogue_id"].to_pylist(), table["ce_byte"].to_numpy(), strict=True))
+            for table in (
+                read_columns(p, ["dialogue_id", "ce_byte"]) for p in (shard.aligned, shard.pivot)
+            )
+        )
+        for name, ce in ours.items():
+            if np.isfinite(ce) and np.isfinite(theirs.get(name, np.nan)):
+                source.append(ce)
+                pivot.append(theirs[name])
+    return Contest(np.array(source, np.float64), np.array(pivot, np.float64))
+
+
+def verdict(values: dict[str, Any]) -> str:
+    """One sentence: does this source teach anything, where the lower cross-entropy decides?"""
+    source, pivot, contest = values["source"], values["pivot"], values["contest"]
+    if not contest["dialogues"]:
+        return f"{source} teaches nothing: no dialogue was scored by both it and {pivot}."
+    means = (
+        f"mean cross-entropy {contest['source_ce_byte']:.3f} nats per byte, "
+        f"{pivot} {contest['pivot_ce_byte']:.3f}"
+    )
+    if not contest["wins"]:
+        return (
+            f"{source} teaches nothing: {pivot} has the lower cross-entropy in every dialogue "
+            f"({means})."
+        )
+    share = contest["wins"] / contest["dialogues"]
+    return (
+        f"{source} would teach {contest['wins']} of {contest['dialogues']} dialogues "
+        f"({share:.1%}), those where its cross-entropy is lower than that of {pivot} ({means})."
+    )
+
+
 def read_quality(aligned: Sequence[str | os.PathLike[str]]) -> Quality:
     """Collect what transfer_logits counted; only the small columns are read."""
     names: list[str] = []
@@ -123,11 +177,20 @@ def facts(
     source: TokenTable,
     vocabulary: Vocabulary,
     settings: dict[str, Any],
+    contest: Contest,
 ) -> dict[str, Any]:
     """Everything that the report says in numbers, for programs."""
     kept = quality.kept_by_dialogue
+    compared = len(contest.source)
     return {
         **settings,
+        "contest": {
+            "dialogues": compared,
+            "wins": contest.wins,
+            "source_ce_byte": float(contest.source.mean()) if compared else None,
+            "pivot_ce_byte": float(contest.pivot.mean()) if compared else None,
+        },
+        "rows_taught_by_pivot": int(quality.rows[:, KINDS.index("fallback")].sum()),
         "equal_tokenizers": tokenizer.equal(pivot, source),
         "dialogues": len(quality.dialogue_ids),
         "excluded": quality.excluded,
@@ -228,9 +291,12 @@ def markdown(values: dict[str, Any], worst_dialogues: str) -> str:
         [
             f"# Alignment of {values['source']} with {values['pivot']}",
             "",
+            verdict(values),
+            "",
             f"Tokenizers: {equal}. Method: {values['method']}. Rules: {values['rules']}.",
             f"Dialogues: {values['dialogues']}, excluded for this source: {values['excluded']}.",
-            f"Response tokens of the pivot: {values['pivot_tokens']}.",
+            f"Response tokens of the pivot: {values['pivot_tokens']}. Taught by the pivot, for "
+            f"want of a distribution of this source: {values['rows_taught_by_pivot']}.",
             f"Vocabulary map, source ids by origin: {vocabulary}.",
             "",
             f"Listed probability that reached the pivot's vocabulary: {values['mass_kept']:.2%} "

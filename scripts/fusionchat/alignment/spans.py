@@ -136,12 +136,12 @@ def _compare(first: bytes, second: bytes) -> list[tuple[int, int, bool]]:
     b = second.decode("utf-8", "surrogateescape")
     parts: list[tuple[int, int, bool]] = []
     a_done = b_done = 0
-    for tag, a_start, a_stop, b_start, b_stop in Levenshtein.opcodes(a, b).as_list():
-        if tag == "equal":
-            parts.extend(_changed(a[a_done:a_start], b[b_done:b_start]))
-            size = _size(a[a_start:a_stop])
+    for step in Levenshtein.opcodes(a, b):
+        if step.tag == "equal":
+            parts.extend(_changed(a[a_done : step.src_start], b[b_done : step.dest_start]))
+            size = _size(a[step.src_start : step.src_end])
             parts.append((size, size, True))
-            a_done, b_done = a_stop, b_stop
+            a_done, b_done = step.src_end, step.dest_end
     return parts + _changed(a[a_done:], b[b_done:])
 
 

@@ -96,12 +96,18 @@ def load(folder: str | os.PathLike[str], end_of_turn: str | None = None) -> Toke
 
 
 def from_content(content: dict[str, Any], role_names: dict[str, str], name: str) -> TokenTable:
-    """Build the table from a parsed `tokenizer.json` and the spelling of each role's token."""
+    """Build the table from a parsed `tokenizer.json` and the spelling of each role's token.
+
+    Padding that is ordinary text (`!`) is that text, and no role.
+    """
     model = content.get("model") or {}
     vocabulary = _vocabulary(model, name)
     added = {entry["content"]: entry for entry in content.get("added_tokens") or []}
     ids = {**vocabulary, **{text: entry["id"] for text, entry in added.items()}}
     special_pieces = {text for text, entry in added.items() if entry["special"]}
+    pad = role_names.get("pad")
+    if pad not in special_pieces and pad not in [role_names.get(role) for role in ROLES[:-1]]:
+        role_names = {role: text for role, text in role_names.items() if role != "pad"}
     special_pieces |= {text for text in role_names.values() if text in ids}
     size = max(ids.values(), default=-1) + 1
     pieces, special = [""] * size, np.zeros(size, dtype=bool)
@@ -323,9 +329,9 @@ def _speller(content: dict[str, Any], name: str) -> Callable[[str], bytes]:
         part["type"] == "ByteFallback" for part in _parts(content, "decoder")
     )
 
-    def spell(piece: str) -> bytes:
+    def spell_marked(piece: str) -> bytes:
         if fallback and piece in byte_pieces:
             return byte_pieces[piece]
         return (piece.replace(marker, " ") if marker else piece).encode()
 
-    return spell
+    return spell_marked

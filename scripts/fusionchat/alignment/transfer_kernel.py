@@ -9,6 +9,9 @@ Small functions are inlined: a call costs more than their work. All integers com
 0 has a type of its own) and all arrays writable: every further type would be compiled again.
 """
 
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
+# (numba infers the types of what is compiled; `Tables`, `Distributions` and `Slots` say them)
+
 from typing import NamedTuple
 
 import numpy as np
@@ -364,7 +367,7 @@ def _hashed(key, value):
 
 
 @njit(cache=True, nogil=True)
-def prefix_keys(flat, lengths, key):
+def prefix_keys(flat: np.ndarray, lengths: np.ndarray, key: np.int64) -> np.ndarray:
     """The keys of all prefixes of sequences, each sequence's from the shortest on; int64 [all].
 
     `flat`: int64, the sequences one after the other; `key`: where they begin, PIECES or BYTES.

@@ -99,7 +99,7 @@ def fuse_dialogue(
     ]
     if function == "min_ce" and level == "dialogue":
         winner = choose(ces)
-        return Fused(rows[winner], winner, ces)
+        return Fused(replace(rows[winner], known=_known(rows[winner])), winner, ces)
     if level == "dialogue":
         return _avg_ce(rows, _nats_a_token(pivot, ces)[:, None], ces)
     starts = span_starts(len(pivot.token_ce), groups)
@@ -143,7 +143,13 @@ def _with_fallback(row: DialogueLogits, pivot: DialogueLogits) -> DialogueLogits
         row,
         top_ids=np.where(empty[:, None], pivot_ids, row_ids),
         top_logprobs=np.where(empty[:, None], pivot_logs, row_logs),
+        known=np.where(empty, _known(pivot), _known(row)),
     )
+
+
+def _known(row: DialogueLogits) -> np.ndarray:
+    """The known share of each row, float16 [N]."""
+    return np.ones(len(row.top_ids), np.float16) if row.known is None else row.known
 
 
 def _same_width(rows: Sequence[DialogueLogits]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -179,6 +185,7 @@ def _min_ce_by_span(
         rows[PIVOT],
         top_ids=np.stack([ids for ids, _ in widened])[winners, positions],
         top_logprobs=np.stack([logs for _, logs in widened])[winners, positions],
+        known=np.stack([_known(row) for row in rows])[winners, positions],
     )
     counts = np.bincount(winners, minlength=len(rows))
     return Fused(row, int(counts.argmax()), ces)
@@ -201,5 +208,13 @@ def _avg_ce(rows: Sequence[DialogueLogits], costs: np.ndarray, ces: np.ndarray) 
     ids, mass = mix([row.top_ids for row in rows], probabilities, weights[:, :, None])
     with np.errstate(divide="ignore"):
         logs = np.log(mass).astype(np.float16)
-    row = replace(rows[PIVOT], top_ids=ids.astype(np.int32), top_logprobs=logs)
+    known = (np.broadcast_to(weights, (len(rows), len(logs))) * [_known(r) for r in rows]).sum(
+        axis=0
+    )
+    row = replace(
+        rows[PIVOT],
+        top_ids=ids.astype(np.int32),
+        top_logprobs=logs,
+        known=known.astype(np.float16),
+    )
     return Fused(row, choose(ces), ces)

@@ -53,6 +53,8 @@ SCHEMA = pa.schema(
     ]
 )
 
+KNOWN = pa.field("known", _list(pa.float16()))  # a column that transferred rows have
+
 
 @dataclass(frozen=True)
 class DialogueLogits:
@@ -63,6 +65,8 @@ class DialogueLogits:
     the full vocabulary; -inf marks an unused slot. The mass outside is 1 - sum(exp).
     `token_ce`: float16 [N], nats; `ce`: nats a response token; `ce_byte`: nats a response byte.
     A dialogue that the model could not score has `ce` NaN and nothing but unused slots.
+    `known`: float16 [N], in a store of transferred rows: the share of a row that its entries hold
+    once they are renormalised; the rest is unknown. None: they hold all of it.
     """
 
     dialogue_id: str
@@ -73,6 +77,7 @@ class DialogueLogits:
     token_ce: np.ndarray
     ce: float
     ce_byte: float
+    known: np.ndarray | None = None
 
     @property
     def response_ids(self) -> np.ndarray:
@@ -174,6 +179,8 @@ class LogitWriter:
             return pa.ListArray.from_arrays(offsets, pa.array(values, kind), type=field.type)
         if field.name in SCHEMA.names:
             return pa.array([getattr(row, field.name) for row, _ in self._rows], field.type)
+        if field.name == KNOWN.name:
+            return pa.array([row.known for row, _ in self._rows], field.type)
         return pa.array([extra.get(field.name) for _, extra in self._rows], field.type)
 
 
@@ -211,7 +218,9 @@ def read_columns(path: str | os.PathLike[str], names: Iterable[str]) -> pa.Table
 
 def read_logits(path: str | os.PathLike[str]) -> Iterator[DialogueLogits]:
     """Stream a store, row group by row group; a broken or foreign file is a `UserError`."""
-    for table in read_groups(_open(path), path, SCHEMA.names):
+    file = _open(path)
+    optional = [KNOWN.name] if KNOWN.name in file.schema_arrow.names else []
+    for table in read_groups(file, path, [*SCHEMA.names, *optional]):
         yield from _decode(table)
 
 
@@ -225,6 +234,7 @@ def _decode(table: pa.Table) -> Iterator[DialogueLogits]:
     values = {name: array.values.to_numpy() for name, array in lists.items()}
     offsets = {name: array.offsets.to_numpy() for name, array in lists.items()}
     ce, ce_byte = (table[name].to_numpy() for name in ("ce", "ce_byte"))
+    known = table[KNOWN.name].chunk(0) if KNOWN.name in table.column_names else None
     for i, dialogue_id in enumerate(table["dialogue_id"].to_pylist()):
         row = {n: values[n][offsets[n][i] : offsets[n][i + 1]] for n in LISTS}
         count = len(row["token_ce"])
@@ -238,6 +248,7 @@ def _decode(table: pa.Table) -> Iterator[DialogueLogits]:
             token_ce=row["token_ce"],
             ce=float(ce[i]),
             ce_byte=float(ce_byte[i]),
+            known=None if known is None else known[i].values.to_numpy(),
         )
 
 

@@ -18,12 +18,14 @@ IGNORED = -100
 class Example:
     """One training dialogue: tokens int32 [L], `responses` int64 [N] (indices of the response
     tokens) and their teachers, ids int32 [N, k] and log-probabilities float16 [N, k], or None.
+    `known`: float16 [N], the share of each row that its entries hold; None: all.
     """
 
     input_ids: np.ndarray
     responses: np.ndarray
     top_ids: np.ndarray | None = None
     top_logprobs: np.ndarray | None = None
+    known: np.ndarray | None = None
 
 
 def example_from_tokens(encoded: Encoded, max_length: int) -> Example:
@@ -36,7 +38,10 @@ def example_from_fused(row: DialogueLogits, max_length: int) -> Example:
     """An example with its teacher, cut to `max_length` tokens like a CLM example."""
     cut = example_from_tokens(Encoded(row.input_ids, row.spans), max_length)
     count = len(cut.responses)
-    return Example(cut.input_ids, cut.responses, row.top_ids[:count], row.top_logprobs[:count])
+    known = None if row.known is None or (row.known == 1).all() else row.known[:count]
+    return Example(
+        cut.input_ids, cut.responses, row.top_ids[:count], row.top_logprobs[:count], known
+    )
 
 
 class Examples(Dataset):
@@ -72,7 +77,8 @@ class Collator:
 
     The batch: `input_ids`, `labels` int64 [B, L] (-100: not trained); `positions` int64 [N], where
     in the flattened batch the hidden state lies that predicts response token r; `targets` int64
-    [N], these tokens; `top_ids` int32 and `top_logprobs` float16 [N, k] when there are teachers.
+    [N], these tokens; `top_ids` int32 and `top_logprobs` float16 [N, k] when there are teachers,
+    `known` float16 [N] when some row does not hold all.
     Padded batches carry `attention_mask` [B, L]; packed ones [1, L] carry `position_ids` that
     begin at 0 with each dialogue, from which attention masks between dialogues follow.
     """
@@ -122,7 +128,14 @@ class Collator:
         }
         if any(example.top_ids is not None for example in examples):
             arrays |= _teachers(examples)
+        if any(example.known is not None for example in examples):
+            arrays["known"] = np.concatenate([_known(example) for example in examples])
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _known(example: Example) -> np.ndarray:
+    everything = np.ones(len(example.responses), np.float16)
+    return everything if example.known is None else example.known
 
 
 def _teachers(examples: Sequence[Example]) -> dict[str, np.ndarray]:

@@ -61,6 +61,7 @@ def install(model: PreTrainedModel, options: LossOptions, *, packed: bool = Fals
                 batch["top_logprobs"],
                 temperature=options.temperature,
                 tail=options.tail,
+                known=batch.get("known"),
             )
         parts = head_loss(
             hidden,

@@ -34,17 +34,26 @@ def teacher_from_logprobs(
     *,
     temperature: float = 1.0,
     tail: bool = False,
+    known: torch.Tensor | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Teacher:
     """Turn stored log-probabilities [N, k] (-inf or NaN: unused) into soft targets.
 
-    Without `tail` the k entries are renormalised (the paper); with it the mass outside becomes
-    one more entry. The temperature divides the log-probabilities, the bucket's included.
+    Without `tail` the k entries are renormalised (the paper), to `known` [N] where a transfer does
+    not know all of a row; the rest becomes one more entry. With `tail` that entry is all the mass
+    outside the k. The temperature divides the log-probabilities, the bucket's included.
     """
     logs = top_logprobs.to(dtype).nan_to_num(nan=-torch.inf, neginf=-torch.inf)
     taught = (logs > -torch.inf).any(dim=1, keepdim=True)
-    if tail:
+    bucket = tail or known is not None
+    if bucket:
+        if known is not None and not tail:
+            share = torch.where(taught, known.to(dtype)[:, None], 0)
+            whole = logs.exp().sum(dim=1, keepdim=True).clamp_min(TINY)
+            logs = logs - whole.log() + share.log()
         outside = (1 - logs.exp().sum(dim=1, keepdim=True)).clamp_min(0)
+        if known is not None and not tail:
+            outside = torch.where(known[:, None] < 1, outside, 0)
         logs = torch.cat([logs, outside.log()], dim=1)
     probabilities = torch.softmax(logs / temperature, dim=1)
     probabilities = torch.where(taught, probabilities, 0)
@@ -52,7 +61,7 @@ def teacher_from_logprobs(
     best = probabilities[:, :k].argmax(dim=1, keepdim=True)
     ids = top_ids.to(torch.int64)
     ids = torch.where(probabilities[:, :k] > 0, ids, ids.gather(1, best))
-    return Teacher(ids, probabilities[:, :k], probabilities[:, k] if tail else None)
+    return Teacher(ids, probabilities[:, :k], probabilities[:, k] if bucket else None)
 
 
 @dataclass(frozen=True)

@@ -239,3 +239,13 @@ def test_role_names_may_be_objects(tmp_path):
     (folder / "tokenizer_config.json").write_text(text)
     assert tokenizer.load(folder).roles["eos"] == 2
     assert special("A")["eos"] == "</s>"
+
+
+def test_padding_that_is_ordinary_text_is_text():
+    content = {"model": {"type": "BPE", "vocab": {"!": 0, "</s>": 1}, "merges": []}}
+    names = {"pad": "!", "eos": "</s>"}
+    info = tokenizer.from_content(content, names, "words")
+    assert info.roles == {"eos": 1}
+    assert not info.special[0]
+    names["pad"] = "</s>"
+    assert tokenizer.from_content(content, names, "words").roles == {"eos": 1, "pad": 1}

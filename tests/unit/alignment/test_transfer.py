@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusionchat.alignment import spans, tokenizer, vocabulary, vocabulary_map
+from fusionchat.alignment.aligned_store import known_share
 from fusionchat.alignment.groups import Alignment
 from fusionchat.alignment.transfer import MassTransfer
 from fusionchat.alignment.transfer_kernel import KINDS
@@ -323,3 +324,18 @@ def test_every_map_keeps_to_the_rules(strategy):
     assert (found.mass_out <= 1 + 1e-9).all()
     assert found.token_ce.sum() == pytest.approx(ce.sum())
     assert not (found.ids[found.mass > 0] == a.roles["unk"]).any(), "what has no partner is tail"
+
+
+def test_the_known_share_is_the_papers_for_one_token_to_one():
+    """What a list leaves out is renormalised away as in the paper, what found no partner is not."""
+    pivot, source = words("a", "b", "l", "o"), words("a", "b", "x", "lo")
+    rules = MassTransfer.of(pivot, source, vocabulary_map.exact(source, pivot))
+    groups = Alignment(np.array([0, 1, 2, 2], np.int32), np.ones(4, np.int32))
+    top = np.array([[0, 1], [1, 2], [3, 2]], np.int32)
+    logs = np.log(np.array([[0.5, 0.25], [0.6, 0.2], [0.25, 0.5]]))
+    p, s = np.array([0, 1, 2, 3], np.int32), np.array([0, 1, 3], np.int32)
+    found = rules(p, s, groups, top, logs, -logs[:, 0])
+    share = known_share(found)
+    assert share[:2] == pytest.approx([1.0, 0.75], abs=1e-3)
+    assert share[2] == pytest.approx(found.mass[2].sum(), abs=1e-3)
+    assert share[2] < 0.3

@@ -166,3 +166,32 @@ def test_the_teachers_mass_is_one_with_and_without_tail():
         torch.testing.assert_close(plain.probabilities.sum(1), torch.ones(len(ids)))
         bucket = teacher_from_logprobs(ids, logs, temperature=temperature, tail=True)
         torch.testing.assert_close(bucket.probabilities.sum(1) + bucket.tail, torch.ones(len(ids)))
+
+
+def test_what_a_transfer_does_not_know_is_one_more_entry():
+    ids = torch.tensor([[4, 7], [2, 5], [1, 3]])
+    logs = torch.log(torch.tensor([[0.6, 0.2], [0.3, 0.1], [0.5, 0.25]]))
+    known = torch.tensor([1.0, 0.4, 0.75])
+    paper = teacher_from_logprobs(ids, logs)
+    teacher = teacher_from_logprobs(ids, logs, known=known)
+    torch.testing.assert_close(teacher.probabilities[0], paper.probabilities[0])
+    torch.testing.assert_close(teacher.probabilities[1], torch.tensor([0.3, 0.1]))
+    torch.testing.assert_close(teacher.probabilities[2], torch.tensor([0.5, 0.25]))
+    torch.testing.assert_close(teacher.tail, torch.tensor([0.0, 0.6, 0.25]))
+    everything = teacher_from_logprobs(ids, logs, known=torch.ones(3))
+    torch.testing.assert_close(everything.probabilities, paper.probabilities)
+    assert (everything.tail == 0).all()
+
+
+def test_known_rows_have_the_papers_loss_beside_rows_that_are_not():
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(4, 6, generator=generator, dtype=torch.float64)
+    weight = torch.randn(9, 6, generator=generator, dtype=torch.float64)
+    labels = torch.tensor([1, 2, 3, 4])
+    ids = torch.tensor([[1, 2, 3]] * 4)
+    logs = torch.log_softmax(torch.randn(4, 5, generator=generator), 1)[:, :3]
+    options = {"clm_weight": 0.3}
+    paper = head_loss(hidden, weight, labels, teacher_from_logprobs(ids, logs), **options)
+    teacher = teacher_from_logprobs(ids, logs, known=torch.ones(4))
+    found = head_loss(hidden, weight, labels, teacher, **options)
+    torch.testing.assert_close(found.total, paper.total)

@@ -44,7 +44,7 @@ def example_from_fused(row: DialogueLogits, max_length: int) -> Example:
     )
 
 
-class Examples(Dataset):
+class Examples(Dataset[Example]):
     """The examples of a run; a dialogue without any response token is left out."""
 
     def __init__(self, examples: Iterable[Example] = ()):
@@ -203,9 +203,10 @@ class GlobalBatchSampler(Sampler[list[int]]):
                 yield batch[first : first + self._micro].tolist()
 
 
-class EpochLoader(DataLoader):
+class EpochLoader(DataLoader[Example]):
     """A data loader whose `set_epoch` reaches its batch sampler."""
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the shuffle of this epoch."""
-        self.batch_sampler.set_epoch(epoch)
+        if isinstance(self.batch_sampler, GlobalBatchSampler):
+            self.batch_sampler.set_epoch(epoch)

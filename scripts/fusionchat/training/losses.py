@@ -100,7 +100,7 @@ def head_loss(
     if kind not in LOSSES:
         raise ValueError(f"loss {kind!r} is not one of {LOSSES}")
     spec = _Spec(1.0 if teacher is None else clm_weight, softcap, rows)
-    total, clm, fusion = _HeadLoss.apply(
+    total, clm, fusion = _HeadLoss.apply(  # type: ignore[no-untyped-call]
         hidden,
         weight,
         labels,
@@ -162,7 +162,7 @@ class _HeadLoss(torch.autograd.Function):
                 part = slice(start, min(start + rows, count))
                 teacher = (
                     None
-                    if ids is None
+                    if ids is None or probabilities is None
                     else Teacher(
                         ids[part], probabilities[part], None if tail is None else tail[part]
                     )

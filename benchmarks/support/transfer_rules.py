@@ -3,8 +3,8 @@
 The other libraries work online: they get the source's full distributions here. Each rule is
 written from its documentation, in the few lines that say what it gives at a pivot token:
 
-* listed: the list is taken for the whole distribution (this package before): renormalised rows,
-  and a step inside a source token is divided by what is listed of its beginning.
+* listed: the list is taken for the whole distribution: rows are renormalised, and a step inside a
+  source token is divided by what is listed of its beginning. Groups n-n are left out.
 * GOLD (TRL): one distribution an aligned group, that of its first source position times the
   probabilities of the source's further tokens; matched by equal text. Inside a group: nothing.
 * mean (NeMo-RL, P-KL over chunks): the mean of the log-probabilities of the group's source
@@ -43,12 +43,14 @@ class Lists:
     @classmethod
     def of(cls, text: Text, k: int) -> "Lists":
         """What a dump of k entries keeps."""
+        rows = np.arange(len(text.source_ids))
+        ids = np.argpartition(-text.probabilities, k, axis=1)[:, :k]
+        kept = np.take_along_axis(text.probabilities, ids, axis=1)
+        order = np.argsort(-kept, axis=1, kind="stable")
+        ids, kept = (np.take_along_axis(array, order, axis=1) for array in (ids, kept))
         with np.errstate(divide="ignore"):
-            logs = np.log(text.probabilities)
-        ids = np.argsort(-logs, axis=1, kind="stable")[:, :k].astype(np.int32)
-        kept = np.take_along_axis(logs, ids, axis=1).astype(np.float16)
-        ce = -logs[np.arange(len(logs)), text.source_ids]
-        return cls(ids, kept, ce.astype(np.float16))
+            logs, ce = np.log(kept), -np.log(text.probabilities[rows, text.source_ids])
+        return cls(ids.astype(np.int32), logs.astype(np.float16), ce.astype(np.float16))
 
 
 class Rules:
@@ -94,16 +96,19 @@ class Rules:
         rows: list[Taught] = []
         for pivot, begin, end in _groups(text):
             entries = dict(zip(lists.ids[begin].tolist(), mass[begin].tolist(), strict=True))
-            entries[int(text.source_ids[begin])] = float(own[begin])
-            done = b""
+            token, done = int(text.source_ids[begin]), b""
+            others = {other: m for other, m in entries.items() if other != token}
+            inside = {t: m for t, m in others.items() if self._exact[t] < 0} | {token: own[begin]}
             for gold in pivot:
                 ahead = done + self._pivot.token_bytes[gold]
-                agreeing = self._beginning(entries, done)
-                row = self._matched(entries) if not done else {}
+                row = self._matched(others) if not done else {}
                 if len(pivot) == 1:
                     row[gold] = float(own[begin:end].prod())
                 elif end - begin == 1:
-                    row[gold] = self._beginning(entries, ahead) / max(agreeing, 1e-30)
+                    whole = self._beginning(inside, done) if done else 1.0
+                    row[gold] = self._beginning(inside, ahead) / whole
+                else:
+                    row = {}
                 rows.append(_renormalised(row))
                 done = ahead
         return rows

@@ -30,7 +30,7 @@ import torch  # noqa: E402
 from fusionchat.dialogues.conversation import Encoded  # noqa: E402
 from fusionchat.logits import dump  # noqa: E402
 from fusionchat.logits.store import DialogueLogits, LogitWriter, read_logits  # noqa: E402
-from fusionchat.models.loading import CausalLM  # noqa: E402
+from fusionchat.models.causal_lm import CausalLM  # noqa: E402
 
 K = 10
 RESPONSE_SHARE = 0.4

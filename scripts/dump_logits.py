@@ -22,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max-length",
         type=cli.positive_int,
-        help="longer dialogues are recorded but not scored (the model's own limit if not given)",
+        help="longer dialogues are recorded but not scored, as those beyond the model's own limit",
     )
     parser.add_argument(
         "--part", type=cli.positive_int, default=1024, help="dialogues a kill can cost at most"
@@ -40,13 +40,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.files import sha256, write_json
     from fusionchat.logits import dump
     from fusionchat.logits.parts import Parts, report
-    from fusionchat.models import loading as models
+    from fusionchat.models import processes
+    from fusionchat.models.finished import fingerprint
     from fusionchat.progress import progress
 
-    settings = dump.Settings(args.token_budget, args.top_k, args.max_length or model.max_length)
+    limits = [length for length in (args.max_length, model.max_length) if length]
+    settings = dump.Settings(args.token_budget, args.top_k, min(limits, default=None))
     provenance = {
         "model": args.model.name,
-        "model_files": models.fingerprint(args.model),
+        "model_files": fingerprint(args.model),
         "vocabulary": load_table(args.model, renderer.end_of_turn).fingerprint,
         "vocab_size": model.vocab_size,
         "dialogues": sha256(args.dialogues),
@@ -59,8 +61,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     starts = range(0, len(dialogues), args.part)
     store = Parts(args.output, provenance)
-    first = models.is_first_process()
-    missing = models.from_first_process(store.missing(len(starts)) if first else None)
+    first = processes.is_first_process()
+    missing = processes.from_first_process(store.missing(len(starts)) if first else None)
     chunks = {index: dialogues[starts[index] : starts[index] + args.part] for index in missing}
     total = sum(map(len, chunks.values()))
     with progress(total=total, desc=args.model.name, unit="dialogue", disable=not first) as bar:
@@ -68,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             rows = dump.dump(model, renderer, chunk, settings, bar.update)
             if first:
                 store.write(index, rows)
-    models.part_from_others()
+    processes.part_from_others()
     if not first:
         return
     store.finish(len(starts))

@@ -24,14 +24,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     dialogues, model, renderer = open_inputs(args)
     from fusionchat.files import write_json
     from fusionchat.logits import dump
-    from fusionchat.models import loading as models
+    from fusionchat.models import processes
 
     settings = dump.Settings(args.token_budget, max_length=model.max_length)
     facts = dump.measure_nll(model, renderer, dialogues, settings)
-    models.part_from_others()
+    processes.part_from_others()
     if facts["unusable"]:
         logging.warning("%d dialogues could not be scored", len(facts["unusable"]))
-    if models.is_first_process():
+    if processes.is_first_process():
         name = args.name or args.model.name
         write_json(args.output, {"model": name, "dialogues": args.dialogues.name, **facts})
 

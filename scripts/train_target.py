@@ -69,7 +69,7 @@ def choose_device(wanted: str | None, processes: int | None) -> str:
     return wanted or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def load_examples(args: argparse.Namespace, tokenizer: Any, vocabulary: int) -> Any:
+def load_examples(args: argparse.Namespace, tokenizer: Any, config: Any) -> Any:
     """The training examples in the order of the shards; useless or foreign ones are refused."""
     from fusionchat.dialogues.dialogue import read_dialogues
     from fusionchat.dialogues.renderer import make_renderer
@@ -94,10 +94,16 @@ def load_examples(args: argparse.Namespace, tokenizer: Any, vocabulary: int) -> 
     places = ", ".join(map(str, args.fused or args.dialogues))
     if not len(examples):
         raise UserError(f"{places}: no dialogue has a response within --max-length")
-    if examples.highest_id() >= vocabulary:
+    if examples.highest_id() >= config.vocab_size:
         raise UserError(
             f"{places}: token {examples.highest_id()} is beyond the pivot's vocabulary of "
-            f"{vocabulary}; fuse distributions that were transferred to this pivot"
+            f"{config.vocab_size}; fuse distributions that were transferred to this pivot"
+        )
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions and max(examples.lengths()) > positions:
+        raise UserError(
+            f"{places}: a dialogue has {max(examples.lengths())} tokens, the pivot "
+            f"{args.pivot_model} has {positions} positions; use --max-length {positions}"
         )
     return examples
 
@@ -105,7 +111,7 @@ def load_examples(args: argparse.Namespace, tokenizer: Any, vocabulary: int) -> 
 def run_facts(args: argparse.Namespace) -> dict[str, Any]:
     """Everything that defines the run: arguments, and checksums of what it reads."""
     from fusionchat.files import sha256
-    from fusionchat.models.loading import fingerprint
+    from fusionchat.models.finished import fingerprint
 
     places = ("output", "checkpoints", "threads", "save_steps", "device", "devices")
     facts = {name: value for name, value in vars(args).items() if name not in places}
@@ -161,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     import torch
 
     device = choose_device(args.device, args.devices)
-    from fusionchat.models.loading import is_first_process
+    from fusionchat.models.processes import is_first_process
     from fusionchat.output_folder import output_folder
 
     torch.set_num_threads(args.threads)
@@ -180,7 +186,7 @@ def train(args: argparse.Namespace, device: str, output: Path | None) -> Path:
     Returns the folder of this run's checkpoints.
     """
     from fusionchat.files import write_manifest
-    from fusionchat.models.loading import load_tokenizer
+    from fusionchat.models.tokenizer import check_vocabulary, load_tokenizer
     from fusionchat.training import checkpointing, fused_forward, target_folder, zero
     from fusionchat.training import trainer as training
     from fusionchat.training.collator import Collator
@@ -192,7 +198,8 @@ def train(args: argparse.Namespace, device: str, output: Path | None) -> Path:
     settings = training_arguments(args, folder, device)
     tokenizer = load_tokenizer(args.pivot_model)
     model = target_folder.load_float32(args.pivot_model)
-    examples = load_examples(args, tokenizer, model.config.vocab_size)
+    check_vocabulary(model.config, tokenizer, args.pivot_model)
+    examples = load_examples(args, tokenizer, model.config.get_text_config())
     options = fused_forward.LossOptions(args.clm_weight, args.loss, args.temperature, args.tail)
     fused_forward.install(model, options, packed=args.batching == "packed")
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id

@@ -20,7 +20,7 @@ from dump import Row, row, show, synthetic  # noqa: E402
 
 from fusionchat.dialogues.conversation import Encoded  # noqa: E402
 from fusionchat.logits import dump as forward  # noqa: E402
-from fusionchat.models.loading import CausalLM  # noqa: E402
+from fusionchat.models.causal_lm import CausalLM  # noqa: E402
 
 PEAK_FLOPS = 989e12
 SIZE_7B = {

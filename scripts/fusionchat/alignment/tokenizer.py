@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from fusionchat.errors import UserError
-from fusionchat.files import read_json
+from fusionchat.files import read_json_object
 
 METASPACE, BYTE_LEVEL = "▁", "Ġ"
 ROLES = ("eos", "bos", "unk", "pad")
@@ -88,11 +88,19 @@ def load(folder: str | os.PathLike[str], end_of_turn: str | None = None) -> Toke
     """
     folder = Path(folder)
     path = folder / "tokenizer.json"
-    content = read_json(path) if path.exists() else _converted(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder with a tokenizer")
+    content = read_json_object(path) if path.exists() else _converted(folder)
     settings = _settings(folder)
     if end_of_turn is not None:
         settings["eos_token"] = end_of_turn
-    return from_content(_with_added(content, settings), _role_names(settings), str(folder))
+    try:
+        return from_content(_with_added(content, settings), _role_names(settings), str(folder))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise UserError(
+            f"{path} is no tokenizer.json of a form that is known here ({error!r}); it is damaged, "
+            "or a newer version saved it"
+        ) from error
 
 
 def from_content(content: dict[str, Any], role_names: dict[str, str], name: str) -> TokenTable:
@@ -188,7 +196,7 @@ def check_ids(table: TokenTable, ids: np.ndarray, where: str) -> None:
 
 def _converted(folder: Path) -> dict[str, Any]:
     """The content of `tokenizer.json` for a folder that has only a SentencePiece model."""
-    from fusionchat.models.loading import load_tokenizer
+    from fusionchat.models.tokenizer import load_tokenizer
 
     return json.loads(load_tokenizer(folder).backend_tokenizer.to_str())
 
@@ -198,7 +206,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         if (folder / name).exists():
-            settings.update(read_json(folder / name))
+            settings.update(read_json_object(folder / name))
     return settings
 
 

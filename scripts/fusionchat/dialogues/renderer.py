@@ -174,13 +174,13 @@ def make_renderer(
 
 def open_renderer(folder: str | os.PathLike[str], options: RenderingOptions) -> Renderer:
     """A renderer for the tokenizer of a model folder."""
-    from fusionchat.models.loading import load_tokenizer
+    from fusionchat.models.tokenizer import load_tokenizer
 
     return make_renderer(load_tokenizer(folder), options, folder)
 
 
 def _template(tokenizer: "PreTrainedTokenizerBase", options: RenderingOptions) -> Template:
-    from fusionchat.models.loading import load_tokenizer
+    from fusionchat.models.tokenizer import load_tokenizer
 
     if options.template != TOKENIZER:
         if options.template_model is not None:

@@ -14,12 +14,11 @@ import torch
 from fusionchat.dialogues.conversation import Encoded, response_bytes
 from fusionchat.dialogues.dialogue import Dialogue
 from fusionchat.dialogues.renderer import Renderer
-from fusionchat.errors import UserError
 from fusionchat.logits.store import DialogueLogits, response_positions, unusable
-from fusionchat.models.loading import CausalLM
+from fusionchat.models.causal_lm import CausalLM
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    pass
 
 # Logits that exist at a time: few enough for a CPU's cache, enough to fill a GPU. Fewer rows than
 # the minimum would read the head's weights too often.
@@ -180,19 +179,6 @@ def dump(
             )
         )
     return rows
-
-
-def check_vocabulary(model: CausalLM, tokenizer: "PreTrainedTokenizerBase") -> None:
-    """A tokenizer with ids that the model does not have is a `UserError`.
-
-    The other way round is usual: models are padded to round vocabulary sizes.
-    """
-    highest = max(tokenizer.get_vocab().values())
-    if highest >= model.vocab_size:
-        raise UserError(
-            f"{tokenizer.name_or_path}: the tokenizer has id {highest}, the model only "
-            f"{model.vocab_size} entries; they do not belong together"
-        )
 
 
 def measure_nll(

@@ -10,7 +10,7 @@ from fusionchat.schema import default
 if TYPE_CHECKING:
     from fusionchat.dialogues.dialogue import Dialogue
     from fusionchat.dialogues.renderer import Renderer
-    from fusionchat.models.loading import CausalLM
+    from fusionchat.models.causal_lm import CausalLM
 
 
 def add_forward_options(parser: argparse.ArgumentParser, precision: str) -> None:
@@ -51,12 +51,13 @@ def open_inputs(args: argparse.Namespace) -> Inputs:
 
     from fusionchat.dialogues.dialogue import read_dialogues
     from fusionchat.dialogues.renderer import open_renderer
-    from fusionchat.logits.dump import check_vocabulary
-    from fusionchat.models import loading
+    from fusionchat.models.loading import load_causal_lm
+    from fusionchat.models.model_config import load_config
+    from fusionchat.models.tokenizer import check_vocabulary
 
     torch.set_num_threads(args.threads)
     dialogues = read_dialogues(args.dialogues)
     renderer = open_renderer(args.model, rendering_options(args))
-    model = loading.load_causal_lm(args.model, args.dtype, args.device, args.devices)
-    check_vocabulary(model, renderer.tokenizer)
+    check_vocabulary(load_config(args.model), renderer.tokenizer, args.model)
+    model = load_causal_lm(args.model, args.dtype, args.device, args.devices)
     return Inputs(dialogues, model, renderer)

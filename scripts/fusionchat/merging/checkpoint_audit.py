@@ -2,18 +2,14 @@
 
 import hashlib
 import json
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fusionchat.errors import UserError
 from fusionchat.files import read_json
-from fusionchat.models.checkpoint import FLOATS, HEAD, Checkpoint
-from fusionchat.readers.safetensors import TensorInfo, TensorReader
+from fusionchat.models.checkpoint import FLOATS, Checkpoint, check_tie, input_embedding
+from fusionchat.readers.safetensors import TensorInfo
 
-_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 _ARCHITECTURE = (
     "model_type",
@@ -27,23 +23,24 @@ _ARCHITECTURE = (
 
 
 def match_tensors(pivot: Checkpoint, target: Checkpoint) -> dict[str, str]:
-    """The target's tensor for each tensor of the pivot.
+    """The target's name for each tensor of the pivot, both as they stand in the files.
 
-    Names must be the same but for a tied output layer, which some programs save and others leave
-    out. Raises `UserError` for everything that makes a merge meaningless.
+    Names must be the same but for wrappers, the base model's prefix, and a tied output layer, which
+    some programs save and others leave out. Raises `UserError` for everything that makes a merge
+    meaningless.
     """
     _check_architecture(pivot, target)
     for checkpoint in (pivot, target):
-        _check_tie(checkpoint)
-    matched = {name: name for name in pivot.tensors}
-    missing = [name for name in pivot.tensors if name not in target.tensors]
-    extra = [name for name in target.tensors if name not in pivot.tensors]
+        check_tie(checkpoint)
+    both = [plain for plain in pivot.names if plain in target.names]
+    matched = {pivot.names[plain]: target.names[plain] for plain in both}
+    missing = [name for name in pivot.tensors if name not in matched]
+    extra = [name for plain, name in target.names.items() if plain not in pivot.names]
     embedding = input_embedding(target)
     if target.tied and embedding is not None:
-        if missing == [HEAD]:
-            matched[HEAD] = embedding
-            missing = []
-        if extra == [HEAD]:
+        if missing == [pivot.head]:
+            matched[missing.pop()] = embedding
+        if extra == [target.head]:
             extra = []
     for names, verb in ((missing, "lacks"), (extra, "has besides the pivot's tensors")):
         if names:
@@ -57,36 +54,11 @@ def match_tensors(pivot: Checkpoint, target: Checkpoint) -> dict[str, str]:
     return matched
 
 
-def input_embedding(checkpoint: Checkpoint) -> str | None:
-    """The name of the input embedding, if it has one of the usual names."""
-    found = [name for name in checkpoint.tensors if name.endswith(_EMBEDDINGS)]
-    return found[0] if len(found) == 1 else None
-
-
-def stored_twice(checkpoint: Checkpoint) -> dict[str, str]:
-    """The output layer and the embedding that it is tied to, where both are stored; else empty."""
-    embedding = input_embedding(checkpoint)
-    if embedding is None or not checkpoint.tied or HEAD not in checkpoint.tensors:
-        return {}
-    return {HEAD: embedding}
-
-
-def _check_tie(checkpoint: Checkpoint) -> None:
-    for head, embedding in stored_twice(checkpoint).items():
-        with closing(TensorReader()) as reader:
-            mine, other = (reader.map(checkpoint.tensors[name]) for name in (head, embedding))
-            if not np.array_equal(mine, other):
-                raise UserError(
-                    f"{checkpoint.folder}/config.json ties {head} to {embedding}, but they differ; "
-                    "set tie_word_embeddings to false, or load the model and save it again"
-                )
-
-
 def _check_tensor(
     pivot: Checkpoint, target: Checkpoint, mine: TensorInfo, other: TensorInfo
 ) -> None:
     if mine.shape != other.shape:
-        rows = "embed" in mine.name or mine.name == HEAD
+        rows = "embed" in mine.name or mine.name == pivot.head
         hint = (
             "the target has other added tokens: resize its embeddings to the pivot's vocabulary"
             if rows and mine.shape[1:] == other.shape[1:]

@@ -11,12 +11,12 @@ from typing import Any
 from fusionchat.errors import UserError
 from fusionchat.files import MANIFEST, sha256, write_manifest
 from fusionchat.merging.card import WEIGHTS, Row, command, write_card
-from fusionchat.merging.checkpoint_audit import stored_twice
 from fusionchat.merging.checkpoint_writer import output_layout
 from fusionchat.merging.inputs import Inputs
 from fusionchat.merging.rounding import ROUNDING, Rounding, write_rounding
 from fusionchat.merging.side_files import copy_side_files
 from fusionchat.merging.streaming import Merge, Method, Outcome, Values
+from fusionchat.models.checkpoint import stored_twice
 from fusionchat.output_folder import output_folder
 from fusionchat.progress import progress
 from fusionchat.readers.safetensors import TensorInfo

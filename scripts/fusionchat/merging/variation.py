@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from fusionchat.errors import UserError
 from fusionchat.files import atomic_file
 from fusionchat.merging import kernels
-from fusionchat.merging.checkpoint_audit import stored_twice
 from fusionchat.merging.inputs import PIVOT, Inputs, not_finite
 from fusionchat.merging.methods.varm import layer_of, module_of, pool, unit_of, weights
 from fusionchat.merging.tensor_blocks import ContentDigest, TensorStack
-from fusionchat.models.checkpoint import FLOATS
+from fusionchat.models.checkpoint import FLOATS, stored_twice
 from fusionchat.progress import progress
 from fusionchat.readers.parquet import read_metadata, read_table
 from fusionchat.readers.safetensors import TensorReader

@@ -23,6 +23,7 @@ from huggingface_hub.utils import logging as hub_logging
 
 from fusionchat.errors import UserError
 from fusionchat.files import MARKER, read_json, sha256
+from fusionchat.models.checkpoint import refuse_quantised
 
 hub_logging.set_verbosity_error()  # its warnings quote whole addresses, which may hold secrets
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -83,6 +84,7 @@ def _refuse_foreign_architecture(repo: str, commit: str) -> None:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
     config = json.loads(_read(repo, commit, "model", "config.json"))
+    refuse_quantised(config, f"{repo}/config.json")
     if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING_NAMES:
         raise UserError(
             f"{repo}: transformers does not know {config.get('model_type')!r}, the model brings "

@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from fusionchat.errors import UserError
 from fusionchat.files import MANIFEST, write_manifest
+from fusionchat.models.checkpoint import INDEX, open_checkpoint
 from fusionchat.output_folder import claim, hidden, output_folder
 
 
@@ -54,9 +54,9 @@ def _convert(
 
 def from_path(path: Path, output: Path, program: str) -> None:
     """A folder of links to somebody's safetensors; configuration and tokenizer are copied."""
-    weights = sorted([*path.glob("*.safetensors"), *path.glob("*.safetensors.index.json")])
-    if not any(file.suffix == ".safetensors" for file in weights):
-        raise UserError(f"{path} has no safetensors; make them with convert_checkpoint.py")
+    checkpoint = open_checkpoint(path)
+    weights = sorted({info.path for info in checkpoint.tensors.values()})
+    weights += [path / INDEX] if (path / INDEX).exists() else []
     with output_folder(output, program, [path]) as folder:
         for file in supporting_files(path):
             shutil.copy(file, folder)

@@ -23,7 +23,7 @@ def read_checksums(path: Path) -> dict[str, str]:
         files = content.get("files") if isinstance(content, dict) else None
         if not isinstance(files, dict):
             raise UserError(f"{path} is no manifest: it has no `files` with their checksums")
-        return {n: v.get("sha256") if isinstance(v, dict) else v for n, v in files.items()}
+        return {n: str(v.get("sha256") if isinstance(v, dict) else v) for n, v in files.items()}
     pairs = re.findall(r"^([0-9a-f]{64})[ *]+(\S.*)$", read_text(path), re.M)
     return {Path(name).name: checksum for checksum, name in pairs}
 

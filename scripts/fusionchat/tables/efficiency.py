@@ -74,11 +74,23 @@ def cache_bytes(config: Mapping[str, Any], dtype: str) -> int:
 
 def measure(folder: Path, load: Load) -> Measured:
     """Count, load and time one model."""
+    _check_positions(folder, load)
     total, active = count_parameters(folder)
     config = read_json_object(folder / "config.json")
     speed, peak = time_generation(folder, load)
     cache = cache_bytes(config, load.dtype)
     return Measured(total, active, total * BYTES[load.dtype], cache, speed, peak)
+
+
+def _check_positions(folder: Path, load: Load) -> None:
+    from fusionchat.models.model_config import load_config
+
+    positions = getattr(load_config(folder).get_text_config(), "max_position_embeddings", None)
+    if positions and load.prompt + load.tokens > positions:
+        raise UserError(
+            f"{folder}/config.json: {positions} positions (max_position_embeddings) are too few "
+            f"for --prompt {load.prompt} and --tokens {load.tokens}"
+        )
 
 
 def time_generation(folder: Path, load: Load) -> tuple[float, int]:
@@ -87,20 +99,15 @@ def time_generation(folder: Path, load: Load) -> tuple[float, int]:
     A model that one GPU cannot hold is divided over the GPUs that are visible.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+
+    from fusionchat.models.loading import load_model
 
     gpus = range(torch.cuda.device_count() if load.device == "cuda" else 0)
     if load.device == "cuda" and not gpus:
         raise UserError("--device: no CUDA device is visible; choose cpu")
     for gpu in gpus:
         torch.cuda.reset_peak_memory_stats(gpu)
-    model = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=getattr(torch, load.dtype),
-        device_map="auto" if gpus else None,
-        trust_remote_code=False,
-        local_files_only=True,
-    ).eval()
+    model = load_model(folder, load.dtype, "auto" if gpus else "cpu")
     prompt = torch.full((load.batch, load.prompt), 5, device=model.device)
     _generate(model, prompt, WARM_UP)
     seconds = min(_seconds(model, prompt, load.tokens) for _ in range(RUNS))

@@ -6,42 +6,31 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from fusionchat.errors import UserError
-from fusionchat.models.checkpoint import open_checkpoint
+from fusionchat.models.checkpoint import HEAD, Checkpoint, open_checkpoint
+from fusionchat.models.loading import check_weights, load_model
 from fusionchat.models.model_folder import supporting_files
+from fusionchat.models.names import canonical
+from fusionchat.models.saving import saved_shapes
 from fusionchat.readers.safetensors import TensorReader
 
-TIED_HEAD = "lm_head.weight"
+Shapes = dict[str, tuple[int, ...]]
 
 
 def load_float32(folder: Path) -> PreTrainedModel:
-    """A model with float32 weights, whatever its files hold.
+    """A model with float32 weights, whatever its files hold, that will be saved as it was read.
 
-    Files that are damaged, or that do not hold exactly the weights of the model, are a `UserError`:
-    a weight that is missing would be trained from random numbers.
+    Weights whose names or shapes would differ from the folder's after saving are a `UserError`
+    here, before the first step.
     """
-    if not (folder / "config.json").exists():
-        raise UserError(f"{folder}: there is no config.json; this is no Hugging Face model")
-    try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"{folder} cannot be loaded as a causal LM: {error}") from error
-    problems = {kind: sorted(names) for kind, names in report.items() if names}
-    if problems:
-        raise UserError(f"{folder}: the model does not load cleanly: {problems}")
+    model = load_model(folder, "float32")
     wrong = {str(p.dtype) for p in model.parameters() if p.dtype != torch.float32}
     if wrong:
         raise UserError(f"{folder}: training needs float32 weights, the model has {sorted(wrong)}")
-    return model
+    _compare(saved_shapes(model), open_checkpoint(folder), f"{folder}, loaded and saved again")
+    return model.train()
 
 
 def save_target(
@@ -62,35 +51,44 @@ def save_target(
 def audit_target(folder: Path, pivot: Path) -> dict[str, int]:
     """Check a saved target against its pivot; returns counts for the manifest.
 
-    Same tensor names and shapes as the pivot's files (a head that is tied to the embeddings may
-    be stored or not), whole files, float32, all finite, and it loads without a missing or
-    unexpected weight. Anything else is a `UserError`.
+    Same weights and shapes as the pivot's files (a head that is tied to the embeddings may be
+    stored or not), whole files, float32, all finite, and it loads without a missing or unexpected
+    weight. Anything else is a `UserError`.
     """
-    expected, found = _shapes(pivot), _shapes(folder)
-    if AutoConfig.from_pretrained(folder).tie_word_embeddings:
-        expected.pop(TIED_HEAD, None)
-        found.pop(TIED_HEAD, None)
-    if expected != found:
-        different = sorted(
-            name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
+    target = open_checkpoint(folder)
+    _compare(_stored(target), open_checkpoint(pivot), str(folder))
+    _check_values(target)
+    check_weights(folder)
+    return {"tensors": len(target.tensors), "parameters": target.elements}
+
+
+def _stored(checkpoint: Checkpoint) -> Shapes:
+    """Shapes by canonical name; without a head that is tied."""
+    shapes = {plain: checkpoint.tensors[name].shape for plain, name in checkpoint.names.items()}
+    if checkpoint.tied:
+        shapes.pop(HEAD, None)
+    return shapes
+
+
+def _compare(found: Shapes, pivot: Checkpoint, where: str) -> None:
+    """Raise `UserError` unless names, as they are saved, and shapes are the pivot's."""
+    shapes, expected = {canonical(name): shape for name, shape in found.items()}, _stored(pivot)
+    if HEAD not in expected:
+        shapes.pop(HEAD, None)
+    different = sorted(name for name in expected | shapes if expected.get(name) != shapes.get(name))
+    if different:
+        names = [pivot.names.get(name, name) for name in different[:5]]
+        raise UserError(
+            f"{where}: weights {names} differ in name or shape from {pivot.folder}; save "
+            "the pivot with the version of transformers that is here"
         )
-        raise UserError(f"{folder}: weights {different[:5]} differ in name or shape from {pivot}")
-    _check_values(folder)
-    load_float32(folder)
-    numbers = sum(torch.Size(shape).numel() for shape in found.values())
-    return {"tensors": len(found), "parameters": numbers}
 
 
-def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Shape of every stored tensor, read from the headers."""
-    return {name: info.shape for name, info in open_checkpoint(folder).tensors.items()}
-
-
-def _check_values(folder: Path) -> None:
+def _check_values(checkpoint: Checkpoint) -> None:
     """Raise `UserError` unless all numbers are float32 and finite."""
     with closing(TensorReader()) as reader:
-        for name, info in open_checkpoint(folder).tensors.items():
+        for name, info in checkpoint.tensors.items():
             if info.dtype != "F32":
-                raise UserError(f"{folder}: {name} was saved as {info.dtype}, not float32")
+                raise UserError(f"{info.path}: {name} was saved as {info.dtype}, not float32")
             if not np.isfinite(reader.map(info).view(np.float32)).all():
-                raise UserError(f"{folder}: {name} holds values that are not finite")
+                raise UserError(f"{info.path}: {name} holds values that are not finite")

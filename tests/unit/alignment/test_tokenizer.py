@@ -6,7 +6,7 @@ from alignment_cases import encode, model_folder, sentencepiece_folder, special,
 
 from fusionchat.alignment import tokenizer, vocabulary_map
 from fusionchat.errors import UserError
-from fusionchat.models.loading import load_tokenizer
+from fusionchat.models.tokenizer import load_tokenizer
 
 
 @pytest.mark.parametrize("letter", ["A", "B"])

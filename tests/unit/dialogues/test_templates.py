@@ -17,7 +17,7 @@ from fusionchat.dialogues.templates import (
     render_prompt,
 )
 from fusionchat.logits import dump
-from fusionchat.models.loading import CausalLM
+from fusionchat.models.causal_lm import CausalLM
 
 END = "<eot>"
 TOKENS = SpecialTokens("<bos>", "<eos>", END)

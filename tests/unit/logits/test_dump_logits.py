@@ -210,7 +210,7 @@ def test_weights_that_are_not_there_are_not_made_up(folder, tmp_path):
     argv = ["--model", str(broken), *arguments(folder, output)[2:]]
     config = json.loads((broken / "config.json").read_text())
     (broken / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
-    with pytest.raises(UserError, match=r"broken lacks 9 weights .*model\.layers\.2\."):
+    with pytest.raises(UserError, match=r"broken/config.json says 3 layers, the files hold 2"):
         dump_logits.main(argv)
     (broken / "config.json").write_text(json.dumps({**config, "hidden_size": 16}))
     with pytest.raises(UserError, match="cannot be loaded"):
@@ -218,7 +218,7 @@ def test_weights_that_are_not_there_are_not_made_up(folder, tmp_path):
     (broken / "config.json").write_text(json.dumps(config))
     weights = broken / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(UserError, match="cannot be loaded"):
+    with pytest.raises(UserError, match=r"model.safetensors has .* where its header needs"):
         dump_logits.main(argv)
     assert not output.exists()
 
@@ -251,6 +251,6 @@ def test_code_in_a_model_folder_is_not_run(folder, tmp_path):
     (evil / "config.json").write_text(json.dumps(config))
     (evil / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     save_file({"x": torch.zeros(1)}, evil / "model.safetensors")
-    with pytest.raises(UserError, match=r"cannot be loaded|no tokenizer"):
+    with pytest.raises(UserError, match=r"evil/config.json is no .* custom code"):
         dump_logits.main(["--model", str(evil), *arguments(folder, tmp_path / "s.parquet")[2:]])
     assert not (tmp_path / "ran").exists()

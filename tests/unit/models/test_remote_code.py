@@ -7,8 +7,8 @@ import lock_models
 from fusionchat.errors import UserError
 from fusionchat.files import write_json
 from fusionchat.models import hub
-from fusionchat.models.loading import load_tokenizer
 from fusionchat.models.remote_code import runs_code
+from fusionchat.models.tokenizer import load_tokenizer
 
 
 def test_a_folder_runs_code_only_if_its_manifest_says_so(tmp_path):
@@ -27,20 +27,41 @@ def test_a_tokenizer_that_transformers_knows_runs_no_code(tmp_path):
     assert tokenizer.decode(tokenizer.encode("the river", add_special_tokens=False)) == "the river"
 
 
-def test_a_tokenizer_that_only_its_code_knows_runs_it_if_allowed(tmp_path, monkeypatch):
+CODE = """
+import transformers
+class Fast(transformers.PreTrainedTokenizerFast):
+    vocab_files_names = {"tokenizer_file": "pieces.json"}
+"""
+
+
+def coded_folder(folder, monkeypatch):
+    """A tokenizer whose class is in the folder, beside its tokenizer.json."""
     from transformers import dynamic_module_utils
 
-    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
-    folder = model_folder(tmp_path / "m", "A")
-    code = "import transformers\nclass Fast(transformers.PreTrainedTokenizerFast): ..."
-    (folder / "tokenization_x.py").write_text(code)
+    modules = str(folder.parent / "modules")
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", modules)
+    model_folder(folder, "A")
+    (folder / "tokenization_x.py").write_text(CODE)
     classes = {"AutoTokenizer": [None, "tokenization_x.Fast"]}
     settings = {"auto_map": classes, "tokenizer_class": "Unknown"}
     write_json(folder / "tokenizer_config.json", settings)
+    return folder
+
+
+def test_a_tokenizer_that_only_its_code_knows_runs_it_if_allowed(tmp_path, monkeypatch):
+    folder = coded_folder(tmp_path / "m", monkeypatch)
+    (folder / "tokenizer.json").rename(folder / "pieces.json")
     with pytest.raises(UserError, match="holds no tokenizer that can be loaded"):
         load_tokenizer(folder)
     write_json(folder / "manifest.json", {"remote_code": True})
     assert type(load_tokenizer(folder)).__name__ == "Fast"
+
+
+def test_where_there_is_a_tokenizer_json_no_code_runs(tmp_path, monkeypatch):
+    folder = coded_folder(tmp_path / "m", monkeypatch)
+    write_json(folder / "manifest.json", {"remote_code": True})
+    (folder / "tokenization_x.py").write_text("raise SystemExit('this ran')")
+    assert type(load_tokenizer(folder)).__name__ != "Fast"
 
 
 def test_code_needs_a_commit(tmp_path, capsys):

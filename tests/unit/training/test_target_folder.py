@@ -81,5 +81,5 @@ def test_a_config_that_wants_other_weights_is_refused(folders):
     config["num_hidden_layers"] += 1
     config.pop("layer_types", None)
     (target / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match="load cleanly"):
+    with pytest.raises(UserError, match="says 3 layers, the files hold 2"):
         audit_target(target, pivot)

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-from fusionchat.errors import UserError
-from fusionchat.models.remote_code import runs_code
+from fusionchat.models.loading import load_model
+from fusionchat.models.model_config import load_config
+from fusionchat.models.tokenizer import check_vocabulary, load_tokenizer
 from fusionchat.mt_bench.answering.dialogue_engine import (
     AnswerOptions,
     Completion,
@@ -21,24 +19,10 @@ class LocalEngine(DialogueEngine):
     """A loaded checkpoint with its tokenizer and chat template; on `auto` it spreads over GPUs."""
 
     def __init__(self, folder: Path, options: AnswerOptions, device: str, dtype: str) -> None:
-        # Accelerate loads straight to a device, or spreads a model over several.
-        placement = {} if device == "cpu" else {"device_map": device}
-        try:
-            trust = runs_code(folder)
-            tokenizer = AutoTokenizer.from_pretrained(
-                folder, trust_remote_code=trust, local_files_only=True
-            )
-            self.model = AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=getattr(torch, dtype),
-                trust_remote_code=trust,
-                local_files_only=True,
-                **placement,
-            )
-        except (OSError, ValueError) as error:
-            raise UserError(f"{folder}: cannot be loaded as a causal model: {error}") from error
+        tokenizer = load_tokenizer(folder)
+        check_vocabulary(load_config(folder), tokenizer, folder)
         super().__init__(tokenizer, folder, options)
-        self.model.eval()
+        self.model = load_model(folder, dtype, device)
 
     def complete(self, requests: Sequence[Request]) -> list[Completion]:
         """Continue the requests in batches of similar length."""

@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from fusionchat.errors import UserError
+from fusionchat.models.loading import check_plain_names
+from fusionchat.models.model_config import load_config
 from fusionchat.models.remote_code import runs_code
+from fusionchat.models.tokenizer import check_vocabulary, load_tokenizer
 from fusionchat.mt_bench.answering.dialogue_engine import (
     AnswerOptions,
     Completion,
@@ -30,6 +33,9 @@ class VllmEngine(DialogueEngine):
                 "--engine vllm: vLLM is not installed here; it has an environment of its own, "
                 "envs/vllm.yaml"
             ) from error
+        tokenizer = load_tokenizer(folder)
+        check_vocabulary(load_config(folder), tokenizer, folder)
+        check_plain_names(folder)
         self.model = LLM(
             model=str(folder),
             dtype=dtype,
@@ -38,7 +44,7 @@ class VllmEngine(DialogueEngine):
             tensor_parallel_size=torch.cuda.device_count() if device == "auto" else 1,
         )
         self.context = self.model.llm_engine.model_config.max_model_len
-        super().__init__(self.model.get_tokenizer(), folder, options)
+        super().__init__(tokenizer, folder, options)
 
     def block_size(self) -> int:
         """Blocks far larger than a batch: vLLM schedules by itself."""

@@ -1,0 +1,125 @@
+"""Loading a tokenizer, and whether it fits its folder and its model."""
+
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusionchat.errors import UserError
+from fusionchat.files import read_json_object
+from fusionchat.models.finished import check_unchanged
+from fusionchat.models.model_config import one_line, quiet
+from fusionchat.models.remote_code import runs_code
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+_TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+# What tokenizers disagree about: spaces, line ends, digits, contractions, scripts, compositions.
+SAMPLE = (
+    "The quick brown fox, 12 of 3,456.78 in 2024.",
+    "  two spaces before,  two between\t\ttabs and \u00a0 others ",
+    "a line\n\nanother\r\n\n\n   def f(x):\n\treturn x != 1  # ok.\n",
+    "don't I'LL we've DON'T camelCase HTTPServer https://example.org/a_b?c=d&e#f",
+    "Zürich, naïve cafe\u0301, ﬁ ½ Ａ ①, “quotes” – and … dashes",
+    "你好，世界。これはテスト 한국어 Привет हिन्दी العربية",
+    "😀👍🏽🇩🇪 ∑∂x² ≠ π",
+)
+
+
+def load_tokenizer(folder: str | os.PathLike[str]) -> "PreTrainedTokenizerBase":
+    """The fast tokenizer of a model folder, from tokenizer.json where it has one.
+
+    transformers' classes for single tokenizers build what cuts the text themselves, and not always
+    as the file says (a GPT-4o folder under `GPT2Tokenizer`); everything else here reads the file.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder with a tokenizer")
+    check_unchanged(folder)
+    for name in _TOKENIZER_FILES:
+        if (folder / name).exists():
+            read_json_object(folder / name)
+    if not (folder / "tokenizer.json").exists():
+        return _converted(folder)
+    from transformers import PreTrainedTokenizerFast
+
+    path = folder / "tokenizer.json"
+    read_json_object(path)
+    try:
+        with quiet():
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the library of tokenizers has no errors of its own
+        raise UserError(
+            f"{path} cannot be read by tokenizers {version('tokenizers')}: {one_line(error)}; it "
+            "is damaged, or a newer version saved it: save it again with the version here"
+        ) from error
+    check_cut(tokenizer, folder)
+    return tokenizer
+
+
+def _converted(folder: Path) -> "PreTrainedTokenizerBase":
+    """The fast tokenizer that transformers makes of other files, like a SentencePiece model.
+
+    Code from the folder runs only where the config allowed that and transformers itself has no
+    class for the tokenizer: the repositories' classes were written for older versions, which built
+    what normalises, cuts and decodes in another way (a class like InternLM2's loses every space).
+    """
+    from transformers import AutoTokenizer
+
+    failure = OSError("no tokenizer.json")
+    for trust in (False, True) if runs_code(folder) else (False,):
+        try:
+            with quiet():
+                tokenizer = AutoTokenizer.from_pretrained(
+                    folder, trust_remote_code=trust, local_files_only=True
+                )
+            break
+        except Exception as error:  # whatever a wrong file does to transformers
+            failure = OSError(one_line(error))
+    else:
+        raise UserError(
+            f"{folder} holds no tokenizer that can be loaded: {one_line(failure)}"
+        ) from failure
+    if not tokenizer.is_fast:
+        raise UserError(f"{folder}: only fast tokenizers (tokenizer.json) give token offsets")
+    return tokenizer
+
+
+def check_cut(tokenizer: "PreTrainedTokenizerBase", folder: str | os.PathLike[str]) -> None:
+    """Raise `UserError` if a tokenizer cuts a sample of text otherwise than tokenizer.json says.
+
+    Its folder's files are read by the alignment, too: both must mean the same tokens.
+    """
+    from tokenizers import Tokenizer
+
+    path = Path(folder) / "tokenizer.json"
+    if not path.exists():
+        return
+    file = Tokenizer.from_file(os.fspath(path))
+    file.no_padding()
+    file.no_truncation()
+    for text in SAMPLE:
+        expected = file.encode(text, add_special_tokens=False).ids
+        ids = tokenizer(text, add_special_tokens=False).input_ids
+        if ids != expected:
+            raise UserError(
+                f"{path} cuts {text[:20]!r}... into {len(expected)} tokens, the tokenizer that "
+                f"transformers makes of the folder into {len(ids)}; remove `tokenizer_class` and "
+                "`add_prefix_space` from its tokenizer_config.json, or save the tokenizer anew"
+            )
+
+
+def check_vocabulary(
+    config: "PretrainedConfig", tokenizer: "PreTrainedTokenizerBase", folder: Path
+) -> None:
+    """A tokenizer with ids that the model does not have is a `UserError`.
+
+    The other way round is usual: models are padded to round vocabulary sizes.
+    """
+    highest, size = max(tokenizer.get_vocab().values()), config.get_text_config().vocab_size
+    if highest >= size:
+        raise UserError(
+            f"{folder}: the tokenizer has id {highest}, the model only {size} entries (vocab_size "
+            "in config.json); they do not belong together"
+        )

@@ -22,10 +22,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Compare every judge and repeat with every other one."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat.mt_bench.judging.agreement import COLUMNS, agreement
-    from fusionchat.readers.parquet import read_table
+    from fusionchat.mt_bench.judging.agreement import COLUMNS, NEEDED, agreement
+    from fusionchat.readers.parquet import check_columns, read_table
 
-    rows = agreement(read_table(args.scores, maker="score"))
+    scores = read_table(args.scores, maker="score")
+    check_columns(args.scores, scores.schema, NEEDED, "; make it with score")
+    rows = agreement(scores)
     if not rows:
         logging.warning("one judge, asked once, has nobody to agree with: the table has no rows")
     with atomic_file(args.output) as partial, partial.open("w", newline="") as stream:

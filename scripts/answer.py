@@ -96,8 +96,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     waiting = [q for q in questions if q.question_id not in resumed]
     if resumed:
         logging.info("%d of %d answers are there already", len(resumed), len(questions))
+    answered = answer(args, waiting) if waiting else iter(())
     with progress(total=len(waiting), desc=args.model_id, unit="question") as bar:
-        for records in answer(args, waiting) if waiting else ():
+        for records in answered:
             journal.append(records)
             bar.update(len(records))
     records = [journal.records[q.question_id] for q in questions]
@@ -124,15 +125,21 @@ def run_identity(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def answer(args: argparse.Namespace, questions: Sequence[Question]) -> Iterator[list[dict]]:
-    """Yield answer records of these questions by the engine that the options name."""
+    """Answer records of these questions by the engine that the options name, opened at once."""
     if args.engine == "published":
         from fusionchat.mt_bench.answering.published import published_answers
 
-        yield published_answers(args.model, args.model_id, questions)
-        return
+        return iter([published_answers(args.model, args.model_id, questions)])
     engine = api_engine(args) if args.engine == "api" else checkpoint_engine(args)
+    return answers_within_budget(engine, args.model_id, questions)
+
+
+def answers_within_budget(
+    engine: Any, model_id: str, questions: Sequence[Question]
+) -> Iterator[list[dict]]:
+    """The engine's records; a budget that is reached is a `UserError`."""
     try:
-        yield from engine.answer(args.model_id, questions)
+        yield from engine.answer(model_id, questions)
     except BudgetReachedError as error:
         raise UserError(
             f"{error}. Raise the limit and run again: what is stored is not paid for twice"

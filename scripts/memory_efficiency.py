@@ -43,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     sources = [find_row(args.rows, name, "--source") for name, _ in args.source]
     load = efficiency.Load(args.dtype, args.device, args.batch, args.prompt, args.tokens)
     folders = {name: paths[0] for name, paths in (args.fused, *args.source)}
+    for folder in folders.values():
+        efficiency.check(folder, load)
     measured = {
         name: efficiency.measure(folder, load)
         for name, folder in progress(folders.items(), desc="measure")

@@ -186,6 +186,7 @@ def train(args: argparse.Namespace, device: str, output: Path | None) -> Path:
     Returns the folder of this run's checkpoints.
     """
     from fusionchat.files import write_manifest
+    from fusionchat.models.model_config import load_config
     from fusionchat.models.tokenizer import check_vocabulary, load_tokenizer
     from fusionchat.training import checkpointing, fused_forward, target_folder, zero
     from fusionchat.training import trainer as training
@@ -197,9 +198,10 @@ def train(args: argparse.Namespace, device: str, output: Path | None) -> Path:
     folder = args.checkpoints / checkpointing.run_key(facts)
     settings = training_arguments(args, folder, device)
     tokenizer = load_tokenizer(args.pivot_model)
+    config = load_config(args.pivot_model)
+    check_vocabulary(config, tokenizer, args.pivot_model)
+    examples = load_examples(args, tokenizer, config.get_text_config())
     model = target_folder.load_float32(args.pivot_model)
-    check_vocabulary(model.config, tokenizer, args.pivot_model)
-    examples = load_examples(args, tokenizer, model.config.get_text_config())
     options = fused_forward.LossOptions(args.clm_weight, args.loss, args.temperature, args.tail)
     fused_forward.install(model, options, packed=args.batching == "packed")
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionchat.files import MANIFEST, write_manifest
-from fusionchat.models.checkpoint import INDEX, open_checkpoint
+from fusionchat.models.checkpoint import INDEX
 from fusionchat.output_folder import claim, hidden, output_folder
 
 
@@ -54,7 +54,9 @@ def _convert(
 
 def from_path(path: Path, output: Path, program: str) -> None:
     """A folder of links to somebody's safetensors; configuration and tokenizer are copied."""
-    checkpoint = open_checkpoint(path)
+    from fusionchat.models.loading import check_weights
+
+    checkpoint = check_weights(path)
     weights = sorted({info.path for info in checkpoint.tensors.values()})
     weights += [path / INDEX] if (path / INDEX).exists() else []
     with output_folder(output, program, [path]) as folder:

@@ -74,7 +74,6 @@ def cache_bytes(config: Mapping[str, Any], dtype: str) -> int:
 
 def measure(folder: Path, load: Load) -> Measured:
     """Count, load and time one model."""
-    _check_positions(folder, load)
     total, active = count_parameters(folder)
     config = read_json_object(folder / "config.json")
     speed, peak = time_generation(folder, load)
@@ -82,9 +81,12 @@ def measure(folder: Path, load: Load) -> Measured:
     return Measured(total, active, total * BYTES[load.dtype], cache, speed, peak)
 
 
-def _check_positions(folder: Path, load: Load) -> None:
+def check(folder: Path, load: Load) -> None:
+    """Raise `UserError` for a model that cannot be measured, before any other is."""
+    from fusionchat.models.loading import check_weights
     from fusionchat.models.model_config import load_config
 
+    check_weights(folder)
     positions = getattr(load_config(folder).get_text_config(), "max_position_embeddings", None)
     if positions and load.prompt + load.tokens > positions:
         raise UserError(

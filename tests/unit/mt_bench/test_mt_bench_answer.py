@@ -248,7 +248,7 @@ def test_vllm_missing_is_explained(options, monkeypatch):
 
 
 def test_a_folder_without_a_model_is_explained(options, tmp_path):
-    with pytest.raises(UserError, match="cannot be loaded"):
+    with pytest.raises(UserError, match=r"holds no tokenizer|config.json is no .* custom code"):
         answer.main([*options, f"--model={tmp_path}"])
 
 
@@ -339,7 +339,7 @@ def test_a_checkpoints_own_code_answers_only_if_the_manifest_allows_it(tmp_path,
         "AutoModelForCausalLM": "modeling_own.OwnModel",
     }
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match="cannot be loaded"):
+    with pytest.raises(UserError, match=r"config.json is no .* custom code"):
         LocalEngine(folder, AnswerOptions(), "cpu", "float32")
     (folder / "manifest.json").write_text('{"remote_code": true}')
     engine = LocalEngine(folder, AnswerOptions(), "cpu", "float32")

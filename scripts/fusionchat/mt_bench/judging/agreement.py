@@ -13,6 +13,7 @@ from fusionchat.replicates import FIRST
 Rater = tuple[str, int]
 Ratings = dict[tuple[Any, ...], float | None]
 ITEM = ("model", "seed", "choice", "question_id", "turn")
+NEEDED = ("judge", "repeat", "model", "choice", "question_id", "turn", "score")
 
 COLUMNS = (
     *("judge_a", "repeat_a", "judge_b", "repeat_b", "rated", "missing", "exact", "within_one"),

@@ -1,0 +1,303 @@
+"""Every program meets every damaged or foreign input of the kinds it reads: one line, no traceback.
+
+The line names the file (or the folder whose file it is), nothing is computed before it, and no
+output is left.
+"""
+
+import importlib
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tiny_models
+import torch
+from mt_bench_files import answers, jsonl, questions
+from safetensors.torch import load_file, save_file
+
+from fusionchat import cli
+from fusionchat.dialogues.dialogue import write_dialogues
+from fusionchat.files import write_manifest
+
+ROWS = "--row Source:a:A --row Target:b:B --row Fused:c:C"
+MODELS = "--pivot-model {tokenizer} --source-model {model}"
+STORES = "--pivot-logits {logits} --source-logits {logits}"
+MERGE = "--pivot {model} --target a={checkpoint} --target b={other} --output {out}"
+SCORES = f"--scores {{scores}} --baseline b {ROWS} --output {{out}}"
+# How each program is called; a damaged input takes the place of the one that its kind names.
+PROGRAMS = {
+    "dump_logits": "--model {checkpoint} --dialogues {dialogues} --output {out}",
+    "measure_nll": "--model {checkpoint} --dialogues {dialogues} --output {out}",
+    "train_target": "--pivot-model {checkpoint} --fused {logits} --output {out} "
+    "--checkpoints {out}.checkpoints --device cpu",
+    "answer": "--model {checkpoint} --model-id m --questions {questions} --output {out}",
+    "memory_efficiency": f"{ROWS} --fused c={{checkpoint}} --source a={{model}} --output {{out}}",
+    "merge_varm": MERGE,
+    "merge_linear": MERGE,
+    "merge_sce": MERGE,
+    "merge_mergekit": f"--method ties {MERGE}",
+    "measure_variation": "--pivot {model} --target {checkpoint} --output {out}",
+    "compare_released": "--released r={checkpoint} --pivot {model} --target a={other} "
+    "--output {out}",
+    "fetch_model": "--path {checkpoint} --output {out}",
+    "prepare_dialogues": "--mixture {mixture} --pivot-model {tokenizer} --output {out} "
+    "--heldout-output {out}.heldout",
+    "shard_dialogues": "--dialogues {dialogues} --output {out}",
+    "align_tokens": f"{STORES} {MODELS} --output {{out}}",
+    "map_vocabulary": f"--spans {{spans}} {MODELS} --output {{out}}",
+    "transfer_logits": f"{STORES} {MODELS} --spans {{spans}} --vocabulary {{vocabulary}} "
+    "--output {out}",
+    "report_alignment": f"--aligned {{aligned}} {STORES} {MODELS} --spans {{spans}} "
+    "--vocabulary {vocabulary} --output {out}",
+    "fuse_distributions": "--pivot-logits {logits} --source s={logits} --output {out}",
+    "judge": "--judge rule --answers {answers} --questions {questions} --output {out}",
+    "score": "--judgments {judgments} --questions {questions} --output {out}",
+    "export_fastchat": "--questions {questions} --answers {answers} --judgments {judgments} "
+    "--output {out}",
+    "pretrain_source": "--dialogues {mixture} --text {text} --architecture llama "
+    "--tokenizer byte_level --output {out}",
+    "agreement": "--scores {scores} --output {out}",
+    "table1": f"{SCORES} --nll {{nll}}",
+    "table2": SCORES,
+    "figure_scores": SCORES,
+    "plan": "--configfile {config} --output {out}",
+    "doctor": "--configfile {config} --local --output {out}",
+}
+
+Edit = Callable[[Path], object]
+
+
+def change_json(name: str, **values: object) -> Edit:
+    """Set keys of a JSON file in a folder; None removes one."""
+
+    def edit(folder: Path) -> None:
+        content = json.loads((folder / name).read_text()) | values
+        kept = {key: value for key, value in content.items() if value is not None}
+        (folder / name).write_text(json.dumps(kept))
+
+    return edit
+
+
+def put(name: str, data: bytes) -> Edit:
+    """Write a file of a folder, or the file itself where it has no name."""
+    return lambda path: (path / name if name else path).write_bytes(data)
+
+
+def cut(name: str, end: int) -> Edit:
+    """Keep the beginning of a file."""
+
+    def edit(path: Path) -> None:
+        file = path / name if name else path
+        file.write_bytes(file.read_bytes()[:end])
+
+    return edit
+
+
+def change_weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Edit:
+    def edit(folder: Path) -> None:
+        weights = load_file(folder / WEIGHTS)
+        save_file(change(weights) or weights, folder / WEIGHTS, metadata={"format": "pt"})
+
+    return edit
+
+
+def shard(index: dict) -> Edit:
+    """An index in the place of the one file."""
+
+    def edit(folder: Path) -> None:
+        (folder / WEIGHTS).rename(folder / "model-00001-of-00001.safetensors")
+        (folder / f"{WEIGHTS}.index.json").write_text(json.dumps(index))
+
+    return edit
+
+
+def finished(change: Edit) -> Edit:
+    """Change a folder after its manifest was written."""
+
+    def edit(folder: Path) -> None:
+        write_manifest(folder)
+        change(folder)
+
+    return edit
+
+
+def table(**columns: list) -> Edit:
+    return lambda path: pq.write_table(pa.table(columns), path)
+
+
+BAR = re.compile(r"\[\d\d:\d\d, |\[\d\d:\d\d<")
+WEIGHTS = "model.safetensors"
+UP = "model.layers.1.mlp.up_proj.weight"
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
+LATIN = '{"a": "\xe9"}\n'.encode("latin-1")
+SURROGATE = b'{"question_id": 1, "turns": ["\\ud83d"]}\n'
+
+CHECKPOINTS: dict[str, Edit] = {
+    "no weights": lambda f: (f / WEIGHTS).unlink(),
+    "weights cut off": cut(WEIGHTS, -100),
+    "header cut off": cut(WEIGHTS, 50),
+    "LFS pointer": put(WEIGHTS, LFS),
+    "weights of another format": put(WEIGHTS, b"PK\x03\x04" + bytes(500)),
+    "missing weight": change_weights(lambda w: w.pop(UP) is None),
+    "missing head": change_weights(lambda w: w.pop("lm_head.weight") is None),
+    "unexpected weight": change_weights(lambda w: w.update({f"{UP}.extra": torch.ones(2)})),
+    "foreign prefix": change_weights(lambda w: {f"net.tower.{n}": v for n, v in w.items()}),
+    "another shape": change_weights(lambda w: w.update({UP: torch.ones(7, 32)})),
+    "GPTQ": change_json("config.json", quantization_config={"quant_method": "gptq"}),
+    "fp8": change_weights(lambda w: w.update({UP: w[UP].to(torch.float8_e4m3fn)})),
+    "pad id beyond the model": change_json("config.json", pad_token_id=99_999),
+    "config of another size": change_json("config.json", hidden_size=64, head_dim=16),
+    "config of an unknown kind": change_json("config.json", model_type="unheard_of"),
+    "config is a list": put("config.json", b"[]"),
+    "config in latin-1": put("config.json", LATIN),
+    "adapter": put("adapter_config.json", b"{}"),
+    "index without weight_map": shard({"metadata": {}}),
+    "index of absent files": shard({"weight_map": {UP: "model-00002-of-00002.safetensors"}}),
+    "index of other tensors": shard({"weight_map": {"x": "model-00001-of-00001.safetensors"}}),
+    "deleted after it was finished": finished(lambda f: (f / WEIGHTS).unlink()),
+    "cut off after it was finished": finished(cut(WEIGHTS, -4)),
+    "exchanged after it was finished": finished(
+        change_weights(lambda w: {n: v + 0.1 for n, v in w.items()})
+    ),
+    "added after it was finished": finished(
+        lambda f: (shutil.copy(f / WEIGHTS, f / "b.safetensors"), shard_beside(f))
+    ),
+}
+# A merge reads no config of a model class: what only that shows is found when the model is loaded.
+ONLY_THE_MODEL_SHOWS = {
+    name: {"pad id beyond the model", "config of another size"}
+    for name in PROGRAMS
+    if name.startswith("merge_") or name in ("measure_variation", "compare_released")
+}
+TOKENIZERS: dict[str, Edit] = {
+    "tokenizer of a newer form": change_json("tokenizer.json", model={"type": "Quantum", "v": 2}),
+    "tokenizer without vocabulary": change_json("tokenizer.json", model={"type": "BPE"}),
+    "tokenizer cut off": cut("tokenizer.json", 300),
+    "tokenizer is an LFS pointer": put("tokenizer.json", LFS),
+    "tokenizer is a list": put("tokenizer.json", b"[1]"),
+    "tokenizer settings are a list": put("tokenizer_config.json", b"[1]"),
+    "no tokenizer": lambda f: [p.unlink() for p in f.glob("tokenizer*")],
+    "exchanged after it was finished": finished(put("tokenizer.json", b"{}")),
+}
+PARQUET: dict[str, Edit] = {
+    "cut off": cut("", -20),
+    "LFS pointer": put("", LFS),
+    "empty": put("", b""),
+    "text": put("", b"a,b\n1,2\n"),
+    "another table": table(a=[1], b=["x"]),
+}
+JSON_LINES: dict[str, Edit] = {
+    "half a surrogate pair": put("", SURROGATE),
+    "latin-1": put("", LATIN),
+    "cut off": put("", b'{"question_id": 1}\n{"question_id": '),
+    "a list": put("", b"[1, 2]\n"),
+    "Parquet": table(a=[1]),
+}
+JSON: dict[str, Edit] = {
+    "half a surrogate pair": put("", b'[{"id": "a", "conversations": [{"from": "human", '
+    b'"value": "\\ud83d"}, {"from": "gpt", "value": "b"}]}]'),
+    "latin-1": put("", LATIN),
+    "cut off": put("", b'[{"id": '),
+    "a number": put("", b"7"),
+}  # fmt: skip
+YAML: dict[str, Edit] = {
+    "a key twice": put("", b"name: a\nname: b\n"),
+    "empty": put("", b""),
+    "a list": put("", b"- a\n"),
+    "tabs": put("", b"name:\n\tx: 1\n"),
+    "latin-1": put("", b"name: \xe9\n"),
+}
+KINDS = {
+    "checkpoint": CHECKPOINTS,
+    "tokenizer": TOKENIZERS,
+    **dict.fromkeys(("dialogues", "logits", "spans", "vocabulary", "scores"), PARQUET),
+    **dict.fromkeys(("questions", "answers", "judgments"), JSON_LINES),
+    **dict.fromkeys(("mixture", "nll"), JSON),
+    "config": YAML,
+}
+TOKENIZER_READERS = ("dump_logits", "measure_nll", "train_target", "answer")
+
+
+def cases() -> Iterator[tuple[str, str, str]]:
+    for kind, damages in KINDS.items():
+        for program, line in PROGRAMS.items():
+            both = kind == "tokenizer" and program in TOKENIZER_READERS
+            if f"{{{kind}}}" in line or both:
+                for damage in damages:
+                    if damage not in ONLY_THE_MODEL_SHOWS.get(program, ()):
+                        yield program, kind, damage
+
+
+def shard_beside(folder: Path) -> None:
+    """An index that names a file which the manifest does not list."""
+    (folder / WEIGHTS).unlink()
+    names = dict.fromkeys(load_file(folder / "b.safetensors"), "b.safetensors")
+    (folder / f"{WEIGHTS}.index.json").write_text(json.dumps({"weight_map": names}))
+
+
+def run(program: str, files: dict[str, object]) -> None:
+    words = PROGRAMS[program].split()
+    cli.run(importlib.import_module(program).main, [word.format(**files) for word in words])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> dict[str, object]:
+    """A good file of each kind."""
+    folder = tmp_path_factory.mktemp("whole")
+    files = {"model": tiny_models.save(folder / "model", "llama")}
+    files["other"] = tiny_models.save(folder / "other", "llama", seed=1)
+    files |= {"checkpoint": files["model"], "tokenizer": files["model"]}
+    items = tiny_models.dialogues(6)
+    for name in (
+        "dialogues",
+        "logits",
+        "spans",
+        "vocabulary",
+        "scores",
+        "nll",
+        "judgments",
+        "aligned",
+    ):
+        files[name] = folder / name
+    write_dialogues(files["dialogues"], items)
+    files["mixture"] = tiny_models.mixture(folder / "mixture.json", items)
+    files["questions"] = jsonl(folder / "questions.jsonl", questions(8))
+    files["answers"] = jsonl(folder / "answers.jsonl", answers("a", 8))
+    (folder / "text").write_text("one\ntwo\n")
+    files["text"] = folder / "text"
+    nll = {"model": "a", "per_dialogue": [["d", None, 1.0, 2, 3], ["e", None, 2.0, 3, 4]]}
+    files["nll"].write_text(json.dumps(nll))
+    files["config"] = Path(__file__).parents[3] / "config.yaml"
+    made = {"dump_logits": "logits", "align_tokens": "spans", "map_vocabulary": "vocabulary"}
+    made |= {"transfer_logits": "aligned", "judge": "judgments", "score": "scores"}
+    for program, name in made.items():
+        run(program, {**files, "out": files[name]})
+    return files
+
+
+@pytest.mark.parametrize(("program", "kind", "damage"), cases())
+def test_damaged_and_foreign_inputs_are_one_line(program, kind, damage, whole, tmp_path, capfd):
+    broken = tmp_path / f"broken_{kind}"
+    if whole[kind].is_dir():
+        shutil.copytree(whole[kind], broken)
+    else:
+        shutil.copy(whole[kind], broken)
+    KINDS[kind][damage](broken)
+    files = {**whole, kind: broken, "out": tmp_path / "out"}
+    if kind == "tokenizer":
+        files["checkpoint"] = broken
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        run(program, files)
+    printed = capfd.readouterr().err.splitlines()
+    lines = [line for line in printed if line and not BAR.search(line)]
+    assert stop.value.code == 1
+    assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
+    assert str(broken) in lines[-1]
+    assert len(lines) == 1
+    left = {path.name for path in tmp_path.iterdir()} - {broken.name}
+    assert left <= {".out.journal"}  # of the answers, none so far

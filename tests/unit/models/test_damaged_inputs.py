@@ -119,7 +119,7 @@ def finished(change: Edit) -> Edit:
     """Change a folder after its manifest was written."""
 
     def edit(folder: Path) -> None:
-        write_manifest(folder)
+        write_manifest(folder, "test")
         change(folder)
 
     return edit

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, BloomConfig, GPT2Config, GPTNeoXConfig, LlamaConfig
 
+import merge_mergekit
 from fusionchat.errors import UserError
 from fusionchat.merging.checkpoint_audit import match_tensors
 from fusionchat.models.checkpoint import open_checkpoint
@@ -100,6 +101,34 @@ def test_other_names_of_the_same_weights_are_taken_everywhere(saved, tmp_path, k
     audit_target(trained, folder)
     assert torch.equal(logits(trained), logits(folder))
     assert not any("module" in n or "_orig_mod" in n for n in open_checkpoint(trained).tensors)
+
+
+def test_mergekit_merges_other_names_of_the_same_weights(saved, tmp_path):
+    def edit(weights):
+        with_buffers(weights)
+        return {
+            f"_orig_mod.{n}": v * 1.5 if v.is_floating_point() else v for n, v in weights.items()
+        }
+
+    folder = variant(saved, tmp_path, "llama", edit)
+    argv = [
+        "--method",
+        "task_arithmetic",
+        "--pivot",
+        str(saved / "llama"),
+        "--target",
+        f"a={folder}",
+    ]
+    merge_mergekit.main(
+        [*argv, "--target", f"b={folder}", "--allow-equal", "--output", str(tmp_path / "out")]
+    )
+    merged, pivot = (
+        load_file(f / "model.safetensors") for f in (tmp_path / "out", saved / "llama")
+    )
+    assert merged.keys() == pivot.keys()
+    assert all(torch.allclose(merged[name], 1.5 * pivot[name], atol=1e-6) for name in pivot)
+    assert "renamed" not in (tmp_path / "out" / "mergekit.yaml").read_text()
+    assert not (tmp_path / "out" / "renamed").exists()
 
 
 def test_weights_in_another_format_beside_the_models_do_not_count(saved, tmp_path):

@@ -24,12 +24,14 @@ from fusionchat.merging.merged_folder import (
     refuse_equal,
 )
 from fusionchat.merging.methods.mergekit_configs import mergekit_config
+from fusionchat.merging.methods.mergekit_inputs import named_alike
 from fusionchat.merging.tensor_blocks import TensorStack, Values
 from fusionchat.models.checkpoint import FLOATS, open_checkpoint
 from fusionchat.readers.safetensors import TensorInfo
 
 CONFIG = "mergekit.yaml"
 SCRATCH = "mergekit"
+RENAMED = "renamed"
 RESULT = "mergekit's result"  # among the targets, so no likely name of one
 _SHARD_BYTES = 200_000_000  # mergekit holds a whole output shard in memory
 
@@ -102,11 +104,17 @@ def merge_by_mergekit(inputs: Inputs, options: MergekitOptions, output: OutputOp
     import yaml
 
     config = _config(inputs, options, output)
+    sources = inputs.sources(True)
     method = ResultMethod(options.method, effective_weights(options))
     with merged_folder(output, inputs) as folder:
         scratch = folder / SCRATCH
-        run_mergekit({**config, "out_dtype": "float32"}, scratch, options.seed, output.threads)
-        config = _with_names(config, inputs)
+        folders = named_alike(inputs, folder / RENAMED)
+        places = {str(sources[name].folder): str(place) for name, place in folders.items()}
+        computed = _replaced({**config, "out_dtype": "float32"}, places)
+        run_mergekit(computed, scratch, options.seed, output.threads)
+        shutil.rmtree(folder / RENAMED, ignore_errors=True)
+        # The models' names in the place of this machine's paths.
+        config = _replaced(config, {str(m.folder): label(m) for m in sources.values()})
         text = yaml.safe_dump(config, sort_keys=False, default_flow_style=None)
         (folder / CONFIG).write_text(text, encoding="utf-8")
         outcome = merge_tensors(output, folder, with_result(inputs, scratch), method)
@@ -154,13 +162,12 @@ def layer_count(config: Mapping[str, Any]) -> int:
     raise UserError("config.json names no number of layers (num_hidden_layers), which SLERP needs")
 
 
-def _with_names(value: Any, inputs: Inputs) -> Any:
-    """A configuration with the models' names in the place of this machine's paths."""
-    names = {str(source.folder): label(source) for source in inputs.sources(True).values()}
+def _replaced(value: Any, names: Mapping[str, str]) -> Any:
+    """A configuration with other texts in the place of some."""
     if isinstance(value, dict):
-        return {key: _with_names(part, inputs) for key, part in value.items()}
+        return {key: _replaced(part, names) for key, part in value.items()}
     if isinstance(value, list):
-        return [_with_names(part, inputs) for part in value]
+        return [_replaced(part, names) for part in value]
     return names.get(value, value) if isinstance(value, str) else value
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from fusionchat.errors import UserError
-from fusionchat.files import MANIFEST, MARKER, PACKAGE
+from fusionchat.files import MANIFEST, MARKER, PACKAGE, read_json
 
 _KINDS = ("lock", "partial", "replaced", "download")
 
@@ -121,8 +121,8 @@ def made_by(folder: Path) -> Maker | None:
     files: set[str] = set()
     program = None
     for name in (MARKER, MANIFEST):
-        with suppress(OSError, ValueError):
-            facts = json.loads((folder / name).read_text(encoding="utf-8"))
+        with suppress(OSError, UserError):
+            facts = read_json(folder / name)
             if isinstance(facts, dict) and facts.get("package") == PACKAGE:
                 program = program or facts.get("program")
                 files |= {MANIFEST, *facts.get("files", ())}

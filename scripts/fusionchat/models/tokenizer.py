@@ -45,7 +45,6 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> "PreTrainedTokenizerBase":
     from transformers import PreTrainedTokenizerFast
 
     path = folder / "tokenizer.json"
-    read_json_object(path)
     try:
         with quiet():
             tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)

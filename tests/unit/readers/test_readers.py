@@ -167,7 +167,11 @@ def direct_reads(path: Path) -> list[str]:
         parts = tuple(name.rsplit(".", 1))
         inner = (n.func.attr for a in node.args for n in ast.walk(a)
                  if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute))  # fmt: skip
-        if parts in LIBRARIES or name in ("safe_open", "load_file"):
+        if (
+            parts in LIBRARIES
+            or name in ("safe_open", "load_file")
+            or (name.endswith(".from_pretrained") and path.parent.name != "models")
+        ):
             found.append(f"{path.name}: {name}")
         elif name == "json.loads" and READS & set(inner):
             found.append(f"{path.name}: json.loads of a file")

@@ -107,7 +107,8 @@ def _check_complete(checkpoint: Checkpoint) -> None:
     if found and isinstance(wanted, int) and layers < wanted:
         raise UserError(f"{path} says {wanted} layers, the files hold {layers}; copy them again")
     headless = not any(name.endswith(_HEADS) for name in checkpoint.names)
-    if found and headless and config.get("tie_word_embeddings") is False:
+    untied = config.get("tie_word_embeddings") is False
+    if headless and untied and input_embedding(checkpoint) is not None:
         raise UserError(
             f"{path} does not tie the output layer, but the files hold none ({HEAD}); it was "
             "lost: save the whole model again"

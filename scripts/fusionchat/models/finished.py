@@ -4,12 +4,21 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from fusionchat.errors import UserError
 from fusionchat.files import MANIFEST, checksums, read_json_object, sample_digest
 
 _READ = (".safetensors", ".safetensors.index.json", "config.json", "tokenizer.json", ".model")
+
+
+def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """The manifest of a folder; empty where there is none, or only another program's."""
+    with suppress(OSError, UserError):
+        return read_json_object(Path(folder) / MANIFEST)
+    return {}
 
 
 def check_unchanged(folder: Path, weights: Iterable[Path] = ()) -> None:
@@ -19,7 +28,7 @@ def check_unchanged(folder: Path, weights: Iterable[Path] = ()) -> None:
     folder without a manifest of ours is taken as it is.
     """
     manifest = folder / MANIFEST
-    content = read_json_object(manifest) if manifest.is_file() else {}
+    content = read_manifest(folder)
     files, samples = content.get("files"), content.get("samples")
     if not isinstance(files, dict):
         return
@@ -39,8 +48,6 @@ def check_unchanged(folder: Path, weights: Iterable[Path] = ()) -> None:
 
 def fingerprint(folder: str | os.PathLike[str]) -> str:
     """A checksum of a model folder: of its manifest's list of files where it has one."""
-    folder = Path(folder)
-    manifest = folder / MANIFEST
-    files = read_json_object(manifest).get("files") if manifest.exists() else None
-    listing = json.dumps(files or checksums(folder), sort_keys=True)
+    files = read_manifest(folder).get("files") or checksums(folder)
+    listing = json.dumps(files, sort_keys=True)
     return hashlib.sha256(listing.encode()).hexdigest()

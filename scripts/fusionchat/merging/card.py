@@ -14,6 +14,7 @@ from fusionchat.files import MANIFEST, read_json
 from fusionchat.merging.inputs import Inputs
 from fusionchat.merging.rounding import ROUNDING, Rounding
 from fusionchat.models.checkpoint import Checkpoint
+from fusionchat.readers.yaml import parse_yaml
 
 CARD = "README.md"
 WEIGHTS = "weights.csv"
@@ -42,16 +43,12 @@ def label(checkpoint: Checkpoint) -> str:
 
 def card_header(checkpoint: Checkpoint) -> dict[str, Any]:
     """The YAML header of a folder's own card; empty if there is none that can be read."""
-    import yaml
-
     card = checkpoint.folder / CARD
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
     match = _HEADER.search(text)
-    try:
-        facts = yaml.safe_load(match[1]) if match else {}
-    except yaml.YAMLError:
-        return {}
-    return facts if isinstance(facts, dict) else {}
+    with suppress(UserError):
+        return parse_yaml(match[1], card) if match else {}
+    return {}
 
 
 def metadata(inputs: Inputs, method: str) -> dict[str, Any]:

@@ -17,9 +17,13 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     Anything else is a `UserError` that names the file and the line, also what PyYAML takes: a key
     that stands twice (the last would win), a key that is no text, an empty file.
     """
+    return parse_yaml(read_text(path), path)
+
+
+def parse_yaml(text: str, path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The mapping that a text of a file holds, such as the header of a model card."""
     import yaml
 
-    text = read_text(path)
     try:
         content = yaml.load(text, _strict_loader())
     except yaml.MarkedYAMLError as error:

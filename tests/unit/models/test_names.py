@@ -111,6 +111,7 @@ def test_mergekit_merges_other_names_of_the_same_weights(saved, tmp_path):
         }
 
     folder = variant(saved, tmp_path, "llama", edit)
+    other = shutil.copytree(folder, tmp_path / "other")
     argv = [
         "--method",
         "task_arithmetic",
@@ -120,7 +121,7 @@ def test_mergekit_merges_other_names_of_the_same_weights(saved, tmp_path):
         f"a={folder}",
     ]
     merge_mergekit.main(
-        [*argv, "--target", f"b={folder}", "--allow-equal", "--output", str(tmp_path / "out")]
+        [*argv, "--target", f"b={other}", "--allow-equal", "--output", str(tmp_path / "out")]
     )
     merged, pivot = (
         load_file(f / "model.safetensors") for f in (tmp_path / "out", saved / "llama")

@@ -30,7 +30,9 @@ def test_a_tokenizer_that_transformers_knows_runs_no_code(tmp_path):
 CODE = """
 import transformers
 class Fast(transformers.PreTrainedTokenizerFast):
-    vocab_files_names = {"tokenizer_file": "pieces.json"}
+    vocab_files_names = {"pieces": "pieces.json"}
+    def __init__(self, pieces, **settings):
+        super().__init__(tokenizer_file=pieces, **settings)
 """
 
 

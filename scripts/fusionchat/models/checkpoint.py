@@ -107,8 +107,9 @@ def _check_complete(checkpoint: Checkpoint) -> None:
     if found and isinstance(wanted, int) and layers < wanted:
         raise UserError(f"{path} says {wanted} layers, the files hold {layers}; copy them again")
     headless = not any(name.endswith(_HEADS) for name in checkpoint.names)
-    untied = config.get("tie_word_embeddings") is False
-    if headless and untied and input_embedding(checkpoint) is not None:
+    classes = str(config.get("architectures"))  # a base model has no output layer
+    causal_lm = "ForCausalLM" in classes or "LMHead" in classes
+    if headless and causal_lm and config.get("tie_word_embeddings") is False:
         raise UserError(
             f"{path} does not tie the output layer, but the files hold none ({HEAD}); it was "
             "lost: save the whole model again"

@@ -126,8 +126,8 @@ use rule figure_scores as sweep_figure with:
 use rule sweep_figure as sweep_curve with:
     """Models that differ in a number: scores and likelihoods over it."""
     input:
-        code=code("figure_sweep"),
-        program=program("figure_sweep"),
+        code=code("sweep_curve"),
+        program=program("sweep_curve"),
         scores="<results>/mt_bench/scores.parquet",
         nll=rules.sweep_table.input.nll,
     log:

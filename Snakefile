@@ -30,6 +30,7 @@ include: "rules/comparisons.smk"
 include: "rules/judging.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
+include: "rules/maps.smk"
 include: "rules/stage_figures.smk"
 include: "rules/studies.smk"
 include: "rules/report.smk"
@@ -37,7 +38,7 @@ include: "rules/cluster.smk"
 include: "rules/named_targets.smk"
 
 
-# Tables, figures, sweeps and everything that they need.
+# Tables, figures, sweeps, maps and everything that they need.
 rule all:
     default_target: True
     input:
@@ -47,4 +48,5 @@ rule all:
         rules.report.output,
         rules.agreement.output if experiment.raters > 1 else [],
         rules.sweeps.input,
+        rules.maps.input,
     localrule: True

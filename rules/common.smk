@@ -60,6 +60,7 @@ wildcard_constraints:
     mixture=f"({'|'.join(experiment.mixtures)})",
     shard=any_of(f"{prefix}{shard}" for prefix in experiment.mixtures for shard in SHARDS),
     sweep=any_of(config["sweeps"]),
+    map=any_of(config["maps"]),
 
 
 def program(name):

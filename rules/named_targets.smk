@@ -66,6 +66,13 @@ rule sweeps:
     localrule: True
 
 
+rule maps:
+    """A table of each map."""
+    input:
+        collect("<results>/maps/{map}.csv", map=config["maps"]),
+    localrule: True
+
+
 rule answers:
     """Answers of every model to the benchmark's questions."""
     input:

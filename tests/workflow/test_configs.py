@@ -160,7 +160,9 @@ def test_the_plan_counts_the_jobs_of_large_runs(name, jobs):
     assert plan_of(f"configs/{name}.yaml") == jobs
 
 
-@pytest.mark.parametrize("name", ["config", "configs/ablations", "configs/rehearsal"])
+@pytest.mark.parametrize(
+    "name", ["config", "configs/ablations", "configs/rehearsal", "configs/when_fusion_helps"]
+)
 def test_the_plan_counts_the_jobs_of_small_runs(clone, name):
     assert clone.planned("--configfile", f"{name}.yaml") == plan_of(f"{name}.yaml")
 

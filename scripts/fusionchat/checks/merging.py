@@ -1,4 +1,4 @@
-"""Merged models, and the sweeps that put models side by side."""
+"""Merged models, and the sweeps and maps that put models side by side."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from fusionchat.schema import Config
 
 
 def faults(config: Config) -> Iterator[str]:
-    """Faults of `merges` and `sweeps`."""
+    """Faults of `merges`, `sweeps` and `maps`."""
     for name, merge in config["merges"].items():
         key = f"merges.{name}"
         if name in config["models"] or name in config["targets"]:
@@ -22,6 +22,18 @@ def faults(config: Config) -> Iterator[str]:
         for model in series:
             if model not in known:
                 yield unknown(f"sweeps.{name}", model, known)
+    for name, entry in config["maps"].items():
+        yield from _map(f"maps.{name}", entry, [*config["targets"], *config["merges"]])
+
+
+def _map(key: str, entry: Config, known: list[str]) -> Iterator[str]:
+    for label, models in entry["models"].items():
+        for model in models:
+            if model not in known:
+                yield unknown(f"{key}.models.{label}", model, known)
+    for control in entry["controls"]:
+        if control not in entry["models"]:
+            yield unknown(f"{key}.controls", control, list(entry["models"]))
 
 
 def _merged_target(key: str, target: str, config: Config) -> Iterator[str]:

@@ -16,10 +16,12 @@ ROOT = Path(__file__).resolve().parents[3]
 
 DEMO = yaml.safe_load((ROOT / "config.yaml").read_text())
 
+MAP = {"x": "clm_weight", "models": {"CLM": ["clm"], "SOLAR": ["solar"]}, "controls": ["CLM"]}
+
 
 def changed(path: str, value: Any) -> dict[str, Any]:
     """The demo's config with one key set, or removed when the value is None."""
-    config = copy.deepcopy(DEMO)
+    config = copy.deepcopy(DEMO | {"maps": {"example": MAP}})
     *parents, last = path.split("/")
     place = config
     for parent in parents:

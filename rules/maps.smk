@@ -1,6 +1,6 @@
 """Maps: where, by one or two settings, models gain over their controls.
 
-In: mt_bench/scores.parquet. Out: maps/{map} as csv, Markdown, LaTeX and HTML.
+In: mt_bench/scores.parquet. Out: maps/{map} as csv, Markdown, LaTeX, HTML, svg and png.
 """
 
 from fusionchat.maps import axis_words, point_words
@@ -42,3 +42,30 @@ rule gains:
         "python {input.program:q} --scores {input.scores:q} --judge {params.judge:q}"
         " {params.points:q} --control {params.controls:q} {params.axes:q}"
         " --title 'Map: {wildcards.map}' --output {params.output:q} > {log:q} 2>&1"
+
+
+rule figure_map:
+    """The same as a figure: a panel for each model and control, or a curve where there is no y."""
+    input:
+        code=code("figure_map"),
+        program=program("figure_map"),
+        gains="<results>/maps/{map}.csv",
+    output:
+        svg="<results>/maps/{map}.svg",
+        png="<results>/maps/{map}.png",
+    log:
+        "<logs>/figure_map/{map}.log",
+    benchmark:
+        "<benchmarks>/figure_map/{map}.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=10,
+    params:
+        output=subpath(output.svg, strip_suffix=".svg"),
+        axes=lambda w: axis_words(experiment, w.map),
+    shell:
+        "python {input.program:q} --gains {input.gains:q} {params.axes:q} --output {params.output:q}"
+        " > {log:q} 2>&1"

@@ -67,9 +67,9 @@ rule sweeps:
 
 
 rule maps:
-    """A table of each map."""
+    """A table and a figure of each map."""
     input:
-        collect("<results>/maps/{map}.csv", map=config["maps"]),
+        collect("<results>/maps/{map}.{format}", map=config["maps"], format=["csv", "svg", "png"]),
     localrule: True
 
 

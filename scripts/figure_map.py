@@ -17,7 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="csv with the columns x, y, row, control, gain, low, high",
     )
     parser.add_argument("--x", required=True, help="what x is, for the axis")
-    parser.add_argument("--y", required=True, help="what y is, for the axis")
+    parser.add_argument("--y", default="", help="what y is, for the axis; left out for a curve")
     parser.add_argument("--measure", default="average score", help="what a gain is measured in")
     parser.add_argument(
         "--output", type=Path, required=True, help="prefix of the .svg and .png files"

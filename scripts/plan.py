@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.output.parent.mkdir(parents=True, exist_ok=True)
         write_csv(Path(f"{args.output}.csv"), plan_report.records(rows, place))
         Path(f"{args.output}.md").write_text(f"{text}\n", encoding="utf-8")
-        style.save(plan_report.figure(rows), args.output)
+        style.save(plan_report.figure(rows), args.output, "Planned hours of each rule.")
     if lacking and args.check:
         raise UserError("; ".join(lacking))
     sys.stdout.flush()

@@ -282,22 +282,23 @@ class Experiment:
         return next(clm, self.pivot)
 
     @cached_property
-    def granularities(self) -> list[str]:
-        """Merges by VaRM that this run makes, coarse to fine."""
-
-        def fineness(name: str) -> int:
-            return GRANULARITIES.index(self.merges[name].settings["granularity"])
-
-        made = [name for name in self.merged_by("varm") if self.merges[name].base == name]
-        return sorted(made, key=fineness)
+    def main(self) -> str | None:
+        """The merge that the report is about: the first VaRM with a weight for each matrix."""
+        made = (self.merges[name] for name in self.merged_by("varm"))
+        return next((m.name for m in made if m.settings["granularity"] == "matrix"), None)
 
     @cached_property
-    def main(self) -> str | None:
-        """The merge that the report is about: VaRM with a weight for each matrix."""
-        return next(
-            (n for n in self.granularities if self.merges[n].settings["granularity"] == "matrix"),
-            None,
-        )
+    def granularities(self) -> list[str]:
+        """Merges by VaRM of the same targets as the main one, coarse to fine."""
+        merges = [self.merges[name] for name in self.merged_by("varm")]
+        made = [merge for merge in merges if merge.base == merge.name]
+        if self.main:
+            targets = self.merges[self.main].targets.keys()
+            made = [merge for merge in made if merge.targets.keys() == targets]
+        return [
+            merge.name
+            for merge in sorted(made, key=lambda m: GRANULARITIES.index(m.settings["granularity"]))
+        ]
 
     @cached_property
     def shown(self) -> list[str]:

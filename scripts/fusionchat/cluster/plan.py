@@ -340,4 +340,5 @@ class Plan:
         yield self._small("agreement", int(self.experiment.raters > 1))
         for rule in ("sweep_table", "sweep_figure"):
             yield self._small(rule, len(self.config["sweeps"]))
-        yield self._small("gains", len(self.config["maps"]))
+        for rule in ("gains", "figure_map"):
+            yield self._small(rule, len(self.config["maps"]))

@@ -156,8 +156,9 @@ def map_words(gains: Sequence[Gain], x: str, y: str) -> str:
         up = sum(g.settled and g.gain > 0 for g in found)
         down = sum(g.settled and g.gain < 0 for g in found)
         top = max(found, key=lambda g: g.gain)
+        place = f"{x} {top.x:g}" + (f", {y} {top.y:g}" if y else "")
         parts.append(
             f"{row} over {control}: higher in {up} and lower in {down} of {len(found)} settings, "
-            f"most at {x} {top.x:g}, {y} {top.y:g} ({fixed(top.gain, signed=True)})."
+            f"most at {place} ({fixed(top.gain, signed=True)})."
         )
     return " ".join(parts)

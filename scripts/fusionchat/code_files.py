@@ -18,7 +18,7 @@ LAYERS = {
     "weights": ("training", "merging"),
     "benchmark": ("scores", "mt_bench"),
     "report": ("tables", "figures", "page"),
-    "experiment": ("checks", "config", "experiment", "origins", "command_words"),
+    "experiment": ("checks", "config", "experiment", "origins", "command_words", "maps"),
     "plan": ("cluster",),
 }
 

@@ -136,7 +136,7 @@ def test_blocks_without_an_answer_are_left_out():
 def test_a_mixture_of_which_nothing_is_left_is_a_mistake(folder):
     tiny_models.mixture(folder / "mixture.json", tiny_models.dialogues(3))
     with pytest.raises(UserError, match=r"none of 3 records is left .*--max-length"):
-        prepare(folder, "--max-length", "5")
+        prepare(folder, "--max-length", "16")
     assert not (folder / "train.parquet").exists()
     with pytest.raises(SystemExit):
         prepare(folder, "--heldout", "-1")

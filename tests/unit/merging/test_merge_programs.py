@@ -333,7 +333,7 @@ def test_transformers_loads_the_merged_model_whole(architecture, tmp_path):
 
 def test_help_shows_the_defaults_that_say_something():
     text = " ".join(merge_varm.build_parser().format_help().split())
-    assert "gets a weight of its own (default: matrix)" in text
+    assert "gives a weight of its own (varm) (default: matrix)" in text
     assert "so that nothing is lost (default: targets)" in text
     assert not any(f"(default: {nothing})" in text for nothing in ("None", "False", "[]"))
 

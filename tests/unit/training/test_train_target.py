@@ -436,7 +436,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(data, tmp_path):
         ("--pivot-model {data}/truncated", "where its header needs"),
         ("--devices 2", "1 processes were started"),
         ("--device cuda", "no CUDA device"),
-        ("--max-length 3", "no dialogue has a response"),
+        ("--max-length 16", "no dialogue has a response"),
         ("--pivot-model {data}", "no tokenizer that can be loaded"),
         ("--fused {data}/dialogues.parquet", "not a logit store"),
         ("--fused {data}/foreign.parquet", "beyond the pivot's vocabulary"),

@@ -167,20 +167,22 @@ def test_the_plan_counts_the_jobs_of_small_runs(clone, name):
     assert clone.planned("--configfile", f"{name}.yaml") == plan_of(f"{name}.yaml")
 
 
-SWEEPS = ("clm_weight", "top_k", "fusion", "alignment", "varm", "seeds")
+SWEEPS = ("clm_weight", "top_k", "fusion", "alignment", "varm", "unequal")
 
 
 def test_ablations_sweep_one_setting_at_a_time_from_the_demos(clone):
     config = yaml.safe_load((ROOT / "configs" / "ablations.yaml").read_text())
     demo = yaml.safe_load((ROOT / "config.yaml").read_text())
+    variants = config["data"]["world"].pop("variants")
+    assert variants == {"few": {"dialogues": 150}}
     for section in ("models", "data", "logits", "training", "mt_bench"):
         assert config[section] == demo[section]
     assert tuple(config["sweeps"]) == SWEEPS
     planned = clone.planned("sweeps", "--configfile", "configs/ablations.yaml")
     assert planned["sweep_table"] == planned["sweep_figure"] == len(SWEEPS)
-    assert planned["train_target"] == len(config["targets"]) == 19
+    assert planned["train_target"] == 2 * len(config["targets"]) == 2 * 17
     otherwise = [t for t in config["targets"].values() if "alignment" in t]
-    assert planned["align_tokens"] == planned["transfer_logits"] == 2 + len(otherwise) == 6
+    assert planned["align_tokens"] == planned["transfer_logits"] == 3 + len(otherwise) == 7
 
 
 def test_a_sweeps_table_bears_its_name(clone):

@@ -66,7 +66,7 @@ def test_rows_are_what_the_tables_read():
 def test_equal_averages_are_null_controls():
     assert null_controls(experiment_of()) == ["--null", "linear:ta:the same weighted average"]
     merges = experiment_of().config["merges"]
-    merges["ta"]["targets"] = {"mixtral": 1, "solar": 1}
+    merges["ta"]["targets"] = {"mixtral": 1, "solar": 3}
     assert null_controls(experiment_of(merges=merges)) == []
 
 

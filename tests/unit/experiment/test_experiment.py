@@ -21,13 +21,18 @@ def demo_targets(**more: Any) -> dict[str, Any]:
     return yaml.safe_load((ROOT / "config.yaml").read_text())["targets"] | more
 
 
+TARGETS = ["clm", "self", "multi", "mixtral", "solar"]
+TARGETS += ["self_10", "multi_10", "mixtral_10", "solar_10"]
+
+
 def test_names_of_the_demo():
     demo = experiment_of()
     assert demo.pivot == "tiny_openchat"
     assert demo.sources == ["tiny_mixtral", "tiny_solar"]
     assert demo.shards == ["0000"]
-    assert demo.trained == ["clm", "multi", "mixtral", "solar"]
-    assert demo.taught == ["multi", "mixtral", "solar"]
+    assert [name for name in demo.trained if not name.endswith("-seed2")] == TARGETS
+    assert len(demo.trained) == 2 * len(TARGETS)
+    assert demo.taught == TARGETS[1:]
     assert demo.baseline == "clm"
     assert demo.main == "varm"
     assert demo.granularities == ["varm_model", "varm_layer", "varm", "varm_parameter"]
@@ -160,7 +165,7 @@ def test_replicates_differ_in_the_seed_alone_and_share_the_teacher():
     assert third.training == first.training | {"seed": first.training["seed"] + 2}
     assert run.training_data("solar-seed3") == run.training_data("solar")
     assert run.manifest("solar-seed3") == "results/demo/targets/solar-seed3/manifest.json"
-    assert run.taught == ["multi", "mixtral", "solar", "other"]
+    assert run.taught == [*TARGETS[1:], "other"]
     assert [n for n in run.targets if run.targets[n].base == "other"] == ["other", "other-seed2"]
 
 
@@ -196,15 +201,15 @@ def test_the_base_of_slerp_has_the_seed_of_the_merge():
 
 
 def test_rows_stand_for_all_seeds_and_every_seed_is_rated():
-    one, three = experiment_of(), seeded(3)
-    assert one.rows == one.rated
-    assert three.rows == [*one.source_llms, *demo_targets(other={}), *one.config["merges"]]
+    once, three = experiment_of("configs/paper.yaml"), seeded(3)
+    assert once.rows == once.rated
+    assert three.rows == [*three.source_llms, *demo_targets(other={}), *three.config["merges"]]
     assert three.rated == three.replicates(three.rows)
     assert three.replicates(["other", "clm"]) == [
         *("clm", "clm-seed2", "clm-seed3"),
         *("other", "other-seed2"),
     ]
-    assert three.shown == one.shown
+    assert three.shown == experiment_of().shown
 
 
 def test_a_target_may_be_trained_on_a_variant_of_the_mixture():

@@ -334,9 +334,9 @@ class Experiment:
     def claimed(self) -> list[str]:
         """The merges that stand for the paper's: VaRM by matrix, one for each set of targets."""
         found: dict[frozenset[str], str] = {}
-        for name in self.granularities:
-            if self.merges[name].settings["granularity"] == "matrix":
-                found.setdefault(frozenset(self.merges[name].targets), name)
+        for merge in (self.merges[name] for name in self.merged_by("varm")):
+            if merge.base == merge.name and merge.settings["granularity"] == "matrix":
+                found.setdefault(frozenset(merge.targets), merge.name)
         return list(found.values())
 
     def trained_alike(self, one: str, other: str) -> bool:

@@ -35,6 +35,7 @@ def test_names_of_the_demo():
     assert demo.taught == TARGETS[1:]
     assert demo.baseline == "clm"
     assert demo.main == "varm"
+    assert demo.claimed == ["varm", "varm_10"]
     assert demo.granularities == ["varm_model", "varm_layer", "varm", "varm_parameter"]
     assert demo.rated == [*demo.source_llms, *demo.targets, *demo.merges]
     assert demo.measured == demo.evaluated

@@ -75,39 +75,26 @@ rule score:
         " --output {output.scores:q} > {log:q} 2>&1"
 
 
-if experiment.raters > 1:
-
-    rule agreement:
-        """How far judges agree with each other, and with themselves when they are asked again."""
-        input:
-            code=code("agreement"),
-            program=program("agreement"),
-            scores="<results>/mt_bench/scores.parquet",
-        output:
-            csv="<results>/tables/agreement.csv",
-        log:
-            "<logs>/agreement.log",
-        benchmark:
-            "<benchmarks>/agreement.tsv"
-        conda:
-            "../envs/report.yaml"
-        threads: 1
-        resources:
-            mem_mb=2_000,
-            runtime=10,
-        shell:
-            "python {input.program:q} --scores {input.scores:q} --output {output.csv:q} > {log:q} 2>&1"
-
-else:
-
-    rule agreement:
-        """Say that there are no two ratings of an answer to compare."""
-        localrule: True
-        params:
-            judge=experiment.judge,
-        shell:
-            "echo 'agreement: the judge {params.judge} rates each answer once, which leaves nothing to"
-            " compare; name a second judge or set repeats (mt_bench.judges)'"
+rule agreement:
+    """How far judges agree with each other, and with themselves when they are asked again."""
+    input:
+        code=code("agreement"),
+        program=program("agreement"),
+        scores="<results>/mt_bench/scores.parquet",
+    output:
+        csv="<results>/tables/agreement.csv",
+    log:
+        "<logs>/agreement.log",
+    benchmark:
+        "<benchmarks>/agreement.tsv"
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=10,
+    shell:
+        "python {input.program:q} --scores {input.scores:q} --output {output.csv:q} 2>&1 | tee {log:q}"
 
 
 use rule fetch_data as fetch_votes with:

@@ -20,6 +20,8 @@ from fusionchat.scores.paper import read_paper
 from fusionchat.scores.rows import row_argument
 
 REPORT = {
+    "write_config": 1,
+    "claims": 1,
     "score": 1,
     "agreement": 1,
     "figure_costs": 1,

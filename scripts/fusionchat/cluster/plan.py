@@ -11,6 +11,7 @@ from typing import Any
 
 from fusionchat.cluster.sizes import BYTES, Size, pretrained_size
 from fusionchat.cluster.work import GB, Row, Work, summed
+from fusionchat.command_words import sweep_values
 from fusionchat.errors import UserError
 from fusionchat.experiment import Experiment
 from fusionchat.origins import DATA_SET, Origins
@@ -331,14 +332,18 @@ class Plan:
         return Work(rule, 1, seconds, kept=kept, calls=calls, dollars=calls * price)
 
     def _report(self) -> Iterator[Work]:
-        yield self._small("score")
+        for rule in ("write_config", "score", "claims"):
+            yield self._small(rule)
         for table in ("write_table1", "write_table2"):
             yield self._small(table)
         for name in self.experiment.figures:
             yield self._small(name if name == "figure1" else f"figure_{name}", kept=2e5)
         yield self._small("report", kept=2e6)
         yield self._small("agreement", int(self.experiment.raters > 1))
-        for rule in ("sweep_table", "sweep_figure"):
-            yield self._small(rule, len(self.config["sweeps"]))
+        sweeps = self.config["sweeps"].values()
+        curves = sum(bool(sweep_values(self.experiment, rows)) for rows in sweeps)
+        yield self._small("sweep_table", len(sweeps))
+        yield self._small("sweep_figure", len(sweeps) - curves)
+        yield self._small("sweep_curve", curves)
         for rule in ("gains", "figure_map"):
             yield self._small(rule, len(self.config["maps"]))

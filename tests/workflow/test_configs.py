@@ -448,7 +448,9 @@ def test_the_default_profile_leaves_executor_and_resources_to_the_others():
     profile = yaml.safe_load((ROOT / "profiles" / "default" / "profile.yaml").read_text())
     keys = {key for key in profile if not key.startswith(("__", "?"))}
     assert keys <= {"show-failed-logs", "printshellcmds"}
-    assert [v for k, v in profile.items() if k.startswith("?")] == [{"cores": "all"}]
+    assert [v for k, v in profile.items() if k.startswith("?")] == [
+        {"cores": "all", "max-jobs-per-timespan": "500/5s"}
+    ]
 
 
 def test_every_rule_that_asks_for_gpus_goes_to_the_partition_that_has_them():

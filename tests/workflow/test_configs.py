@@ -425,7 +425,8 @@ def test_a_released_dump_takes_the_place_of_a_models_own(clone):
     command = planned_command(clone, "released_dump", config, output)
     assert "import_logits.py --released 'released dump' --model" in command
     shards = [f"results/paper/dialogues/000{i}.parquet" for i in range(4)]
-    assert f"--dialogues {' '.join(shards)} --template openchat_3.5 --top-k 10 " in command
+    read = f"--dialogues {' '.join(shards)} --special-text text --template openchat_3.5"
+    assert f"{read} --top-k 10 " in command
     run = clone.snakemake("--configfile", "released_dump.yaml", "-n", "-p", output)
     assert " --output results/paper/logits/openchat > " in run.stdout + run.stderr
     planned = clone.planned("--profile", "slurm", "--configfile", "released_dump.yaml")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from micro_project import ROOT
 
 from fusionchat.files import sha256
 
@@ -33,6 +34,11 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> str:
     return out + err
 
 
+def start_node(name: str) -> None:
+    """Start a node's daemon again."""
+    subprocess.run([ROOT / ".ci" / "slurm", "node", name], check=True)
+
+
 @pytest.fixture
 def dumping(started):
     """The finished run without one shard of logits, on its way to get it back."""
@@ -53,10 +59,11 @@ def test_a_cancelled_gpu_job_is_submitted_again(dumping):
 
 
 def test_a_job_outlives_the_node_daemon(dumping):
-    _, process, _ = dumping
-    subprocess.run(["pkill", "-x", "slurmd"], check=True)
+    cluster, process, number = dumping
+    node = cluster.jobs()[number]["NodeList"]
+    subprocess.run(["pkill", "-f", f"slurmd -N {node}$"], check=True)
     time.sleep(3)
-    subprocess.run(["slurmd"], check=True)
+    start_node(node)
     finish(process)
 
 

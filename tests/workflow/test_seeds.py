@@ -76,4 +76,4 @@ def test_one_more_seed_trains_it_alone_and_the_merges_that_it_completes(project)
 def test_agreement_of_a_judge_that_is_asked_once_says_so_and_succeeds(finished):
     run = finished.snakemake("--cores", "1", "agreement")
     assert run.returncode == 0, run.stderr
-    assert "rates each answer once, which leaves nothing to compare" in run.stdout + run.stderr
+    assert "one judge, asked once, has nobody to agree with" in run.stdout + run.stderr

@@ -9,6 +9,7 @@ more pivots (folders with a tokenizer).
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from transfer_rules import RULES, Rules, Taught, rule
 from fusionchat.alignment import spans, tokenizer
 from fusionchat.alignment.groups import Alignment
 from fusionchat.alignment.tokenizer import TokenTable
+from fusionchat.models.finished import fingerprint
 
 KINDS = ("one_to_one", "many_to_one", "one_to_many", "many_to_many")
 SHORT = dict(zip(KINDS, ("1-1", "n-1", "1-n", "n-n"), strict=True))
@@ -132,6 +134,7 @@ def real_texts(
 ) -> list[Text]:
     """All texts as both tokenizers cut them."""
     texts = []
+    cache = cache / fingerprint(source)  # another model may cut the texts into the same tokens
     for name, text in read_texts().items():
         pivot_ids, source_ids = encode(pivot, text), encode(source, text)
         alignment = Alignment(*spans.align(*tables, pivot_ids, source_ids))
@@ -246,7 +249,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="generated text, less than a minute")
     parser.add_argument("--source", type=Path, help="Hugging Face folder of the source")
     parser.add_argument("--pivot", type=Path, nargs="+", default=[], help="tokenizer folders")
-    parser.add_argument("--cache", type=Path, default=Path("/tmp/transfer_accuracy"))
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path(tempfile.gettempdir(), "transfer_accuracy"),
+        help="folder that keeps the source's distributions",
+    )
     parser.add_argument("--json", type=Path, help="write the results here")
     parser.add_argument("--table", type=Path, help="write the whole table here, Markdown")
     parser.add_argument("--pictures", type=Path, help="folder for a picture of each pivot")

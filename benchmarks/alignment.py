@@ -23,8 +23,9 @@ import numpy as np
 from numba import njit
 from rapidfuzz.distance import Levenshtein
 
-from fusionchat.alignment import dtw, spans, tokenizer, vocabulary
+from fusionchat.alignment import dtw, spans, vocabulary
 from fusionchat.logits.store import DialogueLogits, LogitWriter
+from fusionchat.models import token_table
 
 SYLLABLES = "ba ce di fo gu ha je ki lo mu na pe qui ro su ta ve wi xo yu za st tr ing er".split()
 
@@ -140,7 +141,7 @@ def measure_alignment(quick: bool) -> list[dict[str, Any]]:
     text = synthetic_text(30_000, rng)
     made = train_tokenizers(text, (6000, 9000))
     tables = {
-        name: tokenizer.from_content(json.loads(tok.to_str()), {}, name)
+        name: token_table.from_content(json.loads(tok.to_str()), {}, name)
         for name, tok in made.items()
     }
     pivot, source = tables["pivot"], tables["source"]

@@ -23,10 +23,11 @@ import numpy as np
 from exact_transfer import Exact, Row, Text
 from transfer_rules import RULES, Rules, Taught, rule
 
-from fusionchat.alignment import spans, tokenizer
+from fusionchat.alignment import spans
 from fusionchat.alignment.groups import Alignment
-from fusionchat.alignment.tokenizer import TokenTable
+from fusionchat.models import token_table
 from fusionchat.models.finished import fingerprint
+from fusionchat.models.token_table import TokenTable
 
 KINDS = ("one_to_one", "many_to_one", "one_to_many", "many_to_many")
 SHORT = dict(zip(KINDS, ("1-1", "n-1", "1-n", "n-n"), strict=True))
@@ -150,7 +151,7 @@ def generated_texts() -> tuple[TokenTable, TokenTable, list[Text]]:
     rng = np.random.default_rng(0)
     text = synthetic_text(12_000, rng)
     made = train_tokenizers(text, (500, 1500))
-    tables = {n: tokenizer.from_content(json.loads(t.to_str()), {}, n) for n, t in made.items()}
+    tables = {n: token_table.from_content(json.loads(t.to_str()), {}, n) for n, t in made.items()}
     pivot, source = tables["pivot"], tables["source"]
     ids = np.array(made["source"].encode(" " + text).ids)
     pairs = np.full((source.size, source.size), 1e-3)
@@ -268,7 +269,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.quick:
             pivot, source, texts = generated_texts()
         else:
-            pivot, source = tokenizer.load(folder), tokenizer.load(args.source)
+            pivot, source = token_table.load(folder), token_table.load(args.source)
             texts = real_texts(args.source, folder, (pivot, source), args.cache)
         found = measure(pivot, source, texts, (10, 32, 100))
         results += records(folder.name, found)

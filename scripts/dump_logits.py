@@ -36,12 +36,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Load the model, score what is missing part by part, join the parts."""
     args = build_parser().parse_args(argv)
     dialogues, model, renderer = open_inputs(args)
-    from fusionchat.alignment.tokenizer import load as load_table
     from fusionchat.files import sha256, write_json
     from fusionchat.logits import dump
     from fusionchat.logits.parts import Parts, report
     from fusionchat.models import processes
     from fusionchat.models.finished import fingerprint
+    from fusionchat.models.token_table import load as load_table
     from fusionchat.progress import progress
 
     limits = [length for length in (args.max_length, model.max_length) if length]

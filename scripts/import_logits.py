@@ -40,7 +40,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Index the dump once, then look up the dialogues file by file."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat.alignment.tokenizer import load as load_table
     from fusionchat.dialogues.dialogue import read_dialogues
     from fusionchat.dialogues.renderer import open_renderer
     from fusionchat.files import sha256, write_json
@@ -48,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.logits.parts import report
     from fusionchat.logits.released_files import ReleasedFiles
     from fusionchat.logits.store import LogitWriter
+    from fusionchat.models.token_table import load as load_table
     from fusionchat.progress import progress
 
     renderer = open_renderer(args.model, rendering_options(args))

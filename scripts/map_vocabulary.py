@@ -35,11 +35,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.limit_threads(args.threads)
     import numpy as np
 
-    from fusionchat.alignment import spans_file, tokenizer, vocabulary
+    from fusionchat.alignment import spans_file, vocabulary
+    from fusionchat.models import token_table
 
     facts = spans_file.read_facts(args.spans[0])
-    pivot = tokenizer.load(args.pivot_model, facts.get("pivot_end_of_turn"))
-    source = tokenizer.load(args.source_model, facts.get("source_end_of_turn"))
+    pivot = token_table.load(args.pivot_model, facts.get("pivot_end_of_turn"))
+    source = token_table.load(args.source_model, facts.get("source_end_of_turn"))
     for path in args.spans:
         vocabulary.check_tokenizers(path, spans_file.read_facts(path), pivot, source)
     tables = [spans_file.read_pairs(path) for path in args.spans]

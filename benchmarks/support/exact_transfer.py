@@ -20,7 +20,7 @@ import numpy as np
 
 from fusionchat.alignment.cutting import Cutter
 from fusionchat.alignment.groups import Alignment
-from fusionchat.alignment.tokenizer import TokenTable
+from fusionchat.models.token_table import TokenTable
 
 FOLLOWED = 1e-5  # smaller masses are not cut again together with the token before
 

@@ -23,10 +23,10 @@ from exact_transfer import Text
 from fusionchat.alignment import vocabulary, vocabulary_map
 from fusionchat.alignment.groups import PairCounts
 from fusionchat.alignment.response_tokens import ResponseTokens
-from fusionchat.alignment.tokenizer import TokenTable
 from fusionchat.alignment.transfer import MassTransfer
 from fusionchat.alignment.transfer_reference import ReferenceRules
 from fusionchat.logits.store import DialogueLogits
+from fusionchat.models.token_table import TokenTable
 
 Taught = dict[int, float]  # pivot id to probability, as the loss gets it; empty: nothing is taught
 RULES = ("ours", "released", "listed", "GOLD", "mean", "likelihood")

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from fusionchat.alignment import tokenizer
 from fusionchat.logits.store import DialogueLogits, LogitWriter
+from fusionchat.models import token_table
 
 TOKENIZERS = Path(__file__).parents[1] / "golden" / "tok"
 TEXTS = [
@@ -25,10 +25,10 @@ def special(letter: str) -> dict[str, str]:
     return {"bos": bos, "eos": eos, "unk": "<unk>"}
 
 
-def table(letter: str) -> tokenizer.TokenTable:
+def table(letter: str) -> token_table.TokenTable:
     """The token table of a golden tokenizer."""
     content = json.loads((TOKENIZERS / f"{letter}.json").read_text(encoding="utf-8"))
-    return tokenizer.from_content(content, special(letter), letter)
+    return token_table.from_content(content, special(letter), letter)
 
 
 def encode(letter: str, text: str) -> np.ndarray:
@@ -83,7 +83,7 @@ def dialogue(
 ) -> DialogueLogits:
     """A dialogue with random distributions that know the token that stands there."""
     tok = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    info = tokenizer.load(folder)
+    info = token_table.load(folder)
     rng = np.random.default_rng(seed)
     ids, spans = [info.roles["bos"]], []
     for text in responses:

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fusionchat.alignment import dtw, tokenizer, vocabulary
+from fusionchat.alignment import dtw, vocabulary
 from fusionchat.alignment.groups import Alignment, PairCounts
 from fusionchat.alignment.transfer_reference import ReferenceTransfer
+from fusionchat.models import token_table
 
 GOLDEN = Path(os.environ.get("GOLDEN_DIR", Path(__file__).parents[1] / "golden"))
 
@@ -47,11 +48,11 @@ def pairs_with(pattern: str) -> list[str]:
 
 
 @cache
-def table(letter: str) -> tokenizer.TokenTable:
+def table(letter: str) -> token_table.TokenTable:
     content = golden("tok", f"{letter}.json")
     by_id = {entry["id"]: entry["content"] for entry in content["added_tokens"]}
     names = {"unk": by_id[0], "bos": by_id[1], "eos": by_id[2]}
-    return tokenizer.from_content(content, names, letter)
+    return token_table.from_content(content, names, letter)
 
 
 def partners(warping) -> list[list[int]]:

@@ -17,7 +17,6 @@ import pyarrow as pa
 from fusionchat.alignment import spans_file, vocabulary
 from fusionchat.alignment.groups import Alignment
 from fusionchat.alignment.response_tokens import ResponseTokens, check_origin, read_tokens
-from fusionchat.alignment.tokenizer import TokenTable, check_ids
 from fusionchat.alignment.transfer import MassTransfer
 from fusionchat.alignment.transfer_kernel import FALLBACK, KINDS, ONE_TO_ONE, Transferred
 from fusionchat.alignment.transfer_reference import ReferenceRules
@@ -30,6 +29,7 @@ from fusionchat.logits.store import (
     read_logits,
     read_provenance,
 )
+from fusionchat.models.token_table import TokenTable, check_ids
 
 EXTRA = {
     **{kind: pa.int32() for kind in KINDS},

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from tokenizers import Tokenizer
 
-from fusionchat.alignment.tokenizer import BYTE_LEVEL, METASPACE, TokenTable, byte_alphabet
 from fusionchat.alignment.vocabulary_map import by_bytes
+from fusionchat.models.token_table import BYTE_LEVEL, METASPACE, TokenTable, byte_alphabet
 
 
 class Cutter:

@@ -14,7 +14,7 @@ from numba import njit
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
 
-from fusionchat.alignment.tokenizer import TokenTable
+from fusionchat.models.token_table import TokenTable
 
 CONTAINED = 0.1
 DIAGONAL, PREVIOUS_SOURCE, PREVIOUS_PIVOT = 0, 1, 2

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numba import njit
 
-from fusionchat.alignment import dtw, spans, tokenizer, vocabulary_map
+from fusionchat.alignment import dtw, spans, vocabulary_map
 from fusionchat.alignment.response_tokens import ResponseTokens
-from fusionchat.alignment.tokenizer import TokenTable
 from fusionchat.errors import UserError
+from fusionchat.models import token_table
+from fusionchat.models.token_table import TokenTable
 
 METHODS = {"spans": spans.align, "dtw": dtw.align}
 MERGE_AT = 1 << 20
@@ -61,7 +62,7 @@ class Aligner:
                     "tokenizer_config.json"
                 )
         self.pivot, self.source = pivot, source
-        self.equal = tokenizer.equal(pivot, source)
+        self.equal = token_table.equal(pivot, source)
         self._align = METHODS[method]
         self._same_ids = vocabulary_map.identity(source, pivot) if self.equal else None
 
@@ -122,7 +123,7 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
 
 def _without_end(ids: np.ndarray, table: TokenTable) -> tuple[np.ndarray, bool]:
     """The ids without the end-of-turn token, and whether it was there."""
-    ended = len(ids) > 0 and ids[-1] == table.roles.get("eos", tokenizer.NO_TOKEN)
+    ended = len(ids) > 0 and ids[-1] == table.roles.get("eos", token_table.NO_TOKEN)
     return (ids[:-1], True) if ended else (ids, False)
 
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fusionchat.alignment.groups import sum_by_key
-from fusionchat.alignment.tokenizer import TokenTable
 from fusionchat.alignment.transfer_kernel import BYTES, PIECES, prefix_keys
+from fusionchat.models.token_table import TokenTable
 
 FLATTENED = 300  # ids before this are about equally frequent
 

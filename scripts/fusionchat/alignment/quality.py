@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from fusionchat.alignment import spans_file, tokenizer
+from fusionchat.alignment import spans_file
 from fusionchat.alignment.groups import Alignment
 from fusionchat.alignment.response_tokens import ResponseTokens, read_tokens
-from fusionchat.alignment.tokenizer import TokenTable
 from fusionchat.alignment.transfer_kernel import KINDS
 from fusionchat.alignment.vocabulary import HOW, Vocabulary
 from fusionchat.logits.store import read_columns, read_provenance
+from fusionchat.models import token_table
+from fusionchat.models.token_table import TokenTable
 
 LABELS = {
     "one_to_one": "1-1",
@@ -149,14 +150,14 @@ def frequent_pairs(
     pivot: TokenTable, source: TokenTable, vocabulary: Vocabulary
 ) -> list[tuple[str, str, int, str]]:
     """The most frequent aligned pairs of different bytes: (pivot, source, count, mapped to)."""
-    roles = tokenizer.special_map(source, pivot)
+    roles = token_table.special_map(source, pivot)
     pairs = vocabulary.pairs
     found = []
     for index in np.argsort(-pairs.count, kind="stable").tolist():
         p, s = int(pairs.pivot[index]), int(pairs.source[index])
         if pivot.token_bytes[p] != source.token_bytes[s] and roles.get(s) != p:
             target = int(vocabulary.mapped[s])
-            mapped = pivot.pieces[target] if target != tokenizer.NO_TOKEN else "(nothing)"
+            mapped = pivot.pieces[target] if target != token_table.NO_TOKEN else "(nothing)"
             found.append((pivot.pieces[p], source.pieces[s], int(pairs.count[index]), mapped))
         if len(found) == FREQUENT_PAIRS:
             break
@@ -191,7 +192,7 @@ def facts(
             "pivot_ce_byte": float(contest.pivot.mean()) if compared else None,
         },
         "rows_taught_by_pivot": int(quality.rows[:, KINDS.index("fallback")].sum()),
-        "equal_tokenizers": tokenizer.equal(pivot, source),
+        "equal_tokenizers": token_table.equal(pivot, source),
         "dialogues": len(quality.dialogue_ids),
         "excluded": quality.excluded,
         "pivot_tokens": int(quality.rows.sum()),
@@ -252,7 +253,7 @@ def odd_groups(
     source: TokenTable,
 ) -> list[tuple[list[str], list[str]]]:
     """Spellings of both sides of each group that is not one token to one of the same bytes."""
-    roles = tokenizer.special_map(source, pivot)
+    roles = token_table.special_map(source, pivot)
     firsts = np.flatnonzero(alignment.begins).tolist()
     found = []
     for first, last in zip(firsts, [*firsts[1:], len(pivot_ids)], strict=True):

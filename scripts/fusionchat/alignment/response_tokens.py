@@ -9,8 +9,6 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from fusionchat.alignment import tokenizer
-from fusionchat.alignment.tokenizer import TokenTable
 from fusionchat.errors import UserError
 from fusionchat.logits.store import (
     read_columns,
@@ -18,6 +16,8 @@ from fusionchat.logits.store import (
     read_tables,
     response_positions,
 )
+from fusionchat.models import token_table
+from fusionchat.models.token_table import TokenTable
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def read_tokens(path: str | os.PathLike[str], table: TokenTable) -> Iterator[Res
         lists = [_arrays(table_of_group[name].chunk(0)) for name in ("input_ids", "spans")]
         names, ces = table_of_group["dialogue_id"].to_pylist(), table_of_group["ce"].to_numpy()
         for name, input_ids, spans, ce in zip(names, *lists, ces, strict=True):
-            tokenizer.check_ids(table, input_ids, f"{path}: dialogue {name}")
+            token_table.check_ids(table, input_ids, f"{path}: dialogue {name}")
             yield ResponseTokens(name, input_ids, spans.reshape(-1, 2), bool(np.isfinite(ce)))
 
 
@@ -64,7 +64,7 @@ def _arrays(column: pa.ListArray) -> list[np.ndarray]:
 
 def load_table(folder: str | os.PathLike[str], logits: str | os.PathLike[str]) -> TokenTable:
     """The tokenizer of a model folder, with the end of turn that the model's logit store names."""
-    return tokenizer.load(folder, read_provenance(logits).get("end_of_turn"))
+    return token_table.load(folder, read_provenance(logits).get("end_of_turn"))
 
 
 def dialogue_ids(path: str | os.PathLike[str]) -> set[str]:

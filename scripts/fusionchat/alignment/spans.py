@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from rapidfuzz.distance import Levenshtein
 
-from fusionchat.alignment.tokenizer import TokenTable
+from fusionchat.models.token_table import TokenTable
 
 
 def align(

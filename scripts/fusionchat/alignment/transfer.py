@@ -22,9 +22,9 @@ import numpy as np
 from fusionchat.alignment import prior
 from fusionchat.alignment.cutting import Cutter
 from fusionchat.alignment.groups import Alignment
-from fusionchat.alignment.tokenizer import NO_TOKEN, TokenTable
 from fusionchat.alignment.transfer_kernel import Distributions, Tables, Transferred, transfer_groups
 from fusionchat.alignment.vocabulary_map import by_bytes
+from fusionchat.models.token_table import NO_TOKEN, TokenTable
 
 __all__ = ["MassTransfer", "Transferred"]
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from fusionchat.alignment.tokenizer import NO_TOKEN
+from fusionchat.models.token_table import NO_TOKEN
 
 KINDS = ("one_to_one", "many_to_one", "one_to_many", "many_to_many", "fallback")
 ONE_TO_ONE, MANY_TO_ONE, ONE_TO_MANY, MANY_TO_MANY, FALLBACK = range(5)

@@ -12,7 +12,6 @@ import numpy as np
 
 from fusionchat.alignment.groups import Alignment
 from fusionchat.alignment.response_tokens import ResponseTokens
-from fusionchat.alignment.tokenizer import NO_TOKEN, TokenTable
 from fusionchat.alignment.transfer_kernel import (
     FALLBACK,
     MANY_TO_ONE,
@@ -22,6 +21,7 @@ from fusionchat.alignment.transfer_kernel import (
 )
 from fusionchat.alignment.vocabulary import Pairs
 from fusionchat.logits.store import DialogueLogits
+from fusionchat.models.token_table import NO_TOKEN, TokenTable
 
 KIND_OF_BRANCH = {
     "one_to_one": ONE_TO_ONE,

@@ -15,14 +15,15 @@ import pyarrow.parquet as pq
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist, cpdist
 
-from fusionchat.alignment import tokenizer, vocabulary_map
+from fusionchat.alignment import vocabulary_map
 from fusionchat.alignment.cutting import Cutter
 from fusionchat.alignment.dtw import CONTAINED
 from fusionchat.alignment.groups import sum_by_key
 from fusionchat.alignment.spans_file import PAIR
-from fusionchat.alignment.tokenizer import NO_TOKEN, TokenTable
 from fusionchat.errors import UserError
 from fusionchat.files import atomic_file
+from fusionchat.models import token_table
+from fusionchat.models.token_table import NO_TOKEN, TokenTable
 from fusionchat.readers.parquet import read_metadata, read_table
 
 STRATEGIES = ("statistics", "statistics_reference", "min_edit", "exact")
@@ -62,7 +63,7 @@ class Vocabulary:
 
 def build(pivot: TokenTable, source: TokenTable, pairs: Pairs, strategy: str) -> Vocabulary:
     """The map of one strategy; equal tokenizers give the identity whatever the strategy."""
-    if tokenizer.equal(pivot, source):
+    if token_table.equal(pivot, source):
         mapped = vocabulary_map.identity(source, pivot)
         how = np.where(mapped == NO_TOKEN, HOW.index("none"), HOW.index("identity"))
     elif strategy == "statistics_reference":
@@ -87,7 +88,7 @@ def build(pivot: TokenTable, source: TokenTable, pairs: Pairs, strategy: str) ->
             )
             mapped[open_ids] = text[nearest]
             how[open_ids] = HOW.index("min_edit")
-    roles = list(tokenizer.special_map(source, pivot))
+    roles = list(token_table.special_map(source, pivot))
     how[roles] = HOW.index("role")
     return Vocabulary(mapped, how.astype(np.int8), pairs)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fusionchat.alignment.tokenizer import NO_TOKEN, TokenTable, special_map
+from fusionchat.models.token_table import NO_TOKEN, TokenTable, special_map
 
 
 def identity(source: TokenTable, pivot: TokenTable) -> np.ndarray:

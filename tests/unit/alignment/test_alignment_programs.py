@@ -12,12 +12,13 @@ import align_tokens
 import map_vocabulary
 import report_alignment
 import transfer_logits
-from fusionchat.alignment import spans_file, tokenizer
+from fusionchat.alignment import spans_file
 from fusionchat.alignment.groups import Aligner
 from fusionchat.alignment.quality import KINDS, Quality
 from fusionchat.alignment.response_tokens import load_table
 from fusionchat.errors import UserError
 from fusionchat.logits.store import LogitWriter, read_logits, read_provenance, unusable
+from fusionchat.models import token_table
 
 DIALOGUES = [[TEXTS[i % 5], TEXTS[(3 * i + 1) % 5]] for i in range(9)]
 
@@ -88,7 +89,7 @@ def test_the_result_is_a_logit_store_at_the_pivots_positions(tmp_path, method, s
     stage = Stage(tmp_path)
     stores, *_, aligned = stage.all(method=method, strategy=strategy, rules=rules)
     pivot, source = read_logits(stores[0][1]), read_logits(stores[1][1])
-    size = tokenizer.load(stage.pivot).size
+    size = token_table.load(stage.pivot).size
     for row, p, s in zip(read_logits(aligned), pivot, source, strict=True):
         assert row.dialogue_id == p.dialogue_id
         np.testing.assert_array_equal(row.input_ids, p.input_ids)
@@ -210,7 +211,7 @@ def test_equal_vocabularies_with_other_tokens_for_a_text_are_aligned(tmp_path):
     stage = Stage(tmp_path, "A", "A")
     stores = stage.stores("", [["the end"]])
     row = next(read_logits(stores[1][1]))
-    letters = tokenizer.load(stage.source)
+    letters = token_table.load(stage.source)
     ids = [letters.pieces.index(piece) for piece in ("▁", "t", "h", "e", "▁", "e", "n", "d")]
     other = dialogue(stage.source, "d0", ["x" * 40])
     n = len(ids) + 1
@@ -284,7 +285,7 @@ def test_the_end_of_turn_that_a_store_names_is_aligned_by_role(tmp_path):
         tables.append(load_table(folder, path))
         end_id = tables[-1].roles["eos"]
         assert tables[-1].pieces[end_id] == end
-        assert tables[-1].fingerprint != tokenizer.load(folder).fingerprint
+        assert tables[-1].fingerprint != token_table.load(folder).fingerprint
         ids.append(np.array([*encode(letter, TEXTS[0]), end_id], np.int32))
     start, count = Aligner(*tables, "spans").align_turn(*ids)
     assert (start[-1], count[-1]) == (len(ids[1]) - 1, 1)

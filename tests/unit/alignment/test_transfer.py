@@ -11,19 +11,20 @@ from alignment_cases import TEXTS, distributions, encode, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusionchat.alignment import spans, tokenizer, vocabulary, vocabulary_map
+from fusionchat.alignment import spans, vocabulary, vocabulary_map
 from fusionchat.alignment.aligned_store import known_share
 from fusionchat.alignment.groups import Alignment
 from fusionchat.alignment.transfer import MassTransfer
 from fusionchat.alignment.transfer_kernel import KINDS
+from fusionchat.models import token_table
 
 NO_PAIRS = vocabulary.Pairs(*(np.empty(0, np.int64) for _ in range(3)))
 
 
-def words(*pieces: str) -> tokenizer.TokenTable:
+def words(*pieces: str) -> token_table.TokenTable:
     """A vocabulary that spells its tokens as they are."""
     model = {"type": "BPE", "vocab": {piece: i for i, piece in enumerate(pieces)}, "merges": []}
-    return tokenizer.from_content(json.loads(json.dumps({"model": model})), {}, "words")
+    return token_table.from_content(json.loads(json.dumps({"model": model})), {}, "words")
 
 
 def transfer(pivot, source, pivot_ids, source_ids, distribution, mapped=None):

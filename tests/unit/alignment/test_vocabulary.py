@@ -5,9 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rapidfuzz.distance import Levenshtein
 
-from fusionchat.alignment import tokenizer, vocabulary, vocabulary_map
+from fusionchat.alignment import vocabulary, vocabulary_map
 from fusionchat.alignment.vocabulary import HOW, Pairs
 from fusionchat.errors import UserError
+from fusionchat.models import token_table
 
 NO_PAIRS = Pairs(*(np.empty(0, np.int64) for _ in range(3)))
 
@@ -28,7 +29,7 @@ def test_exact_maps_equal_bytes_and_roles():
         if not b.special[index]:
             assert a.token_bytes[mapped[index]] == b.token_bytes[index]
     assert mapped[b.roles["eos"]] == a.roles["eos"]
-    assert mapped[b.roles["unk"]] == tokenizer.NO_TOKEN
+    assert mapped[b.roles["unk"]] == token_table.NO_TOKEN
     assert (mapped >= 0).sum() > 300
 
 
@@ -124,9 +125,9 @@ def test_unmatched_special_tokens_have_no_partner(tmp_path):
     def add(content, names):
         content["added_tokens"].append({"id": 600, "content": "<|tool|>", "special": True})
 
-    more = tokenizer.load(model_folder(tmp_path / "m", "A", add))
+    more = token_table.load(model_folder(tmp_path / "m", "A", add))
     found = vocabulary.build(table("A"), more, NO_PAIRS, "statistics")
-    assert found.mapped[600] == tokenizer.NO_TOKEN
+    assert found.mapped[600] == token_table.NO_TOKEN
     np.testing.assert_array_equal(found.mapped[:600], np.arange(600))
 
 

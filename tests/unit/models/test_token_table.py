@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from alignment_cases import encode, model_folder, sentencepiece_folder, special, table
 
-from fusionchat.alignment import tokenizer, vocabulary_map
+from fusionchat.alignment import vocabulary_map
 from fusionchat.errors import UserError
+from fusionchat.models import token_table
 from fusionchat.models.tokenizer import load_tokenizer
 
 
@@ -22,14 +23,14 @@ def test_unknown_text_equals_no_text():
     info = table("C")
     ids = encode("C", "小")
     assert info.roles["unk"] in ids
-    assert info.token_bytes[info.roles["unk"]] == tokenizer.UNKNOWN_BYTES
+    assert info.token_bytes[info.roles["unk"]] == token_table.UNKNOWN_BYTES
 
 
 def test_added_text_tokens_stand_for_their_own_text(tmp_path):
     def add(content, names):
         content["added_tokens"].append({"id": 600, "content": "▁x", "special": False})
 
-    info = tokenizer.load(model_folder(tmp_path / "m", "A", add))
+    info = token_table.load(model_folder(tmp_path / "m", "A", add))
     assert info.token_bytes[600] == "▁x".encode()
     assert not info.special[600]
 
@@ -44,11 +45,11 @@ def rename_special(content, names):
 
 
 def test_tokenizers_that_differ_in_special_tokens_are_equal(tmp_path):
-    first = tokenizer.load(model_folder(tmp_path / "a", "A"))
-    second = tokenizer.load(model_folder(tmp_path / "b", "A", rename_special))
-    assert tokenizer.equal(first, second)
+    first = token_table.load(model_folder(tmp_path / "a", "A"))
+    second = token_table.load(model_folder(tmp_path / "b", "A", rename_special))
+    assert token_table.equal(first, second)
     assert first.fingerprint != second.fingerprint
-    matched = tokenizer.special_map(second, first)
+    matched = token_table.special_map(second, first)
     assert matched[600] == first.roles["eos"]
     assert 601 not in matched
     assert 2 not in matched, "</s> without a role is not the pivot's end of turn"
@@ -72,12 +73,12 @@ def test_added_tokens_never_count_and_keep_to_their_spelling(tmp_path, special):
         ]
         names |= {"eos": "<|im_end|>", "pad": "</s>"}
 
-    pivot = tokenizer.load(model_folder(tmp_path / "a", "A", openchat))
-    source = tokenizer.load(model_folder(tmp_path / "b", "A", hermes))
-    assert tokenizer.equal(pivot, source)
+    pivot = token_table.load(model_folder(tmp_path / "a", "A", openchat))
+    source = token_table.load(model_folder(tmp_path / "b", "A", hermes))
+    assert token_table.equal(pivot, source)
     mapped = vocabulary_map.identity(source, pivot)
     np.testing.assert_array_equal(mapped[:600], np.arange(600))
-    assert mapped[600:].tolist() == [600, tokenizer.NO_TOKEN]
+    assert mapped[600:].tolist() == [600, token_table.NO_TOKEN]
 
 
 def test_tokens_of_the_configuration_alone_are_ids_too(tmp_path):
@@ -90,7 +91,7 @@ def test_tokens_of_the_configuration_alone_are_ids_too(tmp_path):
         },
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    info = tokenizer.load(folder)
+    info = token_table.load(folder)
     assert (info.size, info.roles["eos"]) == (601, 600)
     assert info.special[600]
 
@@ -108,22 +109,22 @@ def legacy_spaces(content, names):
 
 
 def test_how_spaces_are_marked_does_not_count(tmp_path):
-    first = tokenizer.load(model_folder(tmp_path / "a", "A"))
-    second = tokenizer.load(model_folder(tmp_path / "b", "A", legacy_spaces))
-    assert tokenizer.equal(first, second)
+    first = token_table.load(model_folder(tmp_path / "a", "A"))
+    second = token_table.load(model_folder(tmp_path / "b", "A", legacy_spaces))
+    assert token_table.equal(first, second)
 
 
-def with_merges(*merges: str) -> tokenizer.TokenTable:
+def with_merges(*merges: str) -> token_table.TokenTable:
     vocab = {piece: i for i, piece in enumerate(["a", "b", "c", "ab", "bc", "abc"])}
     model = {"type": "BPE", "vocab": vocab, "merges": list(merges)}
-    return tokenizer.from_content({"model": model}, {}, "merges")
+    return token_table.from_content({"model": model}, {}, "merges")
 
 
 def test_merges_count_but_not_their_order():
     """Converters of different versions order the merges of a SentencePiece model differently."""
     usual = with_merges("a b", "b c", "ab c", "a bc")
-    assert tokenizer.equal(usual, with_merges("b c", "a b", "a bc", "ab c"))
-    assert not tokenizer.equal(usual, with_merges("a b", "b c", "ab c"))
+    assert token_table.equal(usual, with_merges("b c", "a b", "a bc", "ab c"))
+    assert not token_table.equal(usual, with_merges("a b", "b c", "ab c"))
 
 
 def drop_merge(content, names):
@@ -146,9 +147,9 @@ def no_byte_fallback(content, names):
 
 @pytest.mark.parametrize("change", [drop_merge, swap_pieces, lowercase, no_byte_fallback])
 def test_tokenizers_that_differ_in_anything_else_are_not_equal(tmp_path, change):
-    first = tokenizer.load(model_folder(tmp_path / "a", "A"))
-    second = tokenizer.load(model_folder(tmp_path / "b", "A", change))
-    assert not tokenizer.equal(first, second)
+    first = token_table.load(model_folder(tmp_path / "a", "A"))
+    second = token_table.load(model_folder(tmp_path / "b", "A", change))
+    assert not token_table.equal(first, second)
 
 
 def test_merges_of_older_and_newer_files_are_the_same(tmp_path):
@@ -160,26 +161,26 @@ def test_merges_of_older_and_newer_files_are_the_same(tmp_path):
         merges = content["model"]["merges"]
         content["model"]["merges"] = [m.split(" ") if isinstance(m, str) else m for m in merges]
 
-    first = tokenizer.load(model_folder(tmp_path / "a", "A", older))
-    second = tokenizer.load(model_folder(tmp_path / "b", "A", newer))
-    assert tokenizer.equal(first, second)
+    first = token_table.load(model_folder(tmp_path / "a", "A", older))
+    second = token_table.load(model_folder(tmp_path / "b", "A", newer))
+    assert token_table.equal(first, second)
 
 
 def test_unknown_is_matched_only_between_equal_tokenizers():
     a, c = table("A"), table("C")
-    assert a.roles["unk"] not in tokenizer.special_map(a, c)
-    assert tokenizer.special_map(a, table("A"))[a.roles["unk"]] == a.roles["unk"]
+    assert a.roles["unk"] not in token_table.special_map(a, c)
+    assert token_table.special_map(a, table("A"))[a.roles["unk"]] == a.roles["unk"]
 
 
 def test_a_token_of_several_roles_has_the_first(tmp_path):
     def padded_with(text):
         return lambda content, names: names.update(pad=text)
 
-    pivot = tokenizer.load(model_folder(tmp_path / "p", "A", padded_with("</s>")))
-    c = tokenizer.load(model_folder(tmp_path / "c", "C", padded_with("<unk>")))
-    b = tokenizer.load(model_folder(tmp_path / "b", "B", padded_with("<unk>")))
-    assert set(tokenizer.special_map(c, pivot).values()) == {1, 2}, "unknown text is not the end"
-    assert c.roles["unk"] not in tokenizer.special_map(c, b), "unknown text is not padding"
+    pivot = token_table.load(model_folder(tmp_path / "p", "A", padded_with("</s>")))
+    c = token_table.load(model_folder(tmp_path / "c", "C", padded_with("<unk>")))
+    b = token_table.load(model_folder(tmp_path / "b", "B", padded_with("<unk>")))
+    assert set(token_table.special_map(c, pivot).values()) == {1, 2}, "unknown text is not the end"
+    assert c.roles["unk"] not in token_table.special_map(c, b), "unknown text is not padding"
 
 
 def test_added_tokens_of_the_base_vocabulary_are_spelt_as_its_other_pieces():
@@ -190,28 +191,28 @@ def test_added_tokens_of_the_base_vocabulary_are_spelt_as_its_other_pieces():
         "added_tokens": [{"id": 1, "content": "▁▁", "special": False}],
         "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
     }
-    assert tokenizer.from_content(content, {}, "gemma").token_bytes == (b" ", b"  ")
+    assert token_table.from_content(content, {}, "gemma").token_bytes == (b" ", b"  ")
 
 
 def test_ids_outside_the_vocabulary_stop():
     with pytest.raises(UserError, match="another tokenizer"):
-        tokenizer.check_ids(table("C"), np.array([3, 599]), "file")
+        token_table.check_ids(table("C"), np.array([3, 599]), "file")
 
 
 def test_folder_without_tokenizer_stops(tmp_path):
     with pytest.raises(UserError, match="no tokenizer"):
-        tokenizer.load(tmp_path)
+        token_table.load(tmp_path)
 
 
 def test_a_file_without_vocabulary_stops(tmp_path):
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(UserError, match="no vocabulary"):
-        tokenizer.load(tmp_path)
+        token_table.load(tmp_path)
 
 
 def test_a_sentencepiece_model_equals_what_an_older_converter_made_of_it(tmp_path):
     folder = sentencepiece_folder(tmp_path / "slow")
-    info = tokenizer.load(folder)
+    info = token_table.load(folder)
     text = " the river, élan 小"
     ids = load_tokenizer(folder).encode(text, add_special_tokens=False)
     assert b"".join(info.token_bytes[i] for i in ids) == text.encode()
@@ -222,7 +223,7 @@ def test_a_sentencepiece_model_equals_what_an_older_converter_made_of_it(tmp_pat
     fast = tmp_path / "fast"
     fast.mkdir()
     (fast / "tokenizer.json").write_text(json.dumps(content))
-    assert tokenizer.equal(info, tokenizer.load(fast))
+    assert token_table.equal(info, token_table.load(fast))
 
 
 def test_word_pieces_stop(tmp_path):
@@ -230,22 +231,22 @@ def test_word_pieces_stop(tmp_path):
         content["model"]["type"] = "WordPiece"
 
     with pytest.raises(UserError, match="WordPiece"):
-        tokenizer.load(model_folder(tmp_path / "w", "A", word_piece))
+        token_table.load(model_folder(tmp_path / "w", "A", word_piece))
 
 
 def test_role_names_may_be_objects(tmp_path):
     folder = model_folder(tmp_path / "m", "A")
     text = '{"eos_token": {"content": "</s>", "lstrip": false}}'
     (folder / "tokenizer_config.json").write_text(text)
-    assert tokenizer.load(folder).roles["eos"] == 2
+    assert token_table.load(folder).roles["eos"] == 2
     assert special("A")["eos"] == "</s>"
 
 
 def test_padding_that_is_ordinary_text_is_text():
     content = {"model": {"type": "BPE", "vocab": {"!": 0, "</s>": 1}, "merges": []}}
     names = {"pad": "!", "eos": "</s>"}
-    info = tokenizer.from_content(content, names, "words")
+    info = token_table.from_content(content, names, "words")
     assert info.roles == {"eos": 1}
     assert not info.special[0]
     names["pad"] = "</s>"
-    assert tokenizer.from_content(content, names, "words").roles == {"eos": 1, "pad": 1}
+    assert token_table.from_content(content, names, "words").roles == {"eos": 1, "pad": 1}

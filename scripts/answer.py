@@ -9,7 +9,6 @@ from typing import Any
 from fusionchat import cli
 from fusionchat.dialogues.options import (
     add_rendering_options,
-    rendering_options,
     template_checksum,
 )
 from fusionchat.errors import UserError
@@ -17,6 +16,7 @@ from fusionchat.files import MANIFEST, checksums, sha256, write_jsonl
 from fusionchat.mt_bench.answers import Journal, length_statistics
 from fusionchat.mt_bench.endpoint.command_line import add_endpoint_options, open_endpoint
 from fusionchat.mt_bench.endpoint.limits import BudgetReachedError
+from fusionchat.mt_bench.endpoint.settings import EndpointOptions
 from fusionchat.mt_bench.questions import Question, read_questions
 from fusionchat.progress import progress
 from fusionchat.schema import default
@@ -26,10 +26,10 @@ RENDERING = ("template", "template_model", "end_of_turn", "special_text", "keep_
 CHECKPOINT_ONLY = (*RENDERING, "batch_size", "device", "dtype")
 SAMPLING = ("system_message", "seed", "top_k", "temperature_scale")
 UNUSED = {
-    "local": ("base_url", "served_model", "store"),
-    "vllm": ("base_url", "served_model", "store"),
+    "local": ("base_url", "api_model", "store"),
+    "vllm": ("base_url", "api_model", "store"),
     "api": ("model", *CHECKPOINT_ONLY),
-    "published": ("base_url", "served_model", "store", *CHECKPOINT_ONLY, *SAMPLING),
+    "published": ("base_url", "api_model", "store", *CHECKPOINT_ONLY, *SAMPLING),
 }
 
 
@@ -74,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
         choices=["float32", "bfloat16", "float16"],
     )
     add_rendering_options(parser)
-    add_endpoint_options(parser, "--api-model")
+    add_endpoint_options(parser, "--api-model", "api_model")
     return parser
 
 
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.limit_threads(args.threads)
     for name in UNUSED[args.engine]:
         if getattr(args, name) != parser.get_default(name):
-            option = "api-model" if name == "served_model" else name.replace("_", "-")
+            option = name.replace("_", "-")
             raise UserError(f"--{option}: has no effect with --engine {args.engine}; leave it out")
     questions = read_questions(args.questions)
     if args.engine != "api" and args.model is None:
@@ -111,7 +111,7 @@ def run_identity(args: argparse.Namespace) -> dict[str, Any]:
     """What decides the answers: the model, the questions, and the options that matter to them."""
     names = ("engine", "model_id", "template", "keep_separators", "system_message", "choices")
     names += ("end_of_turn", "special_text", "max_new_tokens", "seed", "top_k")
-    names += ("temperature_scale", "dtype", "served_model")
+    names += ("temperature_scale", "dtype", "api_model")
     identity = {name: getattr(args, name) for name in names}
     identity["questions"] = sha256(args.questions)
     identity["template_sha256"] = template_checksum(args.template)
@@ -150,16 +150,7 @@ def checkpoint_engine(args: argparse.Namespace) -> Any:
     """The engine that loads a checkpoint."""
     from fusionchat.mt_bench.answering.dialogue_engine import AnswerOptions
 
-    options = AnswerOptions(
-        rendering=rendering_options(args),
-        keep_separators=args.keep_separators,
-        max_new_tokens=args.max_new_tokens,
-        batch_size=args.batch_size,
-        choices=args.choices,
-        seed=args.seed or 0,
-        top_k=args.top_k,
-        temperature_scale=args.temperature_scale,
-    )
+    options = cli.options_of(AnswerOptions, args)
     if args.engine == "vllm":
         from fusionchat.mt_bench.answering.vllm_engine import VllmEngine
 
@@ -174,19 +165,11 @@ def checkpoint_engine(args: argparse.Namespace) -> Any:
 
 def api_engine(args: argparse.Namespace) -> Any:
     """The engine that asks an endpoint."""
-    from fusionchat.mt_bench.answering.api_engine import SYSTEM_MESSAGE, ApiEngine, ApiOptions
+    from fusionchat.mt_bench.answering.api_engine import ApiEngine, ApiOptions
 
-    endpoint = open_endpoint(args, "--api-model")
-    system = SYSTEM_MESSAGE if args.system_message is None else args.system_message
-    options = ApiOptions(
-        max_new_tokens=args.max_new_tokens,
-        choices=args.choices,
-        temperature_scale=args.temperature_scale,
-        system_message=system,
-        seed=args.seed,
-        top_k=args.top_k,
-    )
-    return ApiEngine(endpoint, options, args.concurrency)
+    served = cli.options_of(EndpointOptions, args, model=args.api_model)
+    endpoint = open_endpoint(served, args.store, "--api-model")
+    return ApiEngine(endpoint, cli.options_of(ApiOptions, args), args.concurrency)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,12 @@ from pathlib import Path
 
 from fusionchat import cli
 from fusionchat.files import atomic_file, write_jsonl
-from fusionchat.mt_bench.judging.command_line import add_judge_options, judge_all, make_judge
+from fusionchat.mt_bench.judging.command_line import (
+    JudgeOptions,
+    add_judge_options,
+    judge_all,
+    make_judge,
+)
 from fusionchat.mt_bench.judging.human_votes import (
     agreement_with_people,
     read_votes,
@@ -39,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     questions = read_questions(args.questions)
     votes = read_votes(args.votes)
     tasks = voted_tasks(votes, questions)
-    judge = make_judge(args, questions)
+    judge = make_judge(cli.options_of(JudgeOptions, args), questions)
     records = judge_all(judge, tasks)
     scores = {
         (task.question.question_id, task.model, task.turn): (

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusionchat import cli
-from fusionchat.logits.options import add_forward_options, open_inputs
+from fusionchat.logits.options import add_forward_options
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -35,49 +35,16 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the model, score what is missing part by part, join the parts."""
     args = build_parser().parse_args(argv)
-    dialogues, model, renderer = open_inputs(args)
-    from fusionchat.files import sha256, write_json
-    from fusionchat.logits import dump
-    from fusionchat.logits.parts import Parts, report
-    from fusionchat.models import processes
-    from fusionchat.models.finished import fingerprint
-    from fusionchat.models.token_table import load as load_table
-    from fusionchat.progress import progress
+    cli.start_torch(args.threads, args.device)
+    from fusionchat.files import write_json
+    from fusionchat.logits.api import DumpOptions, ForwardOptions, dump_logits
 
-    limits = [length for length in (args.max_length, model.max_length) if length]
-    settings = dump.Settings(args.token_budget, args.top_k, min(limits, default=None))
-    provenance = {
-        "model": args.model.name,
-        "model_files": fingerprint(args.model),
-        "vocabulary": load_table(args.model, renderer.end_of_turn).fingerprint,
-        "vocab_size": model.vocab_size,
-        "dialogues": sha256(args.dialogues),
-        "dtype": args.dtype,
-        "device": args.device,
-        "devices": args.devices,
-        "part": args.part,
-        **vars(settings),
-        **renderer.facts(),
-    }
-    starts = range(0, len(dialogues), args.part)
-    store = Parts(args.output, provenance)
-    first = processes.is_first_process()
-    missing = processes.from_first_process(store.missing(len(starts)) if first else None)
-    chunks = {index: dialogues[starts[index] : starts[index] + args.part] for index in missing}
-    total = sum(map(len, chunks.values()))
-    with progress(total=total, desc=args.model.name, unit="dialogue", disable=not first) as bar:
-        for index, chunk in chunks.items():
-            rows = dump.dump(model, renderer, chunk, settings, bar.update)
-            if first:
-                store.write(index, rows)
-    processes.part_from_others()
-    if not first:
-        return
-    store.finish(len(starts))
-    facts = report(args.output)
-    logging.info("%s", facts)
-    if args.report:
-        write_json(args.report, facts)
+    options = cli.options_of(DumpOptions, args)
+    facts = dump_logits(cli.options_of(ForwardOptions, args), args.output, options)
+    if facts:  # the first process
+        logging.info("%s", facts)
+        if args.report:
+            write_json(args.report, facts)
 
 
 if __name__ == "__main__":

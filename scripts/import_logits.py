@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusionchat import cli
-from fusionchat.dialogues.options import add_rendering_options, rendering_options
+from fusionchat.dialogues.options import RenderingOptions, add_rendering_options
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.models.token_table import load as load_table
     from fusionchat.progress import progress
 
-    renderer = open_renderer(args.model, rendering_options(args))
+    renderer = open_renderer(args.model, cli.options_of(RenderingOptions, args))
     files = ReleasedFiles(args.released)
     index = released.index(files)
     vocab_size = released.vocabulary_size(args.model)

@@ -7,7 +7,12 @@ from pathlib import Path
 from fusionchat import cli
 from fusionchat.files import write_jsonl
 from fusionchat.mt_bench.answers import read_answers
-from fusionchat.mt_bench.judging.command_line import add_judge_options, judge_all, make_judge
+from fusionchat.mt_bench.judging.command_line import (
+    JudgeOptions,
+    add_judge_options,
+    judge_all,
+    make_judge,
+)
 from fusionchat.mt_bench.judging.judges import make_tasks
 from fusionchat.mt_bench.questions import read_questions
 
@@ -28,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.limit_threads(args.threads)
     questions = read_questions(args.questions)
     tasks = make_tasks(questions, read_answers(args.answers, questions), args.repeats)
-    write_jsonl(args.output, judge_all(make_judge(args, questions), tasks))
+    write_jsonl(
+        args.output, judge_all(make_judge(cli.options_of(JudgeOptions, args), questions), tasks)
+    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
 """Negative log-likelihood of a model on held-out dialogues, in nats a response token and byte."""
 
 import argparse
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from fusionchat import cli
-from fusionchat.logits.options import add_forward_options, open_inputs
+from fusionchat.logits.options import add_forward_options
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -21,16 +20,12 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the model, score the dialogues, write the sums."""
     args = build_parser().parse_args(argv)
-    dialogues, model, renderer = open_inputs(args)
+    cli.start_torch(args.threads, args.device)
     from fusionchat.files import write_json
-    from fusionchat.logits import dump
+    from fusionchat.logits.api import ForwardOptions, measure_nll
     from fusionchat.models import processes
 
-    settings = dump.Settings(args.token_budget, max_length=model.max_length)
-    facts = dump.measure_nll(model, renderer, dialogues, settings)
-    processes.part_from_others()
-    if facts["unusable"]:
-        logging.warning("%d dialogues could not be scored", len(facts["unusable"]))
+    facts = measure_nll(cli.options_of(ForwardOptions, args))
     if processes.is_first_process():
         name = args.name or args.model.name
         write_json(args.output, {"model": name, "dialogues": args.dialogues.name, **facts})

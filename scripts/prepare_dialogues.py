@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fusionchat import cli
-from fusionchat.dialogues.options import add_rendering_options, rendering_options
+from fusionchat.dialogues.options import RenderingOptions, add_rendering_options
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.files import write_json
     from fusionchat.progress import progress
 
-    renderer = open_renderer(args.pivot_model, rendering_options(args))
+    renderer = open_renderer(args.pivot_model, cli.options_of(RenderingOptions, args))
 
     def length(dialogue: Dialogue) -> int:
         return len(renderer.encode(dialogue).input_ids)

@@ -9,8 +9,8 @@ from typing import Any
 
 from fusionchat import cli
 from fusionchat.dialogues.options import (
+    RenderingOptions,
     add_rendering_options,
-    rendering_options,
     template_checksum,
 )
 
@@ -85,7 +85,8 @@ def load_examples(args: argparse.Namespace, tokenizer: Any, config: Any) -> Any:
             check_full_vocabulary(path, "--tail needs")
         examples.extend(example_from_fused(row, args.max_length) for row in read_logits(path))
     if args.dialogues:
-        renderer = make_renderer(tokenizer, rendering_options(args), args.pivot_model)
+        rendering = cli.options_of(RenderingOptions, args)
+        renderer = make_renderer(tokenizer, rendering, args.pivot_model)
     for path in args.dialogues or ():
         examples.extend(
             example_from_tokens(renderer.encode(one), args.max_length)

@@ -1,7 +1,6 @@
 """Move a source's distributions to the pivot's vocabulary and response positions."""
 
 import argparse
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,17 +32,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Read the shard's files side by side, transfer dialogue by dialogue, write a logit store."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat.alignment.aligned_store import AlignedWriter, Inputs, transfers
-    from fusionchat.alignment.response_tokens import load_table
-    from fusionchat.progress import progress
+    from fusionchat.alignment.api import Shard, transfer_logits
 
-    pivot = load_table(args.pivot_model, args.pivot_logits)
-    source = load_table(args.source_model, args.source_logits)
-    inputs = Inputs(args.pivot_logits, args.source_logits, args.spans, args.vocabulary)
-    with AlignedWriter(args.output, inputs, pivot, source, args.rules) as writer:
-        for row in progress(transfers(inputs, pivot, source, args.rules), unit="dialogue"):
-            writer.write(*row)
-    logging.info("%s", writer.summary())
+    shard = cli.options_of(Shard, args)
+    transfer_logits(shard, args.spans, args.vocabulary, args.output, args.rules)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from fusionchat.errors import UserError
 
@@ -135,9 +135,19 @@ Options = TypeVar("Options")
 
 
 def options_of(kind: type[Options], args: argparse.Namespace, **others: Any) -> Options:
-    """A dataclass of options from the arguments of the same names, and `others`."""
-    names = {field.name for field in fields(kind)} & vars(args).keys()  # type: ignore[arg-type]
-    return kind(**{name: getattr(args, name) for name in names} | others)
+    """A dataclass of options from the arguments of the same names, and `others`.
+
+    A field that is such a dataclass itself is filled alike; an option that is not given (None)
+    leaves a field its default.
+    """
+    given: dict[str, Any] = {}
+    types = get_type_hints(kind)
+    for field in fields(kind):  # type: ignore[arg-type]
+        if is_dataclass(types[field.name]) and field.name not in others:
+            given[field.name] = options_of(types[field.name], args)
+        elif getattr(args, field.name, None) is not None:
+            given[field.name] = getattr(args, field.name)
+    return kind(**given | others)
 
 
 def limit_threads(threads: int) -> None:
@@ -147,9 +157,17 @@ def limit_threads(threads: int) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
-def hide_gpus() -> None:
-    """Leave this process no GPU, before torch is imported: its parallelism takes what it sees."""
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+def start_torch(threads: int, device: str) -> None:
+    """Give torch so many threads, and no GPU where it shall compute on the CPU.
+
+    Call before anything else imports torch, whose parallelism takes the GPUs that it sees.
+    """
+    limit_threads(threads)
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    import torch
+
+    torch.set_num_threads(threads)
 
 
 class Stopped(BaseException):

@@ -61,14 +61,3 @@ def template_checksum(template: str) -> str | None:
 
     path = Path(template)
     return sha256(path) if path.suffix == ".jinja" and path.is_file() else None
-
-
-def rendering_options(args: argparse.Namespace) -> RenderingOptions:
-    """The options as the library takes them."""
-    return RenderingOptions(
-        template=args.template,
-        template_model=args.template_model,
-        system_message=args.system_message,
-        end_of_turn=args.end_of_turn,
-        special_text=args.special_text,
-    )

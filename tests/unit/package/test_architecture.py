@@ -45,6 +45,12 @@ def test_no_folder_is_crowded():
     assert not crowded
 
 
+def test_only_the_command_line_knows_argparse_s_namespace():
+    """The library is called with dataclasses of options."""
+    users = [p.name for p in PACKAGE.rglob("*.py") if "Namespace" in p.read_text(encoding="utf-8")]
+    assert users == ["cli.py"]
+
+
 def test_the_picture_is_that_of_the_code():
     drawn = draw_architecture.build_parser().get_default("output").read_text()
     now = draw_architecture.picture(LAYERS, part_imports(PACKAGE))

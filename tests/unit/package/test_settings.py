@@ -3,11 +3,20 @@
 import argparse
 import importlib
 from collections.abc import Iterator
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fusionchat.alignment.api import align_tokens, map_vocabulary, transfer_logits
+from fusionchat.dialogues.options import RenderingOptions
+from fusionchat.logits.api import DumpOptions, ForwardOptions
+from fusionchat.merging.api import SceOptions, VarmOptions
+from fusionchat.merging.methods.mergekit_runs import MergekitOptions
+from fusionchat.mt_bench.answering.dialogue_engine import AnswerOptions
+from fusionchat.mt_bench.endpoint.settings import EndpointOptions
+from fusionchat.mt_bench.judging.command_line import JudgeOptions
 from fusionchat.schema import default, part, schema
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -46,6 +55,19 @@ RENAMED = {
 OTHERWISE = {
     "device": "by hand, a program takes what every machine has",
     "seed of answer": "absent, 0 for checkpoints and none for an endpoint",
+    "normalise of MergekitOptions": "mergekit's word for dividing weights by their sum",
+}
+# The options of the calls from Python, and the sections that they are settings of.
+OPTIONS = {
+    RenderingOptions: "",
+    ForwardOptions: "logits.",
+    DumpOptions: "logits.",
+    VarmOptions: "merges.*.",
+    SceOptions: "merges.*.",
+    MergekitOptions: "merges.*.",
+    AnswerOptions: "mt_bench.",
+    EndpointOptions: "mt_bench.judges.*.",
+    JudgeOptions: "mt_bench.judges.*.",
 }
 
 
@@ -89,6 +111,21 @@ SETTINGS = list(settings())
 @pytest.mark.parametrize(("program", "action", "key"), SETTINGS, ids=lambda v: str(v)[:40])
 def test_a_program_s_default_is_the_schema_s(program: str, action: argparse.Action, key: str):
     assert action.required or action.default == default(key)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: options.__name__)
+def test_the_default_of_a_call_is_the_schema_s(options: type):
+    for field in fields(options):
+        key = OPTIONS[options] + field.name
+        exempt = field.default is MISSING or f"{field.name} of {options.__name__}" in OTHERWISE
+        if key in KEYS and "default" in part(key) and not exempt:
+            assert field.default == default(key), key
+
+
+def test_the_calls_that_align_have_the_schema_s_defaults():
+    assert align_tokens.__defaults__ == (default("alignment.method"),)
+    assert map_vocabulary.__defaults__ == (default("alignment.vocabulary"),)
+    assert transfer_logits.__defaults__ == (default("alignment.transfer"),)
 
 
 def test_the_programs_settings_are_found():

@@ -91,7 +91,7 @@ class MergekitOptions:
     density: float = 0.5
     select_topk: float = 0.1
     base: str | None = None
-    seed: int = 1
+    seed: int = 0
     normalise: bool = True
 
 

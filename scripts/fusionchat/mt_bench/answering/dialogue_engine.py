@@ -32,7 +32,7 @@ class AnswerOptions:
     rendering: RenderingOptions = field(default_factory=RenderingOptions)
     keep_separators: bool = False
     max_new_tokens: int = 1024
-    batch_size: int = 64
+    batch_size: int = 16
     choices: int = 1
     seed: int = 0
     top_k: int | None = None

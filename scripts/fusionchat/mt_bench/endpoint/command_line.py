@@ -8,23 +8,16 @@ from typing import Any
 from fusionchat import cli
 from fusionchat.errors import UserError
 from fusionchat.mt_bench.endpoint.endpoint import Endpoint
-from fusionchat.mt_bench.endpoint.limits import FIRST_WAIT, Budget
+from fusionchat.mt_bench.endpoint.limits import FIRST_WAIT
 from fusionchat.mt_bench.endpoint.settings import SYSTEM_ROLES, EndpointOptions
 from fusionchat.mt_bench.endpoint.store import ResponseStore
 
-# Options that are handed on as they are, by their names in `EndpointOptions`.
-_SAME = (
-    "base_url", "api_key_env", "timeout", "retries", "first_wait", "requests_per_minute",
-    "reasoning", "reasoning_effort", "max_completion_tokens", "service_tier", "extra_body",
-    "headers", "chat_template_kwargs", "api_version", "system_role", "tokenizer", "retry_refused",
-)  # fmt: skip
 
-
-def add_endpoint_options(parser: argparse.ArgumentParser, model_option: str) -> None:
+def add_endpoint_options(parser: argparse.ArgumentParser, model_option: str, dest: str) -> None:
     """Add where the model is served, how fast it may be called and what that may cost."""
     group = parser.add_argument_group("endpoint", "an OpenAI-compatible server")
     add = group.add_argument
-    add(model_option, dest="served_model", help="the model's name at the endpoint")
+    add(model_option, dest=dest, help="the model's name at the endpoint")
     add("--base-url", help="e.g. http://127.0.0.1:8000/v1")
     add(
         "--api-key-env",
@@ -94,7 +87,12 @@ def _add_prices(parser: argparse.ArgumentParser) -> None:
     price = cli.number_from(0)
     add("--input-price", type=price, default=0.0, help="dollars a million tokens")
     add("--output-price", type=price, default=0.0, help="dollars a million tokens")
-    add("--budget-usd", type=cli.positive_number, help="stop where the store would exceed this")
+    add(
+        "--budget-usd",
+        dest="max_usd",
+        type=cli.positive_number,
+        help="stop where the store would exceed this",
+    )
     add("--max-calls", type=cli.positive_int, help="stop at so many calls")
     add(
         "--tokenizer",
@@ -123,15 +121,14 @@ def json_texts(text: str) -> dict[str, str]:
     return value
 
 
-def open_endpoint(args: argparse.Namespace, model_option: str) -> Endpoint:
+def open_endpoint(options: EndpointOptions, store: Path | None, model_option: str) -> Endpoint:
     """The endpoint that the options describe, in front of its store."""
-    needed = {"--base-url": args.base_url, "--store": args.store, model_option: args.served_model}
+    needed = {"--base-url": options.base_url, "--store": store, model_option: options.model}
     for option, value in needed.items():
         if not value:
             raise UserError(f"{option}: is needed to call an endpoint")
-    budget = Budget(args.input_price, args.output_price, args.budget_usd, args.max_calls)
+    budget = options.budget
     if budget.max_usd is not None and not (budget.input_price or budget.output_price):
         raise UserError("--budget-usd: needs --input-price and --output-price to count dollars")
-    settings = {name: getattr(args, name) for name in _SAME}
-    options = EndpointOptions(model=args.served_model, budget=budget, **settings)
-    return Endpoint(options, ResponseStore(args.store))
+    assert store
+    return Endpoint(options, ResponseStore(store))

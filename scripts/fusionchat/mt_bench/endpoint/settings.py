@@ -33,8 +33,8 @@ class EndpointOptions:
     where the system's text goes; `tokenizer` counts tokens where the server does not.
     """
 
-    base_url: str
-    model: str
+    base_url: str = ""
+    model: str = ""
     api_key_env: str = "OPENAI_API_KEY"
     timeout: float = 300.0
     retries: int = 8
@@ -55,7 +55,8 @@ class EndpointOptions:
 
     def __post_init__(self) -> None:
         """Refuse what can never work, before anything is paid for."""
-        check_base_url(self.base_url)
+        if self.base_url:
+            check_base_url(self.base_url)
         if taken := [name for name in _FIXED if name in self.extra_body]:
             raise UserError(
                 f"extra_body: {taken[0]} cannot be set here; it is set by its own option"

@@ -4,12 +4,15 @@ import argparse
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
 from fusionchat import cli
 from fusionchat.errors import UserError
 from fusionchat.mt_bench.endpoint.command_line import add_endpoint_options, open_endpoint
 from fusionchat.mt_bench.endpoint.limits import BudgetReachedError
+from fusionchat.mt_bench.endpoint.settings import EndpointOptions
 from fusionchat.mt_bench.judging.judges import (
     Judge,
     RuleJudge,
@@ -17,7 +20,7 @@ from fusionchat.mt_bench.judging.judges import (
     judge_tasks,
     judgment_record,
 )
-from fusionchat.mt_bench.judging.ratings import RULES
+from fusionchat.mt_bench.judging.ratings import RULES, Rule
 from fusionchat.mt_bench.questions import Question
 from fusionchat.progress import progress
 
@@ -58,31 +61,51 @@ def add_judge_options(parser: argparse.ArgumentParser) -> None:
         default=30.0,
         help="how often to ask whether a batch is done",
     )
-    add_endpoint_options(parser, "--judge-model")
+    add_endpoint_options(parser, "--judge-model", "model")
 
 
-def make_judge(args: argparse.Namespace, questions: Sequence[Question]) -> Judge:
+@dataclass(frozen=True)
+class JudgeOptions:
+    """Which judge rates, what it is shown, and where it is served; see `ChatJudge`.
+
+    Without `references`, the file of the questions must hold the reference answers.
+    """
+
+    judge: Literal["rule", "openai"]
+    questions: Path
+    judge_name: str | None = None
+    prompts: Path | None = None
+    references: Path | None = None
+    attempts: int = 3
+    rating: Rule = "first"
+    batch: bool = False
+    poll_seconds: float = 30.0
+    concurrency: int = 8
+    endpoint: EndpointOptions = field(default_factory=EndpointOptions)
+    store: Path | None = None
+
+
+def make_judge(options: JudgeOptions, questions: Sequence[Question]) -> Judge:
     """The judge that the options name."""
-    if args.judge == "rule":
-        return RuleJudge(args.judge_name or "rule")
+    if options.judge == "rule":
+        return RuleJudge(options.judge_name or "rule")
     from fusionchat.mt_bench.endpoint.batch import BatchRunner
     from fusionchat.mt_bench.judging.chat_judge import ChatJudge
     from fusionchat.mt_bench.judging.judge_prompts import read_judge_prompts
 
-    if not args.prompts:
+    if not options.prompts:
         raise UserError("--prompts: an LLM judge needs FastChat's judge_prompts.jsonl")
-    prompts = read_judge_prompts(args.prompts, args.references or args.questions)
+    prompts = read_judge_prompts(options.prompts, options.references or options.questions)
     prompts.check(questions)
-    endpoint = open_endpoint(args, "--judge-model")
-    name = args.judge_name or args.served_model
+    endpoint = open_endpoint(options.endpoint, options.store, "--judge-model")
     return ChatJudge(
-        name,
+        options.judge_name or options.endpoint.model,
         endpoint,
         prompts,
-        args.concurrency,
-        args.attempts,
-        args.rating,
-        BatchRunner(endpoint, args.poll_seconds) if args.batch else None,
+        options.concurrency,
+        options.attempts,
+        options.rating,
+        BatchRunner(endpoint, options.poll_seconds) if options.batch else None,
     )
 
 

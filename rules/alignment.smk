@@ -5,7 +5,8 @@ Out: spans/{source}/{shard}.parquet, vocabulary/{source}.parquet, aligned/{sourc
 and alignment/{source}.md, without which no target is taught by the source.
 Sources with the pivot's tokenizer pass through: their ids already are the pivot's. `variant` is
 empty, or @target for a target that aligns its sources in its own way. Variants of the mixture, which
-are shards of their own, share the vocabulary map of the run's mixture.
+are shards of their own, share the vocabulary map of the run's mixture. The variant .sample aligns
+a few dialogues alone, for `worth`, which says itself where too little was kept.
 """
 
 
@@ -48,7 +49,7 @@ rule map_vocabulary:
         program=program("map_vocabulary"),
         pivot=PIVOT_MANIFEST,
         source="<results>/models/{source}/manifest.json",
-        spans=collect("<results>/spans/{{source}}{{variant}}/{shard}.parquet", shard=SHARDS),
+        spans=aligned("spans/{w.source}{w.variant}"),
     output:
         vocabulary="<results>/vocabulary/{source}{variant}.parquet",
     log:
@@ -113,10 +114,10 @@ rule report_alignment:
         program=program("report_alignment"),
         pivot=PIVOT_MANIFEST,
         source="<results>/models/{source}/manifest.json",
-        pivot_logits=collect(f"{RESULTS}/logits/{PIVOT}/{{shard}}.parquet", shard=SHARDS),
-        source_logits=collect("<results>/logits/{{source}}/{shard}.parquet", shard=SHARDS),
-        spans=collect("<results>/spans/{{source}}{{variant}}/{shard}.parquet", shard=SHARDS),
-        aligned=collect("<results>/aligned/{{source}}{{variant}}/{shard}.parquet", shard=SHARDS),
+        pivot_logits=aligned(f"logits/{PIVOT}"),
+        source_logits=aligned("logits/{w.source}"),
+        spans=aligned("spans/{w.source}{w.variant}"),
+        aligned=aligned("aligned/{w.source}{w.variant}"),
         vocabulary="<results>/vocabulary/{source}{variant}.parquet",
     output:
         markdown="<results>/alignment/{source}{variant}.md",
@@ -135,7 +136,7 @@ rule report_alignment:
     params:
         pivot=subpath(input.pivot, parent=True),
         source=subpath(input.source, parent=True),
-        min_mass=lookup(dpath="alignment/min_mass", within=config),
+        min_mass=lambda w: 0 if w.variant == SAMPLE else config["alignment"]["min_mass"],
     shell:
         "python {input.program:q} --aligned {input.aligned:q} --spans {input.spans:q}"
         " --pivot-logits {input.pivot_logits:q} --source-logits {input.source_logits:q}"

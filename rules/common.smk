@@ -1,6 +1,7 @@
 """The run's experiment, and what only Snakemake can say about it."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from fusionchat.code_files import source_files
 from fusionchat.command_words import flags, options, pairs, table_rows
 from fusionchat.config import checked
 from fusionchat.errors import UserError
-from fusionchat.experiment import Experiment
+from fusionchat.experiment import SAMPLE, SAMPLE_MIXTURE, Experiment
 from fusionchat.origins import Origins
 from fusionchat.readers.yaml import read_yaml
 
@@ -53,12 +54,17 @@ def any_of(names):
 wildcard_constraints:
     model=any_of(experiment.rated),
     source=any_of(SOURCES),
-    variant=f"({'|'.join(['', *experiment.variants])})",
+    variant=f"({'|'.join(['', re.escape(SAMPLE), *experiment.variants])})",
     target=any_of(experiment.targets),
     merge=any_of(experiment.merges),
     judge=any_of(config["mt_bench"]["judges"]),
-    mixture=f"({'|'.join(experiment.mixtures)})",
-    shard=any_of(f"{prefix}{shard}" for prefix in experiment.mixtures for shard in SHARDS),
+    mixture=f"({'|'.join([*experiment.mixtures, re.escape(SAMPLE_MIXTURE)])})",
+    shard=any_of(
+        [
+            *(f"{prefix}{shard}" for prefix in experiment.mixtures for shard in SHARDS),
+            *map(re.escape, experiment.aligned_shards(SAMPLE)),
+        ]
+    ),
     sweep=any_of(config["sweeps"]),
     map=any_of(config["maps"]),
 
@@ -81,6 +87,14 @@ def resource(name):
 def folders(manifests):
     """The folders that manifests complete."""
     return [os.path.dirname(str(manifest)) for manifest in manifests]
+
+
+def aligned(folder):
+    """An input function: the files of one alignment's shards in a folder of the run."""
+    return lambda w: [
+        f"{RESULTS}/{folder.format(w=w)}/{shard}.parquet"
+        for shard in experiment.aligned_shards(w.variant)
+    ]
 
 
 def figure(name):

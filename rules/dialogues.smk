@@ -65,11 +65,13 @@ rule prepare_dialogues:
         max_length=lookup(dpath="data/max_length", within=config),
         heldout=lookup(dpath="data/heldout", within=config),
         on_error=lookup(dpath="data/on_error", within=config),
+        limit=lambda w: options(experiment.limit(w.mixture)),
         exclude=options(config["data"], "exclude"),
     shell:
         "python {input.program:q} --mixture {input.mixture:q} --pivot-model {params.pivot:q}"
         " {params.rendering:q} --max-length {params.max_length}"
-        " --heldout {params.heldout} --on-error {params.on_error} {params.exclude:q}"
+        " --heldout {params.heldout} --on-error {params.on_error} {params.limit:q}"
+        " {params.exclude:q}"
         " --output {output.dialogues:q} --heldout-output {output.heldout:q}"
         " --report {output.report:q} > {log:q} 2>&1"
 

@@ -25,7 +25,7 @@ rule dump_logits:
         model=any_of(name for name in experiment.rated if name not in experiment.imported),
     conda:
         "../envs/models.yaml"
-    threads: gpu_threads
+    threads: model_threads
     resources:
         gpu=model_gpus,
         nodes=1,

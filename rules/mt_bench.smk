@@ -64,7 +64,7 @@ rule answer:
         model=any_of(experiment.answering),
     conda:
         "../envs/vllm.yaml" if config["mt_bench"]["engine"] == "vllm" else "../envs/models.yaml"
-    threads: gpu_threads
+    threads: model_threads
     resources:
         gpu=model_gpus,
         nodes=1,
@@ -103,7 +103,7 @@ rule measure_nll:
         "<benchmarks>/measure_nll/{model}.tsv"
     conda:
         "../envs/models.yaml"
-    threads: gpu_threads
+    threads: model_threads
     resources:
         gpu=model_gpus,
         nodes=1,

@@ -25,9 +25,10 @@ def pretraining_time(wildcards, attempt):
     return round((30 + 4 * size.parameters) * attempt)
 
 
-def gpu_threads(wildcards):
-    """CPU threads beside a GPU; on a machine without one, jobs run side by side instead."""
-    return 8 if config["device"] == "cuda" else 1
+def model_threads(wildcards):
+    """CPU threads of a job that runs a model, or what --cores allows; the scale model's run side by side."""
+    scale_model = "pretrain" in config["models"][PIVOT]
+    return 1 if scale_model and config["device"] == "cpu" else 8
 
 
 def model_gpus(wildcards):
@@ -91,7 +92,7 @@ def launcher(wildcards):
     # several may share a node.
     return (
         f"srun --nodes {nodes} --ntasks {nodes} --ntasks-per-node 1"
-        f" --cpus-per-task {gpu_threads(wildcards)} --kill-on-bad-exit=1 --wait 0"
+        f" --cpus-per-task {model_threads(wildcards)} --kill-on-bad-exit=1 --wait 0"
         f' {run} --nnodes {nodes} --rdzv_backend c10d --rdzv_id "$SLURM_JOB_ID"'
         ' --rdzv_endpoint "$(hostname):$((20000 + SLURM_JOB_ID % 10000))"'
     )

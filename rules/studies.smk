@@ -67,7 +67,7 @@ rule memory_efficiency:
         "<benchmarks>/memory_efficiency.tsv"
     conda:
         "../envs/models.yaml"
-    threads: gpu_threads
+    threads: model_threads
     resources:
         gpu=MOST_GPUS,
         nodes=1,

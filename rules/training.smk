@@ -31,7 +31,7 @@ rule train_target:
         target=any_of(experiment.trained),
     conda:
         "../envs/models.yaml"
-    threads: gpu_threads
+    threads: model_threads
     resources:
         **SEVERAL_NODES,
         gpu=lookup(dpath="training/gpu", within=config),

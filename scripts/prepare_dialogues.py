@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fusionchat import cli
 from fusionchat.dialogues.options import RenderingOptions, add_rendering_options
+from fusionchat.schema import part
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -26,6 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="folder with the tokenizer that measures length",
     )
     cli.add_settings(parser, "data", "max_length", "heldout", "on_error")
+    parser.add_argument("--limit", type=cli.positive_int, help=part("data.limit")["description"])
     parser.add_argument("--exclude", type=cli.existing_path, help="identifiers to leave out")
     parser.add_argument("--output", type=Path, required=True, help="Parquet file for training")
     parser.add_argument("--heldout-output", type=Path, required=True, help="Parquet file held out")
@@ -57,15 +59,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = mixture.read_exclusions(args.exclude) if args.exclude else set()
     train, heldout = mixture.hold_out(dialogues, args.heldout)
     report.held_out = len(heldout)
+    train = mixture.limit(train, args.limit, report)
     rows = [
-        list(mixture.split_dialogues(progress(part, desc=name), length, args.max_length, report))
-        for part, name in ((train, "training"), (heldout, "held out"))
+        list(mixture.split_dialogues(progress(ones, desc=name), length, args.max_length, report))
+        for ones, name in ((train, "training"), (heldout, "held out"))
     ]
     rows[0] = mixture.exclude(rows[0], names, report)
     if not rows[0]:
         raise UserError(
             f"{args.mixture}: none of {report.records} records is left for training; check "
-            "--max-length, --heldout and --exclude"
+            "--max-length, --heldout, --limit and --exclude"
         )
     report.training_rows = write_dialogues(args.output, rows[0])
     report.heldout_rows = write_dialogues(args.heldout_output, rows[1])

@@ -69,6 +69,7 @@ def checked(config: Config) -> Config:
         raise UserError(f"config: {_describe(error)}")
     filled = copy.deepcopy(config)
     _fill(filled, rules, rules)
+    filled["training"].setdefault("gpu", int(filled["device"] == "cuda"))
     _resize(filled)
     for fault in faults(filled):
         raise UserError(f"config: {fault}")

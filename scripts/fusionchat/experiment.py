@@ -13,6 +13,8 @@ from fusionchat.replicates import replicate_name, split_replicate
 from fusionchat.schema import Config
 
 TOKENIZER = "tokenizer"  # the template that stands for a tokenizer's own
+SAMPLE = ".sample"  # the alignment of a few dialogues, in the place of a target's variant
+SAMPLE_MIXTURE = "sample."  # what the names of that sample's dialogues begin with
 GRANULARITIES = ("model", "layer", "module", "matrix", "parameter")  # coarse to fine
 
 
@@ -415,7 +417,20 @@ class Experiment:
 
     def alignment(self, variant: str) -> Config:
         """The settings of an alignment: the run's, or those of the target that a variant names."""
-        return self.targets[variant[1:]].alignment if variant else self.config["alignment"]
+        if variant in ("", SAMPLE):
+            return self.config["alignment"]
+        return self.targets[variant[1:]].alignment
+
+    def aligned_shards(self, variant: str) -> list[str]:
+        """The shards of an alignment: the sample is one, undivided."""
+        return [f"{SAMPLE_MIXTURE}dialogues"] if variant == SAMPLE else self.shards
+
+    def limit(self, mixture: str) -> Config:
+        """The `limit` of a mixture's training dialogues, if it has one."""
+        data = self.config["data"]
+        wanted = [data["sample"]] if mixture == SAMPLE_MIXTURE else []
+        limits = [*wanted, *([data["limit"]] if "limit" in data else [])]
+        return {"limit": min(limits)} if limits else {}
 
     def training_data(self, target: str) -> list[str]:
         """A target's shards: fused distributions, or plain dialogues where it has no sources."""

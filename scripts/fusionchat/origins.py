@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from fusionchat.experiment import Experiment
+from fusionchat.experiment import SAMPLE_MIXTURE, Experiment
 from fusionchat.files import read_json
 from fusionchat.schema import Config
 
@@ -82,7 +82,7 @@ class Origins:
         """The file of dialogues: generated, which has variants, local or fetched."""
         data, results = self.experiment.config["data"], self.experiment.results
         if "world" in data:
-            return f"{results}/mixtures/{prefix}mixture.json"
+            return f"{results}/mixtures/{prefix.removesuffix(SAMPLE_MIXTURE)}mixture.json"
         return str(data.get("path", f"{results}/data/{self.data_file}"))
 
     @property

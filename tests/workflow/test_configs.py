@@ -101,6 +101,43 @@ SIX_SOURCES = {
     **TRAINING_FIGURES,
 }
 
+SMALL = {
+    "lock_models": 4,
+    "fetch_model": 3,
+    "fetch_data": 1,
+    "fetch_questions": 1,
+    "prepare_dialogues": 1,
+    "shard_dialogues": 1,
+    "dump_logits": 3,
+    "align_tokens": 2,
+    "map_vocabulary": 2,
+    "transfer_logits": 2,
+    "report_alignment": 2,
+    "fuse_distributions": 3,
+    "train_target": 4,
+    "measure_variation": 2,
+    "merge_linear": 1,
+    "merge_varm": 1,
+    "answer": 9,
+    "measure_nll": 9,
+    "judge": 9,
+    "figure_nll": 1,
+    **{name: count for name, count in REPORT.items() if name != "agreement"},
+    **TRAINING_FIGURES,
+}
+WORTH = {
+    "lock_models": 4,
+    "fetch_model": 3,
+    "fetch_data": 1,
+    "prepare_dialogues": 1,
+    "dump_logits": 3,
+    "align_tokens": 2,
+    "map_vocabulary": 2,
+    "transfer_logits": 2,
+    "report_alignment": 2,
+    "worth": 1,
+}
+
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
@@ -120,6 +157,26 @@ def test_profile_slurm_plans_the_paper(clone):
 @pytest.mark.parametrize(("name", "jobs"), [("released", RELEASED), ("six_sources", SIX_SOURCES)])
 def test_other_configurations_plan_the_same_way(clone, name, jobs):
     assert clone.planned("--profile", "slurm", "--configfile", f"configs/{name}.yaml") == jobs
+
+
+@pytest.mark.parametrize("name", ["small", "cpu"])
+def test_small_models_need_no_network_to_plan(clone, name):
+    given = ("--configfile", f"configs/{name}.yaml")
+    assert clone.planned(*given) == SMALL
+    assert clone.planned("worth", *given) == WORTH
+    run = clone.snakemake("plan", "--cores", "1", *given)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_a_training_on_cpus_is_one_process_with_the_cores_that_it_may_have(clone):
+    target = "results/cpu/targets/clm/manifest.json"
+    given = ("--configfile", "configs/cpu.yaml", "-n", "-p", target)
+    for cores, threads in ((4, 4), (16, 8)):
+        run = clone.snakemake("--cores", str(cores), *given)
+        assert run.returncode == 0, run.stderr
+        command = (run.stdout + run.stderr).partition("train_target.py")
+        assert "torch.distributed" not in command[0]
+        assert f" --device cpu --devices 1 --threads {threads} " in command[2]
 
 
 def test_the_papers_run_has_the_papers_settings():

@@ -40,7 +40,8 @@ class Plan:
         data = self.config["data"]
         if "world" in data:
             return data["world"]["mixture"] - data["heldout"]
-        return self._data["dialogues"] - data["heldout"]
+        left = self._data["dialogues"] - data["heldout"]
+        return min(left, data.get("limit", left))
 
     @cached_property
     def _data(self) -> Mapping[str, float]:

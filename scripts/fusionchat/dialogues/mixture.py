@@ -37,6 +37,7 @@ class Report:
     excluded: int = 0
     unknown_exclusions: int = 0
     held_out: int = 0
+    beyond_limit: int = 0
     split: int = 0
     turns_too_long: dict[str, int] = field(default_factory=dict)
     training_rows: int = 0
@@ -148,14 +149,29 @@ def hold_out(dialogues: list[Dialogue], count: int) -> tuple[list[Dialogue], lis
     if count >= len(dialogues) > 0:
         raise UserError(f"{count} dialogues to hold out, but the mixture has {len(dialogues)}")
 
-    def key(dialogue: Dialogue) -> tuple[bytes, str]:
-        prompts = stable_id((prompt, "") for prompt, _ in dialogue.turns)
-        digest = hashlib.sha256(f"held out {prompts}".encode()).digest()
-        return digest, dialogue.dialogue_id
-
-    chosen = {d.dialogue_id for d in sorted(dialogues, key=key)[:count]}
+    chosen = _chosen(dialogues, count, "held out")
     train = [d for d in dialogues if d.dialogue_id not in chosen]
     return train, [d for d in dialogues if d.dialogue_id in chosen]
+
+
+def limit(dialogues: list[Dialogue], count: int | None, report: Report) -> list[Dialogue]:
+    """At most `count` dialogues (None: all), chosen as `hold_out` chooses, in their order."""
+    if count is None or count >= len(dialogues):
+        return dialogues
+    chosen = _chosen(dialogues, count, "limit")
+    report.beyond_limit = len(dialogues) - count
+    return [d for d in dialogues if d.dialogue_id in chosen]
+
+
+def _chosen(dialogues: list[Dialogue], count: int, purpose: str) -> set[str]:
+    """Identifiers of the `count` dialogues with the lowest hash of purpose and prompts."""
+
+    def key(dialogue: Dialogue) -> tuple[bytes, str]:
+        prompts = stable_id((prompt, "") for prompt, _ in dialogue.turns)
+        digest = hashlib.sha256(f"{purpose} {prompts}".encode()).digest()
+        return digest, dialogue.dialogue_id
+
+    return {d.dialogue_id for d in sorted(dialogues, key=key)[:count]}
 
 
 def split_turns(turns: Turns, fits: Callable[[Turns], bool]) -> tuple[list[Turns], int]:

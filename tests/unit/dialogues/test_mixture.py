@@ -163,3 +163,21 @@ def test_an_identifier_is_that_of_the_text():
     record = {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}
     parsed = mixture.parse_record({"id": "1", **record}, mixture.Report())
     assert parsed.dialogue_id == stable_id([("a", "b")])
+
+
+def test_a_limit_takes_the_same_dialogues_in_any_order_and_leaves_the_held_out_ones(folder):
+    items = tiny_models.dialogues(60)
+    tiny_models.mixture(folder / "mixture.json", items)
+    _, heldout, whole = prepare(folder, "--heldout", "5")
+    first, kept, report = prepare(folder, "--heldout", "5", "--limit", "20")
+    tiny_models.mixture(folder / "mixture.json", items[::-1])
+    second, _, _ = prepare(folder, "--heldout", "5", "--limit", "20")
+    more, _, _ = prepare(folder, "--heldout", "5", "--limit", "30")
+    chosen = {original(d) for d in first}
+    assert kept == heldout
+    assert chosen == {original(d) for d in second} < {original(d) for d in more}
+    assert (whole["beyond_limit"], report["beyond_limit"]) == (0, 35)
+    order = [i.dialogue_id for i in items]
+    assert [d.dialogue_id for d in first] == sorted(
+        (d.dialogue_id for d in first), key=lambda n: (order.index(n.partition("-")[0]), n)
+    )

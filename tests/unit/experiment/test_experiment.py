@@ -226,3 +226,25 @@ def test_a_target_may_be_trained_on_a_variant_of_the_mixture():
         "results/demo/fused/other/bad-0001.parquet",
     ]
     assert run.training_data("clm")[0] == "results/demo/dialogues/0000.parquet"
+
+
+@pytest.mark.parametrize(("device", "gpus"), [("cpu", 0), ("cuda", 1)])
+def test_gpus_of_a_training_follow_from_the_device(device, gpus):
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    training = {key: value for key, value in config["training"].items() if key != "gpu"}
+    assert experiment_of(device=device, training=training).config["training"]["gpu"] == gpus
+    given = experiment_of(device=device, training=training | {"gpu": 4, "micro_batch_size": 2})
+    assert given.config["training"]["gpu"] == 4
+
+
+def test_the_sample_is_one_shard_and_never_more_than_the_run_uses():
+    run = experiment_of("configs/small.yaml")
+    assert run.aligned_shards(".sample") == ["sample.dialogues"]
+    assert run.aligned_shards("") == run.shards
+    assert run.alignment(".sample") == run.config["alignment"]
+    assert (run.limit(""), run.limit("sample.")) == ({"limit": 8000}, {"limit": 200})
+    config = yaml.safe_load((ROOT / "configs" / "small.yaml").read_text())
+    assert experiment_of("configs/small.yaml", data=config["data"] | {"limit": 50}).limit(
+        "sample."
+    ) == {"limit": 50}
+    assert experiment_of().limit("") == {}

@@ -1,0 +1,40 @@
+"""Before any training: is a source worth it? A sample of the dialogues goes through the run's own stages.
+
+In: the dialogues and all models. Out: worth.md, from the sample's dump (logits/{model}/sample.*) and
+its alignment (alignment/{source}.sample.json).
+"""
+
+SAMPLE_DIALOGUES = experiment.aligned_shards(SAMPLE)[0]
+
+
+rule worth:
+    """Verdict on each source: what it would teach, what reaches the pivot's vocabulary."""
+    input:
+        code=code("worth"),
+        program=program("worth"),
+        alignment=collect(f"<results>/alignment/{{source}}{SAMPLE}.json", source=SOURCES),
+        pivot_logits=f"<results>/logits/{PIVOT}/{SAMPLE_DIALOGUES}.parquet",
+        source_logits=collect(
+            f"<results>/logits/{{source}}/{SAMPLE_DIALOGUES}.parquet", source=SOURCES
+        ),
+        dialogues=f"<results>/dialogues/{SAMPLE_DIALOGUES}.parquet",
+    output:
+        markdown="<results>/worth.md",
+    log:
+        "<logs>/worth.log",
+    benchmark:
+        "<benchmarks>/worth.tsv"
+    localrule: True
+    conda:
+        "../envs/data.yaml"
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=10,
+    params:
+        min_mass=lookup(dpath="alignment/min_mass", within=config),
+    shell:
+        "python {input.program:q} --alignment {input.alignment:q}"
+        " --source-logits {input.source_logits:q} --pivot-logits {input.pivot_logits:q}"
+        " --dialogues {input.dialogues:q} --min-mass {params.min_mass}"
+        " --output {output.markdown:q} 2>&1 | tee {log:q}"

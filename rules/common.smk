@@ -17,7 +17,7 @@ from fusionchat.experiment import SAMPLE, SAMPLE_MIXTURE, Experiment
 from fusionchat.origins import Origins
 from fusionchat.readers.yaml import read_yaml
 
-GIVEN = workflow.config_settings.configfiles or ["config.yaml"]
+GIVEN = [os.path.relpath(file) for file in workflow.config_settings.configfiles or ["config.yaml"]]
 try:
     for file in GIVEN:
         read_yaml(file)  # says where a key stands twice, which Snakemake lets pass
@@ -32,7 +32,7 @@ if not workflow.config_settings.configfiles:
 
 
 try:
-    config.update(checked(config))
+    config.update(checked(config, GIVEN, dict(workflow.config_settings.config)))
 except UserError as error:
     raise SystemExit(f"error: {error}") from None
 

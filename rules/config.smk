@@ -19,7 +19,7 @@ rule write_config:
     threads: 1
     params:
         config=config,
-        files=[os.path.relpath(file) for file in GIVEN],
+        files=GIVEN,
         settings=dict(workflow.config_settings.config),
     run:
         save_config(output.config, params.config)

@@ -8,7 +8,7 @@ from fusionchat.maps import axis_words, point_words
 try:
     POINTS = {name: point_words(experiment, name) for name in config["maps"]}
 except UserError as error:
-    raise WorkflowError(str(error)) from None
+    raise SystemExit(f"error: {error}") from None
 
 
 rule gains:

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,23 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
+from fusionchat.checks.common import suggestion
 from fusionchat.checks.faults import faults
 from fusionchat.errors import UserError
 from fusionchat.files import atomic_file
-from fusionchat.readers.yaml import read_yaml
+from fusionchat.readers.yaml import line_of, read_yaml
 from fusionchat.schema import Config, schema
 
 EXPONENT = re.compile(r"[+-]?\d+[eE][+-]?\d+")
+NOTHING: Config = {}
+KINDS = {
+    "object": "keys with values",
+    "array": "a list",
+    "string": "text",
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true or false",
+}
 
 
 def read_config(files: Sequence[str | Path], settings: Sequence[str] = ()) -> Config:
@@ -32,10 +43,12 @@ def read_config(files: Sequence[str | Path], settings: Sequence[str] = ()) -> Co
         from snakemake.cli import parse_config
 
         try:
-            lay_over(config, parse_config(settings))
+            given: Config = parse_config(settings)
         except ValueError as error:
             raise UserError(f"--config: {error}") from error
-    return checked(config)
+        lay_over(config, given)
+        return checked(config, files, given)
+    return checked(config, files)
 
 
 def lay_over(config: Config, more: Config) -> None:
@@ -57,46 +70,79 @@ def save_config(path: str | Path, config: Config) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def checked(config: Config) -> Config:
+def checked(config: Config, files: Sequence[str | Path] = (), settings: Config = NOTHING) -> Config:
     """A copy of `config` with defaults filled in.
 
-    The first fault found raises a `UserError` that names the key and what is allowed there.
+    The first fault found raises a `UserError` that names the key and what is allowed there, and of
+    the `files` and `settings` that the configuration was laid together from, the place.
     """
     rules = schema()
     validator = Draft202012Validator(rules)
     error = best_match(validator.iter_errors(config))
     if error is not None:
-        raise UserError(f"config: {_describe(error)}")
+        key = [str(part) for part in error.absolute_path]
+        fault = f"{'.'.join(key) or 'top level'}: {_describe(error)}"
+        raise UserError(f"{_place(files, settings, [*key, *_wrong_names(error)])}: {fault}")
     filled = copy.deepcopy(config)
     _fill(filled, rules, rules)
     filled["training"].setdefault("gpu", int(filled["device"] == "cuda"))
     _resize(filled)
     for fault in faults(filled):
-        raise UserError(f"config: {fault}")
+        key = fault.partition(": ")[0].split(".")
+        raise UserError(f"{_place(files, settings, key)}: {fault}")
     return filled
 
 
-def _key(error: ValidationError) -> str:
-    return ".".join(str(part) for part in error.absolute_path) or "top level"
+def _place(files: Sequence[str | Path], settings: Config, key: Sequence[str]) -> str:
+    """Where most of a key's parts stand: a line of the last such file, or the command line."""
+    if not files:
+        return "config"
+    depth, line, file = max(
+        ((*line_of(file, key), file) for file in reversed(files)), key=lambda place: place[0]
+    )
+    given, place = 0, settings
+    while given < len(key) and isinstance(place, dict) and key[given] in place:
+        place, given = place[key[given]], given + 1
+    if given and given >= depth:
+        return "--config"
+    return f"{file}, line {line}" if depth else str(file)
+
+
+def _wrong_names(error: ValidationError) -> list[str]:
+    """The name that is wrong itself, where not what stands behind it is."""
+    if error.validator == "additionalProperties":
+        return [name for name in error.instance if name not in error.schema["properties"]][:1]
+    return [str(error.instance)] if "propertyNames" in error.absolute_schema_path else []
 
 
 def _describe(error: ValidationError) -> str:
-    """One line: where, what is wrong, what is allowed."""
-    key = _key(error)
-    if error.validator == "type" and EXPONENT.fullmatch(str(error.instance)):
-        return f"{key}: {error.instance!r} is text in YAML; write it with a point, as in 5.0e-6"
-    if error.validator == "additionalProperties":
-        allowed = ", ".join(sorted(error.schema.get("properties", {})))
-        unknown = ", ".join(repr(k) for k in error.instance if k not in error.schema["properties"])
-        return f"{key}: unknown key {unknown}; allowed are {allowed}"
-    if error.validator == "enum":
-        allowed = ", ".join(map(str, error.validator_value))
-        return f"{key}: {error.instance!r} is not one of {allowed}"
-    if error.validator == "required":
-        missing = [name for name in error.validator_value if name not in error.instance]
-        return f"{key}: the key {missing[0]!r} is missing"
-    hint = error.schema.get("description") if isinstance(error.schema, dict) else None
-    return f"{key}: {error.message}" + (f" ({hint})" if hint else "")
+    """What is wrong and what is allowed, in one line."""
+    value, rule = reprlib.repr(error.instance), error.validator_value
+    hint = error.schema.get("description")
+    hint = f" ({hint})" if hint else ""
+    match error.validator:
+        case "type" if EXPONENT.fullmatch(str(error.instance)):
+            return f"{value} is text in YAML; write it with a point, as in 5.0e-6"
+        case "type" if error.instance is None:
+            return f"is empty; it needs {KINDS[rule]}{hint}"
+        case "type":
+            return f"{value} is not {KINDS[rule]}{hint}"
+        case "additionalProperties":
+            (name,), known = _wrong_names(error), sorted(error.schema["properties"])
+            return f"unknown key {name!r}; allowed are {', '.join(known)}{suggestion(name, known)}"
+        case "enum":
+            known = [str(choice) for choice in rule]
+            return f"{value} is not one of {', '.join(known)}{suggestion(error.instance, known)}"
+        case "required":
+            missing = next(name for name in rule if name not in error.instance)
+            return f"the key {missing!r} is missing"
+        case "pattern" if hint:
+            return f"{value} is not allowed here{hint}"
+        case "exclusiveMinimum":
+            return f"{value} is not above {rule}{hint}"
+        case "minProperties" | "minItems":
+            return f"needs at least {rule}{hint}, has {len(error.instance)}"
+    return f"{error.message}{hint}"
 
 
 def _fill(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> None:

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from fusionchat.checks.common import missing_file, missing_folder, unknown
 from fusionchat.checks.models import endpoint
+from fusionchat.errors import UserError
+from fusionchat.files import read_jsonl
+from fusionchat.mt_bench.fetching import PATHS, read_local
 from fusionchat.schema import SCHEMA, Config
 from fusionchat.scores.paper import read_paper
 
@@ -20,12 +23,28 @@ GROUPS = {
 def faults(config: Config) -> Iterator[str]:
     """Faults of `mt_bench`, and rows that the paper does not have."""
     bench = config["mt_bench"]
-    yield from missing_folder("mt_bench.questions", bench)
-    yield from missing_file("mt_bench.references", bench)
+    yield from _files(bench)
     for name, judge in bench["judges"].items():
         if judge["kind"] == "openai":
             yield from endpoint(f"mt_bench.judges.{name}", judge)
+        elif asked := sorted({"model", "base_url", "batch"} & judge.keys()):
+            yield f"mt_bench.judges.{name}.{asked[0]}: only for a judge of kind openai"
     yield from _paper_rows(config, PAPER)
+
+
+def _files(bench: Config) -> Iterator[str]:
+    """The benchmark's files of one's own."""
+    yield from missing_folder("mt_bench.questions", bench)
+    yield from missing_file("mt_bench.references", bench)
+    yield from missing_file("mt_bench.human_votes", bench)
+    try:
+        if "references" in bench:
+            read_jsonl(bench["references"])
+        for name in PATHS if "questions" in bench else ():
+            if name != "references.jsonl" or "references" not in bench:
+                read_local(Path(bench["questions"]), name)
+    except (UserError, OSError) as error:
+        yield f"mt_bench: {error}"
 
 
 def _paper_rows(config: Config, path: Path) -> Iterator[str]:

@@ -1,8 +1,11 @@
 """Faults that several parts of a configuration may have."""
 
 from collections.abc import Collection, Iterator
+from difflib import get_close_matches
 from pathlib import Path
 
+from fusionchat.errors import UserError
+from fusionchat.files import read_json_object
 from fusionchat.schema import Config
 
 
@@ -16,7 +19,13 @@ def one_of(key: str, entry: Config, choices: Collection[str]) -> Iterator[str]:
 
 def unknown(key: str, name: str, known: Collection[str]) -> str:
     """A name that stands for nothing."""
-    return f"{key}: {name!r} is not one of {', '.join(known)}"
+    return f"{key}: {name!r} is not one of {', '.join(known) or '(none)'}{suggestion(name, known)}"
+
+
+def suggestion(name: str, known: Collection[str]) -> str:
+    """The end of a sentence: the known name that was probably meant, if one is near."""
+    near = get_close_matches(str(name), known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def missing_file(key: str, entry: Config) -> Iterator[str]:
@@ -37,8 +46,24 @@ def missing_model(key: str, entry: Config) -> Iterator[str]:
     """The last part of `key`, where the entry has it, must name a Hugging Face folder."""
     yield from missing_folder(key, entry)
     path = entry.get(key.rpartition(".")[2])
-    if path is not None and not Path(path, "config.json").is_file():
+    if path is None:
+        return
+    if not Path(path, "config.json").is_file():
         yield f"{key}: {path} has no config.json, so it is no Hugging Face folder"
+        return
+    yield from unreadable(key, Path(path, "config.json"))
+    if not any(Path(path).glob("*.safetensors")):
+        pickled = any(Path(path).glob("*.bin"))
+        remedy = "; scripts/convert_checkpoint.py makes them of its .bin files" if pickled else ""
+        yield f"{key}: {path} has no *.safetensors files{remedy}"
+
+
+def unreadable(key: str, path: Path) -> Iterator[str]:
+    """A JSON file with keys, which must be one."""
+    try:
+        read_json_object(path)
+    except (UserError, OSError) as error:
+        yield f"{key}: {error}"
 
 
 def checkpoint(key: str, entry: Config) -> Iterator[str]:

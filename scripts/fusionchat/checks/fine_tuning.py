@@ -1,9 +1,12 @@
 """Targets: their sources, their fusion and their training."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from fusionchat.checks.common import checkpoint, missing_file, unknown
+from fusionchat.errors import UserError
 from fusionchat.schema import Config
+from fusionchat.training.zero_file import read_zero_file
 
 
 def faults(config: Config) -> Iterator[str]:
@@ -43,6 +46,11 @@ def _data(key: str, target: Config, data: Config) -> Iterator[str]:
 
 def _training(training: Config) -> Iterator[str]:
     yield from missing_file("training.deepspeed", training)
+    if "deepspeed" in training and Path(training["deepspeed"]).is_file():
+        try:
+            read_zero_file(Path(training["deepspeed"]))
+        except (UserError, OSError) as error:
+            yield f"training.deepspeed: {error}"
     nodes, gpus = training["nodes"], training["gpu"]
     if nodes > 1 and (gpus < nodes or gpus % nodes):
         yield f"training.gpu: {gpus} GPUs cannot be divided evenly among {nodes} nodes"

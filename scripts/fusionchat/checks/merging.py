@@ -27,6 +27,8 @@ def faults(config: Config) -> Iterator[str]:
 
 
 def _map(key: str, entry: Config, known: list[str]) -> Iterator[str]:
+    if entry["x"] == entry.get("y"):
+        yield f"{key}.y: is the same as x; leave it out for a curve"
     for label, models in entry["models"].items():
         for model in models:
             if model not in known:

@@ -18,6 +18,7 @@ def faults(config: Config) -> Iterator[str]:
         if "pretrain" in model:
             yield from _pretrain(f"models.{name}.pretrain", model["pretrain"], config["data"])
     yield from _comparisons(config)
+    yield from _names(config)
     yield from _labels(config)
 
 
@@ -73,11 +74,22 @@ def endpoint(key: str, settings: Config) -> Iterator[str]:
         yield f"{key}.budget: dollars need input_price and output_price"
 
 
+def _names(config: Config) -> Iterator[str]:
+    """Names become folders, and many disks do not tell capital letters from small ones."""
+    seen: dict[str, str] = {}
+    for section in ("models", "comparisons", "targets", "merges"):
+        for name in config[section]:
+            key = f"{section}.{name}"
+            other = seen.setdefault(name.lower(), key)
+            if other.rpartition(".")[2] != name:
+                yield f"{key}: differs from {other} only in capital letters; choose another name"
+
+
 def _labels(config: Config) -> Iterator[str]:
     """Rows of one label cannot be told apart."""
     sections = ("comparisons", "models", "targets", "merges")
     labels = {
-        f"{section}.{name}": entry.get("label", name)
+        f"{section}.{name}": " ".join(entry.get("label", name).split())
         for section in sections
         for name, entry in config[section].items()
     }

@@ -1,7 +1,7 @@
 """YAML files whose top level is a mapping; what PyYAML would let pass is refused."""
 
 import os
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fusionchat.errors import UserError
@@ -37,6 +37,35 @@ def parse_yaml(text: str, path: str | os.PathLike[str]) -> dict[str, Any]:
         kind = "is empty" if content is None else f"holds a {type(content).__name__}"
         raise UserError(f"{path} {kind}; it must have keys at its top level (`key: value`)")
     return content
+
+
+def line_of(path: str | os.PathLike[str], key: Sequence[str]) -> tuple[int, int]:
+    """How many parts of a nested key a YAML file has, and the line of the last of them."""
+    import yaml
+
+    node, depth, line = yaml.compose(read_text(path), yaml.SafeLoader), 0, 1
+    while depth < len(key) and isinstance(node, yaml.MappingNode):
+        place = next((pair for pair in node.value if pair[0].value == key[depth]), None)
+        if place is None:
+            break
+        node, depth, line = place[1], depth + 1, place[0].start_mark.line + 1
+    return depth, line
+
+
+def refuse_broken(arguments: Sequence[str]) -> None:
+    """End a snakemake whose `--configfile` names a file that is none, in one line."""
+    files: list[str] = []
+    option = ""
+    for argument in arguments:
+        if argument.startswith("-"):
+            option, _, argument = argument.partition("=")
+        if option in ("--configfile", "--configfiles") and argument:
+            files.append(argument)
+    try:
+        for file in files:
+            read_yaml(file)
+    except UserError as error:
+        raise SystemExit(f"error: --configfile {error}") from None
 
 
 def _strict_loader() -> type:

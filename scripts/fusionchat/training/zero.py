@@ -9,7 +9,7 @@ import torch
 from transformers import Trainer
 
 from fusionchat.errors import UserError
-from fusionchat.files import read_json
+from fusionchat.training.zero_file import read_zero_file
 
 
 def zero_config(path: Path, bf16: bool) -> dict[str, Any]:
@@ -17,11 +17,7 @@ def zero_config(path: Path, bf16: bool) -> dict[str, Any]:
 
     DeepSpeed's own `bf16` section would hold the weights themselves in bfloat16.
     """
-    config = read_json(path)
-    for section in ("bf16", "fp16", "torch_autocast"):
-        if section in config:
-            raise UserError(f"{path}: remove `{section}`; the precision comes from --bf16")
-    return config | {"torch_autocast": {"enabled": bf16, "dtype": "bfloat16"}}
+    return read_zero_file(path) | {"torch_autocast": {"enabled": bf16, "dtype": "bfloat16"}}
 
 
 def prepare(device: str) -> None:

@@ -22,7 +22,7 @@ rule plan:
         "<benchmarks>/plan.tsv"
     localrule: True
     conda:
-        "../envs/report.yaml"
+        "../envs/models.yaml"
     threads: 1
     resources:
         mem_mb=1_000,

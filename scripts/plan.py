@@ -1,6 +1,7 @@
 """Say what a run costs before it starts: jobs, GPU-hours, disk, memory, judge calls, by rule."""
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -14,12 +15,19 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     add = parser.add_argument
     cli.add_config_options(parser)
-    add("--throughputs", type=cli.existing_path, default=cli.ROOT / "resources/throughputs.yaml")
+    add("--throughputs", type=cli.existing_path, help="laid over resources/throughputs.yaml")
+    add("--machine", help="whose rates to reckon with, from its `machines`; guesses")
+    add("--calibrate", action="store_true", help="first measure this machine's rates, in a minute")
     add("--gpus", type=cli.positive_int, default=8, help="GPUs to have at once")
-    add("--slots", type=cli.positive_int, default=32, help="jobs without GPU at once")
+    add("--gpu-memory", type=cli.positive_number, help="GB of each; says what does not fit")
+    add(
+        "--slots",
+        type=cli.positive_int,
+        help="threads of jobs without GPU; 32, or this machine's cores",
+    )
     add("--disk", type=cli.existing_path, default=Path(), help="folder that the run will fill")
     add("--output", type=Path, help="prefix of .csv, .md, .svg and .png; nothing by default")
-    add("--check", action="store_true", help="exit with 1 where disk or budget do not suffice")
+    add("--check", action="store_true", help="exit with 1 where something does not suffice")
     return parser
 
 
@@ -27,21 +35,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Reckon, print, compare with what is there, write."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat.cluster import plan_report
+    from fusionchat.cluster import calibrate, fitting, plan_report, rates
     from fusionchat.cluster.plan import Plan
     from fusionchat.config import read_config
     from fusionchat.errors import UserError
     from fusionchat.experiment import Experiment
-    from fusionchat.readers.yaml import read_yaml
     from fusionchat.tables.table import markdown, write_csv
 
     config = read_config(args.configfile, args.config)
-    rows = Plan(Experiment(config), read_yaml(args.throughputs)).rows()
-    place = plan_report.Place(args.gpus, args.slots)
-    text = markdown(plan_report.table(rows, place, config["name"]))
-    free = shutil.disk_usage(args.disk).free / 1e9
-    budgets = [j["budget"] for j in config["mt_bench"]["judges"].values() if "budget" in j]
-    lacking = plan_report.shortfalls(rows, place, free, budgets)
+    device = config["device"]
+    known = rates.read_rates(args.throughputs)
+    if args.calibrate:
+        plan = Plan(Experiment(config), known)
+        calibrate.calibrate(plan.pivot, device, args.threads, calibrate.SECONDS, rates.CALIBRATION)
+    said = rates.choose_machine(known, device, args.machine)
+    plan = Plan(Experiment(config), known)
+    rows = plan.rows()
+    slots = args.slots or (32 if plan.on_gpus else os.cpu_count() or 1)
+    place = plan_report.Place(args.gpus, slots)
+    notes = [*plan_report.notes(plan), *said]
+    text = markdown(plan_report.table(rows, place, config["name"], notes))
+    lacking = plan_report.shortfalls(plan, place, shutil.disk_usage(args.disk).free / 1e9)
+    if room := args.gpu_memory or plan.device["memory"]:
+        lacking += fitting.too_large(plan, room)
     print(text, *(f"NOT ENOUGH {line}" for line in lacking), sep="\n")
     if args.output:
         from fusionchat.figures import style

@@ -90,3 +90,23 @@ def test_what_was_left_out_or_not_scored_is_counted(finished):
 
 def test_no_partial_files_are_left(finished):
     assert not list(finished.results.rglob("*.partial"))
+
+
+def test_the_plan_counts_the_jobs_and_the_disk_of_the_finished_run(finished, monkeypatch):
+    from fusionchat.cluster.plan import Plan
+    from fusionchat.cluster.rates import read_rates
+    from fusionchat.config import read_config
+    from fusionchat.experiment import Experiment
+    from fusionchat.figures.costs import read_costs
+
+    monkeypatch.chdir(finished.folder)
+    rows = Plan(Experiment(read_config(["config.yaml"])), read_rates()).rows()
+    done = {cost.rule: cost for cost in read_costs(finished.results / "benchmarks")}
+    assert {row.rule: row.jobs for row in rows} == {rule: cost.jobs for rule, cost in done.items()}
+    files = [path for path in finished.results.rglob("*") if path.is_file()]
+    kept = sum(path.stat().st_size for path in files)
+    assert 1e9 * sum(row.kept_gb for row in rows) == pytest.approx(kept, rel=0.1)
+    for row in rows:  # seconds are the machine's own, so they are only shown
+        print(
+            f"{row.rule}: {3600 * row.hours:.0f} s planned, {done[row.rule].cpu_seconds:.0f} CPU s"
+        )

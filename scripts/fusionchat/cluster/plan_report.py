@@ -1,9 +1,10 @@
-"""A plan as a table and a figure, and whether disk and budget suffice for it."""
+"""A plan as a table and a figure, and whether GPUs, disk and budgets suffice for it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from fusionchat.cluster.plan import Plan
 from fusionchat.cluster.work import Row, total
 from fusionchat.figures.costs import duration
 from fusionchat.figures.style import PAGE, light_grid, new_figure
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 TITLES = {
     "rule": "rule",
     "jobs": "jobs",
+    "gpus": "GPUs a job",
     "gpu_hours": "GPU-hours",
     "hours": "hours, all jobs",
     "wall_hours": "hours, side by side",
@@ -29,7 +31,7 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Place:
-    """What a run may use at once: GPUs, and jobs that need none."""
+    """What a run may use at once: GPUs, and threads of jobs that need none."""
 
     gpus: int
     slots: int
@@ -37,12 +39,13 @@ class Place:
     def at_once(self, row: Row) -> int:
         """Jobs of a rule that run side by side."""
         wanted = row.gpu_hours / row.hours if row.hours else 0.0
-        room = max(1, int(self.gpus / wanted + 1e-9)) if wanted else self.slots
-        return min(room, row.jobs)
+        room = int(self.gpus / wanted + 1e-9) if wanted else self.slots // row.threads
+        return min(max(1, room), row.jobs)
 
     def wall_hours(self, row: Row) -> float:
         """Hours from the start of a rule's first job to the end of its last; a lower bound."""
-        return row.hours / self.at_once(row)
+        threads = 1 if row.gpus else min(row.threads, self.slots)
+        return row.hours / (self.at_once(row) * threads)
 
     def passing_gb(self, row: Row) -> float:
         """Disk that a rule's jobs need only while they run."""
@@ -62,15 +65,37 @@ def records(rows: Sequence[Row], place: Place) -> list[dict[str, object]]:
     return [{key: record[key] for key in TITLES} for record in (*found, asdict(total(rows)) | sums)]
 
 
-def table(rows: Sequence[Row], place: Place, name: str) -> Table:
-    """The plan as text cells."""
+def table(rows: Sequence[Row], place: Place, name: str, notes: Sequence[str] = ()) -> Table:
+    """The plan as text cells, with what is to be said about it below."""
     cells = [[_cell(value) for value in record.values()] for record in records(rows, place)]
-    notes = [
-        f"Side by side: with {place.gpus} GPUs and {place.slots} jobs without, no queueing. "
+    usual = [
+        f"Side by side: {f'with {place.gpus} GPUs and ' if total(rows).gpus else ''}"
+        f"{place.slots} threads of jobs without, no queueing. "
         "Passing: on disk only while jobs run.",
         "Estimates: the throughputs and where they are from are in resources/throughputs.yaml.",
     ]
-    return Table(f"Plan of {name}", list(TITLES.values()), {"": cells}, notes)
+    return Table(f"Plan of {name}", list(TITLES.values()), {"": cells}, [*usual, *notes])
+
+
+def notes(plan: Plan) -> list[str]:
+    """What a plan rests on, and what is not in its rows."""
+    lines = list(plan.facts.notes)
+    wait = plan.busy.in_step / plan.busy.computed if plan.experiment.trained else 1.0
+    processes = plan.config["training"]["gpu"]
+    if wait > 1.05:
+        lines.append(
+            f"Trainings compute {plan.busy.computed:,.0f} tokens a dialogue, padding included. "
+            f"Where {processes} processes go in step (ZeRO-3), each waits for the longest batch, "
+            f"which is not in the table: up to {wait:.2f} times the hours of train_target."
+        )
+    more = plan.calibration()
+    if more:
+        price = f" and ${more.dollars:,.2f}" if more.dollars else ""
+        lines.append(
+            f"`snakemake calibration`, if you ask for it, takes {more.judge_calls:,} more judge "
+            f"calls{price}."
+        )
+    return lines
 
 
 def _cell(value: object) -> str:
@@ -79,17 +104,21 @@ def _cell(value: object) -> str:
     return "" if value == 0 else str(value)
 
 
-def shortfalls(
-    rows: Sequence[Row], place: Place, free_gb: float, budgets: Sequence[float]
-) -> list[str]:
-    """What does not suffice, a line each; nothing when all is well."""
+def shortfalls(plan: Plan, place: Place, free_gb: float) -> list[str]:
+    """What does not suffice, a line each with what to change; nothing when all is well."""
+    rows = plan.rows()
     need = total(rows)
     disk = need.kept_gb + max(place.passing_gb(row) for row in rows)
-    found = []
+    found = [
+        f"GPUs: {row.rule} takes {row.gpus} for one job, --gpus says {place.gpus}"
+        for row in rows
+        if row.gpus > place.gpus
+    ]
     if disk > free_gb:
         found.append(f"disk: {disk:,.0f} GB are needed, {free_gb:,.0f} GB are free")
-    if budgets and need.dollars > sum(budgets):
-        found.append(f"judges: ${need.dollars:,.0f} are needed, the budget is ${sum(budgets):,.0f}")
+    for name, dollars, budget in plan.budgets():
+        if dollars > budget:
+            found.append(f"{name}: ${dollars:,.0f} are needed, the budget is ${budget:,.0f}")
     return found
 
 

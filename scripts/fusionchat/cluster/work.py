@@ -4,17 +4,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 GB = 1e9
-LARGEST = ("temporary_gb", "host_gb", "gpu_gb")  # a sum's is that of the largest job
+LARGEST = (
+    "gpus",
+    "threads",
+    "temporary_gb",
+    "host_gb",
+    "gpu_gb",
+)  # a sum's is that of the largest job
 
 
 @dataclass(frozen=True)
 class Work:
-    """Equal jobs of one rule. Memory is of one job on the host and of one of its GPUs."""
+    """Equal jobs of one rule. On a CPU its seconds are those of all its threads together; memory is
+    of one job on the host and of one of its GPUs.
+    """
 
     rule: str
     jobs: int
     seconds: float
     gpus: int = 0
+    threads: int = 1
     kept: float = 0.0
     temporary: float = 0.0
     host: float = 1 * GB
@@ -25,10 +34,12 @@ class Work:
 
 @dataclass(frozen=True)
 class Row:
-    """One rule's sums over its jobs; passing disk and memory are those of its largest job."""
+    """One rule's sums over its jobs; GPUs, passing disk and memory are those of its largest job."""
 
     rule: str
     jobs: int
+    gpus: int
+    threads: int
     gpu_hours: float
     hours: float
     kept_gb: float
@@ -40,7 +51,7 @@ class Row:
 
 
 def total(rows: Sequence[Row]) -> Row:
-    """Sums over all rules; of passing disk and of memory the largest."""
+    """Sums over all rules; of GPUs, passing disk and memory the largest."""
     values = {
         field.name: (max if field.name in LARGEST else sum)(
             getattr(row, field.name) for row in rows
@@ -56,6 +67,8 @@ def summed(rule: str, items: Sequence[Work]) -> Row:
     return Row(
         rule,
         sum(item.jobs for item in items),
+        max(item.gpus for item in items),
+        max(item.threads for item in items),
         sum(item.jobs * item.gpus * item.seconds for item in items) / 3600,
         sum(item.jobs * item.seconds for item in items) / 3600,
         sum(item.jobs * item.kept for item in items) / GB,

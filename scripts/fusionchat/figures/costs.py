@@ -30,10 +30,12 @@ class Cost:
 
 
 def read_costs(folder: Path) -> list[Cost]:
-    """Sum the files `{rule}.tsv` and `{rule}/**/*.tsv` below a folder; dearest rule first."""
+    """Sum the files `{rule}.tsv`, also of a mixture's variants, and `{rule}/**/*.tsv` below a
+    folder; dearest rule first.
+    """
     runs: dict[str, list[dict[str, str]]] = {}
     for path in sorted(folder.rglob("*.tsv")):
-        rule = path.relative_to(folder).parts[0].removesuffix(".tsv")
+        rule = path.relative_to(folder).parts[0].removesuffix(".tsv").rpartition("-")[2]
         with path.open(newline="", encoding="utf-8") as stream:
             runs.setdefault(rule, []).extend(csv.DictReader(stream, delimiter="\t"))
     if not runs:

@@ -21,7 +21,7 @@ UNUSED = {
     "answer": {"openai", "vllm"},
     "answer_elsewhere": {"jinja2", "torch", "transformers", "vllm"},
     "doctor": {"snakemake"},
-    "plan": {"fastchat", "jinja2", "snakemake"},
+    "plan": {"snakemake"},
 }
 
 

@@ -58,10 +58,10 @@ rule answer_elsewhere:
                 *("--engine", "api", "--store", f"{RESULTS}/mt_bench/paid_answers/{w.model}"),
                 *endpoint(config["comparisons"][w.model]["api"], "api_model"),
                 *options(config["comparisons"][w.model], "system_message"),
+                *options(config["mt_bench"], "max_new_tokens", "choices"),
             ]
         ),
-        settings=options(config["mt_bench"], "max_new_tokens", "choices"),
     shell:
         "python {input.program:q} {params.engine:q} --model-id {wildcards.model:q}"
-        " --questions {input.questions:q} {params.settings}"
+        " --questions {input.questions:q}"
         " --output {output.answers:q} > {log:q} 2>&1"

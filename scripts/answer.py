@@ -14,7 +14,12 @@ from fusionchat.dialogues.options import (
 from fusionchat.errors import UserError
 from fusionchat.files import MANIFEST, checksums, sha256, write_jsonl
 from fusionchat.mt_bench.answers import Journal, length_statistics
-from fusionchat.mt_bench.endpoint.command_line import add_endpoint_options, open_endpoint
+from fusionchat.mt_bench.endpoint.command_line import (
+    ENDPOINT_ONLY,
+    ENDPOINT_SPELT,
+    add_endpoint_options,
+    open_endpoint,
+)
 from fusionchat.mt_bench.endpoint.limits import BudgetReachedError
 from fusionchat.mt_bench.endpoint.settings import EndpointOptions
 from fusionchat.mt_bench.questions import Question, read_questions
@@ -24,12 +29,15 @@ from fusionchat.schema import default
 # What an engine has no use for is refused, so that nobody believes it was heeded.
 RENDERING = ("template", "template_model", "end_of_turn", "special_text", "keep_separators")
 CHECKPOINT_ONLY = (*RENDERING, "batch_size", "device", "dtype")
-SAMPLING = ("system_message", "seed", "top_k", "temperature_scale")
+SAMPLING = (
+    *("system_message", "seed", "top_k", "temperature_scale"),
+    *("max_new_tokens", "choices"),
+)
 UNUSED = {
-    "local": ("base_url", "api_model", "store"),
-    "vllm": ("base_url", "api_model", "store"),
+    "local": ("api_model", *ENDPOINT_ONLY),
+    "vllm": ("api_model", *ENDPOINT_ONLY),
     "api": ("model", *CHECKPOINT_ONLY),
-    "published": ("base_url", "api_model", "store", *CHECKPOINT_ONLY, *SAMPLING),
+    "published": ("api_model", *ENDPOINT_ONLY, *CHECKPOINT_ONLY, *SAMPLING),
 }
 
 
@@ -83,10 +91,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = build_parser()
     args = parser.parse_args(argv)
     cli.limit_threads(args.threads)
-    for name in UNUSED[args.engine]:
-        if getattr(args, name) != parser.get_default(name):
-            option = name.replace("_", "-")
-            raise UserError(f"--{option}: has no effect with --engine {args.engine}; leave it out")
+    cli.refuse_unused(
+        parser, args, UNUSED[args.engine], f"with --engine {args.engine}", ENDPOINT_SPELT
+    )
     questions = read_questions(args.questions)
     if args.engine != "api" and args.model is None:
         raise UserError(f"--model: is needed for the engine {args.engine}")

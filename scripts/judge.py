@@ -8,6 +8,8 @@ from fusionchat import cli
 from fusionchat.files import write_jsonl
 from fusionchat.mt_bench.answers import read_answers
 from fusionchat.mt_bench.judging.command_line import (
+    SPELT,
+    UNUSED,
     JudgeOptions,
     add_judge_options,
     judge_all,
@@ -29,7 +31,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Judge every turn of every answer and write the judgment file."""
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    cli.refuse_unused(parser, args, UNUSED[args.judge], f"with --judge {args.judge}", SPELT)
     cli.limit_threads(args.threads)
     questions = read_questions(args.questions)
     tasks = make_tasks(questions, read_answers(args.answers, questions), args.repeats)

@@ -6,7 +6,7 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -148,6 +148,23 @@ def options_of(kind: type[Options], args: argparse.Namespace, **others: Any) -> 
         elif getattr(args, field.name, None) is not None:
             given[field.name] = getattr(args, field.name)
     return kind(**given | others)
+
+
+def refuse_unused(
+    parser: argparse.ArgumentParser,
+    args: argparse.Namespace,
+    names: Iterable[str],
+    why: str,
+    spelt: Mapping[str, str] | None = None,
+) -> None:
+    """Raise a `UserError` where an option that has no effect is given, so that nobody relies on it.
+
+    `names` are attributes of `args`; `spelt` names options that are called otherwise.
+    """
+    for name in names:
+        if getattr(args, name) != parser.get_default(name):
+            option = (spelt or {}).get(name, f"--{name.replace('_', '-')}")
+            raise UserError(f"{option}: has no effect {why}; leave it out")
 
 
 def limit_threads(threads: int) -> None:

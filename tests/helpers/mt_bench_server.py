@@ -1,9 +1,11 @@
 """A judge on 127.0.0.1 for tests: real HTTP, with every kind of failure on request."""
 
+import gc
 import hashlib
 import json
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -186,3 +188,6 @@ def serve(model: FakeModel) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+        with warnings.catch_warnings():  # the HTTP library forgets connections of cancelled calls
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()

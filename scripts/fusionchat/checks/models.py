@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from fusionchat.checks.common import missing_file, missing_folder, missing_model, one_of, unknown
 from fusionchat.errors import UserError
-from fusionchat.mt_bench.endpoint.secrets import check_base_url, check_headers
+from fusionchat.mt_bench.endpoint.secrets import check_base_url, check_body, check_headers
 from fusionchat.schema import Config
 
 
@@ -68,6 +68,8 @@ def endpoint(key: str, settings: Config) -> Iterator[str]:
     try:
         check_base_url(settings["base_url"], f"{key}.base_url")
         check_headers(settings.get("headers", {}), f"{key}.headers")
+        for name in ("extra_body", "chat_template_kwargs"):
+            check_body(settings.get(name, {}), f"{key}.{name}")
     except UserError as error:
         yield str(error)
     if "budget" in settings and not {"input_price", "output_price"} & settings.keys():

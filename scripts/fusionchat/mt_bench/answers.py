@@ -107,6 +107,11 @@ def answer_records(path: str | Path) -> list[dict[str, Any]]:
         question = record["question_id"]
         if not isinstance(question, int) or not isinstance(record["model_id"], str):
             raise UserError(f"{path}, line {number}: question_id is no number, or model_id no name")
+        if record["model_id"] != records[0][1]["model_id"]:
+            raise UserError(
+                f"{path}, line {number}: model_id is {record['model_id']!r}, but "
+                f"{records[0][1]['model_id']!r} before; give each model a file"
+            )
         if question in places:
             raise UserError(
                 f"{path}, line {number}: question {question} is answered twice, first in line "
@@ -136,10 +141,13 @@ def read_answers(path: str | Path, questions: Sequence[Question]) -> dict[int, d
 
 def _is_complete(choice: Any, turns: int) -> bool:
     """Whether a choice holds its index and texts for so many turns."""
-    texts = choice.get("turns") if isinstance(choice, dict) else None
-    if not isinstance(texts, list) or not isinstance(choice.get("index"), int):
+    if not isinstance(choice, dict):
         return False
-    return len(texts) >= turns and all(isinstance(text, str) for text in texts)
+    index, texts, declined = choice.get("index"), choice.get("turns"), choice.get("declined", [])
+    if not (isinstance(texts, list) and isinstance(declined, list) and len(texts) >= turns):
+        return False
+    numbered = isinstance(index, int) and not isinstance(index, bool) and index >= 0
+    return numbered and all(isinstance(text, str) for text in texts + declined)
 
 
 def length_statistics(records: Iterable[dict[str, Any]]) -> str:

@@ -76,16 +76,20 @@ def judgment_key(record: dict[str, Any], where: str) -> Key:
         if field not in record:
             raise UserError(f"{where}: not a judgment record of FastChat: {field} is missing")
     judge = record["judge"]
-    if not isinstance(judge, list) or not judge or not isinstance(judge[0], str):
+    if not isinstance(judge, list) or not judge or not _is_name(judge[0]):
         raise UserError(f"{where}: judge is {judge!r}, not a list of judge and prompt")
-    if not isinstance(record["model"], str):
+    if not _is_name(record["model"]):
         raise UserError(f"{where}: model is {record['model']!r}, not a name")
     numbers = {"repeat": record.get("repeat", 0), "choice": record.get("choice", 0)}
     numbers |= {"question_id": record["question_id"], "turn": record["turn"]}
     for field, value in numbers.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 31:
             raise UserError(f"{where}: {field} is {value!r}, not a whole number from 0")
     return (record["model"], judge[0], *numbers.values())
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _check_turn(key: Key, turns: Mapping[int, int], where: str) -> None:

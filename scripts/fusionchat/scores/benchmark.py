@@ -28,7 +28,8 @@ class Benchmark:
 
     `question_ids` [Q] and `strata` [Q] (index into `categories`) run along the second axis of
     `scores[model]`, float64 [seeds, Q, turns, choices, repeats] with NaN where a score is missing;
-    `seeds[model]` are the numbers of the seeds along its first axis.
+    `seeds[model]` are the numbers of the seeds along its first axis. `asked` [Q, turns] says which
+    turns a question has.
     """
 
     judge: str
@@ -38,6 +39,7 @@ class Benchmark:
     turns: tuple[int, ...]
     scores: dict[str, np.ndarray]
     seeds: dict[str, tuple[int, ...]]
+    asked: np.ndarray
 
     def all_scores(self, model: str) -> np.ndarray:
         """The model's scores; an unknown name is a `UserError` that lists the known ones."""
@@ -62,18 +64,24 @@ class Benchmark:
         return one[first], other[second]
 
     def _means(self, scores: np.ndarray, turn: int | None = None) -> np.ndarray:
-        """[Q, seeds]; a turn's score is the mean over its choices and repeats.
+        """[Q, seeds]; a turn's score is the mean over its choices and repeats."""
+        by_turn = nan_mean(scores.reshape(*scores.shape[:3], 1, -1))[..., None]
+        if turn is None:
+            return self.over_turns(by_turn)[:, :, 0, 0].T
+        return by_turn[:, :, self.turns.index(turn), 0, 0].T
 
-        A question with a turn that has no score at all is NaN: averaging only the other turn would
-        favour the easier one.
+    def over_turns(self, scores: np.ndarray) -> np.ndarray:
+        """Mean of [..., Q, turns, choices, repeats] over the turns that each question has.
+
+        A question with a turn that has no score is NaN: averaging only the other turn would favour
+        the easier one.
         """
-        by_turn = nan_mean(scores.reshape(*scores.shape[:3], -1))
-        chosen = by_turn.mean(axis=2) if turn is None else by_turn[:, :, self.turns.index(turn)]
-        return chosen.T
+        asked = self.asked[:, :, None, None]
+        return np.where(asked, scores, 0.0).sum(axis=-3) / asked.sum(axis=-3)
 
     def missing(self, model: str) -> int:
         """How many single scores (of all its seeds) the model lacks."""
-        return int(np.isnan(self.all_scores(model)).sum())
+        return int((np.isnan(self.all_scores(model)) & self.asked[:, :, None, None]).sum())
 
 
 def nan_mean(values: np.ndarray) -> np.ndarray:
@@ -136,7 +144,9 @@ def _benchmark(table: "pa.Table", judge: str) -> Benchmark:
         scores[model][places] = score[chosen]
     strata = np.asarray([categories.index(category) for category, _ in pairs])
     turns = tuple(axes["turn"])
-    return Benchmark(judge, categories, np.asarray(questions), strata, turns, scores, seeds)
+    asked = np.zeros((len(questions), len(turns)), dtype=bool)
+    asked[tuple(_places(values[name], axes[name]) for name in ("question_id", "turn"))] = True
+    return Benchmark(judge, categories, np.asarray(questions), strata, turns, scores, seeds, asked)
 
 
 def _places(values: np.ndarray, axis: list[Any]) -> np.ndarray:

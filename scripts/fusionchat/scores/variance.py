@@ -33,14 +33,13 @@ class Parts:
 
 
 def variance_parts(scores: np.ndarray, strata: np.ndarray) -> Parts:
-    """Split the variance of one model's (or one difference's) scores [Q, turns, choices, repeats].
+    """Split the variance of one model's (or one difference's) scores [Q, choices, repeats].
 
     Nested analysis of variance within categories; incomplete questions are left out; estimates
     below zero are zero.
     """
-    values = scores.mean(axis=1)
-    complete = np.isfinite(values).all(axis=(1, 2))
-    values, strata = values[complete], strata[complete]
+    complete = np.isfinite(scores).all(axis=(1, 2))
+    values, strata = scores[complete], strata[complete]
     choices, repeats = values.shape[1:]
     varied = values.size > 0 and np.ptp(values, axis=2).any()
     judge = _pooled(values) if varied else math.nan

@@ -66,7 +66,7 @@ def needed(found: Findings, name: str) -> tuple[float, float]:
     """Questions, and repeats of these questions, that would find the observed difference."""
     benchmark, result = found.benchmark, found.against_baseline[name]
     one, other = benchmark.paired(name, found.baseline.name)
-    parts = variance_parts((one - other).mean(axis=0), benchmark.strata)
+    parts = variance_parts(benchmark.over_turns((one - other).mean(axis=0)), benchmark.strata)
     share = (result.training_error / result.error) ** 2
     difference, detectable = result.difference, result.detectable
     questions = questions_needed(difference, detectable, len(benchmark.strata), share)
@@ -86,7 +86,9 @@ def quantity(value: float) -> str:
 def noise_parts(benchmark: Benchmark, name: str) -> Parts:
     """The variance parts of a question's score by one checkpoint, averaged over its seeds."""
     scores = benchmark.all_scores(name)
-    return mean_parts([variance_parts(one, benchmark.strata) for one in scores])
+    return mean_parts(
+        [variance_parts(one, benchmark.strata) for one in benchmark.over_turns(scores)]
+    )
 
 
 def training_deviation(benchmark: Benchmark, name: str) -> float:

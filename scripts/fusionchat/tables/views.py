@@ -1,5 +1,6 @@
 """The tables of scores: Table 1 and Table 2 with their intervals, comparisons and verdicts."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -128,12 +129,19 @@ def score_notes(found: Findings) -> list[str]:
     missing = {row.label: benchmark.missing(row.name) for row in found.rows}
     lacking = [f"{label} {count}" for label, count in missing.items() if count]
     return [
-        f"Judge: {judge_name(found)}. {shape[1]} questions of {shape[2]} turns; answers to each: "
+        f"Judge: {judge_name(found)}. {_questions_of_turns(benchmark)}; answers to each: "
         f"{shape[3]}; judgments of each: {shape[4]}. "
         f"Missing scores: {', '.join(lacking) or 'none'}.",
         "Intervals: 95%, studentised bootstrap over questions within their category. "
         + seed_statement(found),
     ]
+
+
+def _questions_of_turns(benchmark: Benchmark) -> str:
+    """How many questions there are of each length: `70 questions of 2 turns and 10 of 1 turn`."""
+    counts = Counter(benchmark.asked.sum(axis=1).tolist())
+    parts = [f"{counts[n]} of {n} turn{'s' * (n > 1)}" for n in sorted(counts, reverse=True)]
+    return " and ".join(parts).replace(" of", " questions of", 1)
 
 
 def seed_statement(found: Findings) -> str:

@@ -74,6 +74,15 @@ def until(condition: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.005)
 
 
+def unfinished(store: Path) -> list[int]:
+    """How many calls of each process have no outcome in a store."""
+    lines = [p.read_text().rpartition("\n")[0].split("\n") for p in store.glob("*.jsonl")]
+    segments = [[json.loads(line) for line in part if line] for part in lines]
+    opening = ("opened", "closed", "sent", "submitted")
+    ended = {e["call"] for part in segments for e in part if e["event"] not in opening}
+    return [sum(e["event"] == "sent" and e["call"] not in ended for e in part) for part in segments]
+
+
 class Mix:
     """Faults at random, of every kind that passes."""
 
@@ -115,9 +124,10 @@ def test_two_jobs_ten_kills_and_forty_percent_faults_change_nothing(tmp_path):
     assert judgments(rough).read_bytes() == first
     assert judgments(rough, "twin").read_bytes() == first.replace(b'"m"', b'"twin"')
     assert len(set(model.keys)) == 160 == len(model.answered)
-    assert sum(model.answered.values()) - 160 <= 10 * concurrency
-    store = ResponseStore(rough / "store")
-    assert sum(model.answered.values()) - 160 <= store.account().lost
+    # A reply is repeated only if a kill took it, and each process had few calls out.
+    taken = unfinished(rough / "store")
+    assert max(taken) <= concurrency
+    assert sum(model.answered.values()) - 160 <= sum(taken)
 
 
 def test_two_jobs_at_once_pay_once_and_replay_the_same(tmp_path, monkeypatch):

@@ -171,7 +171,11 @@ def test_a_model_behind_an_api_answers_and_is_paid_once(options, tmp_path):
 
 def test_published_answers_are_checked_and_renamed(options, tmp_path):
     published = jsonl(tmp_path / "gpt-4.jsonl", answers("gpt-4", 16)[::-1])
-    arguments = [*options, "--engine=published", f"--model={published}", "--model-id=GPT-4"]
+    arguments = [o for o in options if not o.startswith("--max-new-tokens")]
+    arguments += ["--engine=published", f"--model={published}", "--model-id=GPT-4"]
+    for unused in ("--max-new-tokens=12", "--choices=2", "--seed=1", "--reasoning-effort=low"):
+        with pytest.raises(UserError, match="has no effect with --engine published"):
+            answer.main([*arguments, unused])
     answer.main(arguments)
     records = read_jsonl(output(options))
     assert {r["model_id"] for r in records} == {"GPT-4"}

@@ -15,7 +15,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from mt_bench_files import answers, benchmark, jsonl, questions
+from judge_runs import KEY, options
+from mt_bench_files import answers, jsonl, questions
 from mt_bench_server import FAULTS, FakeModel, serve
 
 import judge
@@ -26,7 +27,6 @@ from fusionchat.mt_bench.endpoint.limits import Budget, BudgetReachedError, Pace
 from fusionchat.mt_bench.endpoint.settings import EndpointOptions
 from fusionchat.mt_bench.endpoint.store import Request, ResponseStore
 
-KEY = "sk-very-secret-0123456789"
 SLOW_TIMEOUT = 1.0
 
 
@@ -35,22 +35,6 @@ def _environment(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
-
-
-def options(folder: Path, url: str, model: str = "m", count: int = 80, **more: object) -> list[str]:
-    files = benchmark(folder, count)
-    jsonl(folder / f"{model}.jsonl", answers(model, count))
-    chosen = {"concurrency": 8, "first-wait": 0.01, "timeout": 20, **more}
-    return [
-        "--judge=openai",
-        "--judge-model=judge-1",
-        f"--answers={folder / f'{model}.jsonl'}",
-        f"--output={folder / 'judgments' / f'{model}.jsonl'}",
-        f"--base-url={url}",
-        f"--store={folder / 'store'}",
-        *files,
-        *(f"--{name}={value}" for name, value in chosen.items()),
-    ]
 
 
 def request(key: str, usd: float = 0.0) -> Request:
@@ -288,6 +272,7 @@ def test_no_pause_follows_the_last_failure(tmp_path):
         endpoint.stop.wait = lambda seconds: waits.append(seconds) or wait(seconds)
         with pytest.raises(RequestRefusedError, match="fault 500"):
             endpoint.complete([{"role": "user", "content": "x"}], temperature=0, max_tokens=5)
+        endpoint.close()
     assert len(model.requests) == 3
     assert len([seconds for seconds in waits if seconds]) == 2
 
@@ -472,6 +457,9 @@ def test_answers_of_another_format_are_explained(tmp_path):
         [{"index": 0}],
         [{"turns": ["a", "b"]}],
         [{"index": 0, "turns": ["a", None]}],
+        [{"index": True, "turns": ["a", "b"]}],
+        [{"index": -1, "turns": ["a", "b"]}],
+        [{"index": 0, "turns": ["a", "b"], "declined": "blocked"}],
     ],
 )
 def test_an_answer_without_its_turns_is_not_passed_over(tmp_path, choices):
@@ -513,3 +501,12 @@ def test_half_a_surrogate_pair_in_a_reply_is_kept_as_text(tmp_path):
 
 def whole(path: Path) -> list[str]:
     return path.read_text().split("\n")[:-1]
+
+
+def test_a_file_of_two_models_answers_is_refused(tmp_path):
+    arguments = options(tmp_path, "http://127.0.0.1:9/v1", count=8)
+    records = answers("m", 8)
+    records[3]["model_id"] = "n"
+    jsonl(tmp_path / "m.jsonl", records)
+    with pytest.raises(UserError, match=r"line 4: model_id is 'n', but 'm' before; give each"):
+        judge.main(arguments)

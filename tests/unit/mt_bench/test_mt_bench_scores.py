@@ -3,6 +3,7 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 from mt_bench_files import answers, benchmark, jsonl, questions
 from pyarrow import parquet
@@ -11,9 +12,11 @@ import agreement
 import export_fastchat
 import judge
 import score
+import table1
 from fusionchat.errors import UserError
 from fusionchat.files import read_jsonl
 from fusionchat.mt_bench.scores import fastchat_tables
+from fusionchat.scores.benchmark import read_benchmark
 
 
 def judgment(question, model="m", score=5, turn=1, name="j", **more):
@@ -77,6 +80,11 @@ def test_missing_scores_are_null_and_absent_judgments_are_rows(tmp_path, asked):
         ([judgment(81, score=float("nan"))], "question 81: score is nan"),
         ([judgment(81), judgment(82, score=85)], "line 2: question 82: score is 85, not a number"),
         ([judgment(81, score=-3)], "line 1: question 81: score is -3"),
+        ([judgment(81, model="")], "line 1: model is '', not a name"),
+        ([judgment(81, name=" ")], "line 1: judge is"),
+        ([judgment(81, repeat=1 << 40)], "line 1: repeat is 1099511627776, not a whole number"),
+        ([judgment(81, turn=True)], "line 1: turn is True"),
+        ([judgment(81, turn=1.0)], "line 1: turn is 1.0"),
         ([judgment(81, score=0)], "score is 0, not a number from 1 to 10"),
         ([judgment(81, score=True)], "score is True"),
         ([judgment(81, turn=3)], "question 81 has 2 turns, and this is turn 3"),
@@ -114,6 +122,32 @@ def test_questions_of_one_turn_are_rows_beside_those_of_two(tmp_path):
     assert not rows.score.isna().any()
     with pytest.raises(UserError, match="line 13: question 82 has 1 turns, and this is turn 2"):
         table(tmp_path, asked, [*records, judgment(82, turn=2)])
+
+
+def test_a_question_of_one_turn_is_in_table_1_by_that_turn(tmp_path):
+    """Question 81 has one turn; question 82's second turn is not scored, question 83's neither."""
+    mixed = [q | {"rules": []} for q in questions(16)]
+    mixed[0]["turns"] = mixed[0]["turns"][:1]
+    asked = jsonl(tmp_path / "question.jsonl", mixed)
+    records = [judgment(81, score=9)]
+    records += [judgment(q, turn=t, score=t) for q in range(82, 97) for t in (1, 2)]
+    records[2]["score"] = -1
+    del records[4]
+    table(tmp_path, asked, records, [r | {"model": "n", "score": 5} for r in records])
+    benchmark = read_benchmark(tmp_path / "scores.parquet")
+    means = benchmark.question_means("m")[:, 0]
+    assert means[[0, 3]].tolist() == [9, 1.5]
+    assert np.isnan(means).tolist() == [False, True, True, *[False] * 13]
+    assert benchmark.missing("m") == 2
+    assert np.flatnonzero(np.isnan(benchmark.question_means("m", 2)[:, 0])).tolist() == [0, 1, 2]
+    files = [f"--scores={tmp_path / 'scores.parquet'}", f"--output={tmp_path / 't1'}"]
+    table1.main([*files, "--row=Target:m:M", "--row=Target:n:N", "--baseline=n"])
+    told = (tmp_path / "t1.md").read_text()
+    assert "15 questions of 2 turns and 1 of 1 turn;" in told
+    with (tmp_path / "t1.csv").open() as stream:
+        first = next(csv.DictReader(stream))
+    # The first category holds questions 81 and 82.
+    assert float(first["writing"]) == 9
 
 
 def test_a_line_separator_in_a_text_does_not_break_a_record(tmp_path, asked):
@@ -213,6 +247,16 @@ def test_the_rule_judge_needs_rules(tmp_path):
                 f"--output={tmp_path / 'judged.jsonl'}",
             ]
         )
+
+
+@pytest.mark.parametrize(
+    "unused",
+    [{"judge-model": "x"}, {"rating": "last"}, {"reasoning-effort": "low"}, {"budget-usd": 3}],
+)
+def test_the_rule_judge_refuses_what_only_an_llm_heeds(tmp_path, unused):
+    said = f"^--{next(iter(unused))}: has no effect with --judge rule; leave it out"
+    with pytest.raises(UserError, match=said):
+        rule_judged(tmp_path, **unused)
 
 
 def export(folder, *more):

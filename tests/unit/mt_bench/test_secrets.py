@@ -18,11 +18,15 @@ from fusionchat.mt_bench.endpoint.secrets import Redactor
 
 HEADER_KEY = "Zx9+header/secret=="
 ENCODED = base64.b64encode(KEY.encode()).decode()
+# As in the header of a name and password, in a dump, and as JSON may write it.
+BASIC = base64.b64encode(f"me:{KEY}".encode()).decode()
+ESCAPED = HEADER_KEY.replace("/", "\\/")
 
 
 def echo(kind: str) -> FakeModel:
     """A server that repeats the key in this place."""
-    forms = f"{KEY} {KEY.upper()} {quote(HEADER_KEY, safe='')} {HEADER_KEY} {ENCODED}"
+    forms = f"{KEY} {KEY.upper()} {quote(HEADER_KEY, safe='')} {HEADER_KEY} {ENCODED} "
+    forms += f"{BASIC} {KEY.encode().hex()} {ESCAPED}"
     faults = {
         "text": said(completion(f"{forms} [[7]]")),
         "thoughts": said(completion("[[7]]", message={"reasoning_content": forms})),
@@ -33,6 +37,8 @@ def echo(kind: str) -> FakeModel:
         "field": said(completion() | {forms: {forms: [forms]}}),
         "400": said({"error": {"message": forms, "code": forms}}, 400),
         "401": said({"error": {"message": f"Incorrect API key provided: {forms}"}}, 401),
+        "at the end of a long 400": said({"error": {"message": "x" * 490 + KEY}}, 400),
+        "at the end of a long error in 200": said({"error": {"message": "x" * 490 + KEY}}),
         "500": Fault(500, forms.encode(), {"content-type": "text/html"}),
         "error in 200": said({"error": {"message": forms}}),
         "redirection": Fault(307, headers={"location": f"http://127.0.0.1:9/?key={KEY}"}),
@@ -58,7 +64,8 @@ def streams(arguments: list[str], output: Path) -> int:
 
 
 def assert_hidden(folder: Path, *secrets: str) -> None:
-    forms = {f for s in secrets for f in (s, quote(s, safe=""), s.upper())} | {ENCODED}
+    forms = {f for s in secrets for f in (s, quote(s, safe=""), s.upper())}
+    forms |= {KEY[:10], ENCODED, BASIC[6:-4], KEY.encode().hex(), ESCAPED}
     for path in folder.rglob("*"):
         held = path.read_bytes() if path.is_file() else b""
         assert not [form for form in forms if form.encode() in held], path
@@ -67,7 +74,8 @@ def assert_hidden(folder: Path, *secrets: str) -> None:
 @pytest.mark.parametrize(
     "kind",
     ["text", "thoughts", "marked thoughts", "refusal", "model", "end", "field", "400", "401", "500",
-     "error in 200", "redirection", "not JSON"],
+     "at the end of a long 400", "at the end of a long error in 200", "error in 200", "redirection",
+     "not JSON"],
 )  # fmt: skip
 def test_a_server_that_repeats_the_key_gets_it_into_no_file(tmp_path, monkeypatch, kind):
     monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
@@ -122,6 +130,8 @@ def test_a_key_that_cannot_be_sent_is_refused_by_the_name_of_its_variable(
         ('--headers={{"X-Api-Key": "{0}"}}', "give a secret as $VARIABLE"),
         ('--headers={{"api-key": "$NOT_SET"}}', "environment variable NOT_SET is not set"),
         ('--headers={{"bad name": "{0}"}}', "is not the name of a header"),
+        ('--extra-body={{"api_key": "{0}"}}', "extra_body: api_key is named like a secret"),
+        ('--extra-body={{"a": [{{"accessToken": "{0}"}}]}}', "accessToken is named like a secret"),
         ('--extra-body={{"messages": []}}', "messages cannot be set here"),
     ],
 )

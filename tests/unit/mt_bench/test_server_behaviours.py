@@ -10,16 +10,40 @@ from mt_bench_server import JSON, FakeModel, Fault, completion, said, serve
 import judge
 from fusionchat.errors import UserError
 from fusionchat.files import read_jsonl
+from fusionchat.mt_bench.endpoint.problems import retry_after
+from fusionchat.mt_bench.judging.ratings import parse_rating
+from fusionchat.mt_bench.thoughts import split_thoughts
 
 # (question, turn): the first judgment of a run, one inside, the last one.
 POSITIONS = {"first": (0, 1), "inside": (4, 2), "last": (7, 2)}
+NOW = "Wed, 21 Oct 2015 07:28:00 GMT"
 LIMIT = "This model's maximum context length is 8192 tokens. Please reduce the length."
+
+STREAM = {"content-type": "text/event-stream"}
+PACKED = {"content-encoding": "gzip"}
+
+
+def streamed(text: str, end: str = "stop") -> bytes:
+    """A completion in server-sent events, a letter each, with thoughts before it."""
+    deltas = [{"role": "assistant", "content": None}, {"reasoning_content": "[[3]]"}]
+    deltas += [{"content": letter} for letter in text]
+    choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+    choices += [{"index": 0, "delta": {}, "finish_reason": end}] if end else []
+    events = [{"model": "m", "choices": [choice]} for choice in choices]
+    events += [{"choices": [], "usage": completion()["usage"]}]
+    lines = [f"data: {json.dumps(event)}\n\n" for event in events]
+    return "".join([": ping\n\n", *lines, "data: [DONE]\n\n"]).encode()
+
 
 # Once, and the same request works afterwards: nothing is missing.
 PASSING = {
     "429 with seconds": said({"error": {"message": "slow"}}, 429, **{"retry-after": "0.02"}),
     "429 with milliseconds": said({"error": {}}, 429, **{"retry-after-ms": "15"}),
     "500 in HTML": Fault(500, b"<html><h1>Internal Server Error</h1></html>"),
+    "429 with a wait below zero": said({"error": {}}, 429, **{"retry-after": "-30"}),
+    "429 with a date gone by": said(
+        {"error": {}}, 429, **{"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}
+    ),
     "503 without words": Fault(503),
     "529 overloaded": said({"type": "error", "error": {"type": "overloaded_error"}}, 529),
     "error of another status in a 200": said({"error": {"code": 502, "message": "upstream"}}),
@@ -33,6 +57,14 @@ PASSING = {
     "a list": said([completion()]),
     "choices null": said(completion() | {"choices": None}),
     "choices empty": said(completion() | {"choices": []}),
+    "a page, 200": Fault(200, b"<html><h1>Maintenance</h1></html>", {"content-type": "text/html"}),
+    "nothing, 200": Fault(200, b"", JSON),
+    "no content, 204": Fault(204),
+    "packed, but not": Fault(200, json.dumps(completion()).encode(), JSON | PACKED),
+    "a stream without its end": Fault(200, streamed("Fine. Rating: [[2]] no,", end=""), STREAM),
+    "a stream that ends in an error": Fault(
+        200, streamed("[[2]]", end="") + b'data: {"error": {"code": 503}}\n\n', STREAM
+    ),
     "trickling": Fault(200, json.dumps(completion()).encode(), JSON, "trickle"),
 }
 # Whenever this prompt is shown: its score is missing for this reason, and all others are there.
@@ -58,12 +90,34 @@ LASTING = {
     ),
     "filtered, 200": (said(completion("", choice={"finish_reason": "content_filter"})), "blocked"),
     "refusal": (said(completion(None, message={"refusal": "I will not."})), "refused"),
+    "blocked, 200 in a field of its own": (
+        said({"choices": None, "base_resp": {"status_code": 1026, "status_msg": "new_sensitive"}}),
+        "blocked",
+    ),
+    "too long, 200 in a field of its own": (
+        said({"error_code": 336007, "error_msg": "the max input length: prompt too long"}),
+        "too long",
+    ),
+    "ended by a refusal": (said(completion("", choice={"finish_reason": "refusal"})), "blocked"),
+    "a page for ever": (Fault(200, b"<title>Sign in</title>"), "malformed reply"),
     "500 for ever": (said({"error": {"message": "worker crashed"}}, 500), "status 500"),
     "choices null for ever": (said({"choices": None}), "no choices"),
     "cut off": (said(completion("I see a[3]", choice={"finish_reason": "length"})), "cut off"),
     "cut off in thoughts": (
         said(completion("<think>[[2]] or", choice={"finish_reason": "length"})),
         "cut off",
+    ),
+    "cut off without a word": (
+        said(
+            completion("I see a[3]", choice={"finish_reason": None})
+            | {"usage": {"prompt_tokens": 100, "completion_tokens": 2048}}
+        ),
+        "cut off",
+    ),
+    "a rating in the thoughts alone": (said(completion("<think>[[9]]</think>")), "no rating"),
+    "channels without an answer": (
+        said(completion("<|channel|>analysis<|message|>[[9]]<|end|>")),
+        "no rating",
     ),
     "without a rating": (said(completion("It is good.")), "no rating"),
     "a rating of 5,000 digits": (said(completion(f"[[{'9' * 5000}]]")), "no rating"),
@@ -86,6 +140,14 @@ FORMS = {
     "no usage": completion() | {"usage": None},
     "usage of another kind": completion() | {"usage": {"prompt_tokens": "many"}},
     "no end named": completion(choice={"finish_reason": None}),
+    "usage as texts": completion() | {"usage": {"prompt_tokens": "100", "completion_tokens": "9"}},
+    "usage below zero": completion() | {"usage": {"prompt_tokens": -1, "completion_tokens": 9}},
+    "a call of a tool in between": completion(
+        "<|channel|>analysis<|message|>[[2]]<|end|><|start|>assistant<|channel|>commentary "
+        "to=functions.f <|constrain|>json<|message|>[3]<|call|><|start|>assistant<|channel|>final"
+        "<|message|>[[7]]<|return|>"
+    ),
+    "a stream": Fault(200, streamed("Rating: [[7]]"), STREAM),
     "NUL and half a surrogate": completion("\x00\ud800 [[7]]"),
 }
 
@@ -140,7 +202,8 @@ def test_one_prompt_is_one_prompt(tmp_path, name, position, monkeypatch):
 
 @pytest.mark.parametrize("name", FORMS)
 def test_a_reply_in_another_form_is_understood(tmp_path, name):
-    model = FakeModel(answer=lambda body: said(FORMS[name]))
+    form = FORMS[name]
+    model = FakeModel(answer=lambda body: form if isinstance(form, Fault) else said(form))
     with serve(model) as url:
         records = run(tmp_path, url)
     assert set(scores(records).values()) == {7}
@@ -265,3 +328,65 @@ def test_surrogates_and_nul_in_answers_are_harmless(tmp_path):
     records = read_jsonl(judgments(tmp_path))
     assert set(scores(records).values()) == {7}
     assert "?\x00" in records[0]["user_prompt"]
+
+
+THOUGHTS = [
+    "<reasoning>{0}</reasoning>{1}",
+    "<thought>{0}</thought><Output>{1}</Output>",
+    "<thinking duration='3'>{0}</thinking>{1}",
+    "<think>{0}<think>{0}</think>{0}</think>{1}",
+    "<think>{0}</think><reflection>{0}</reflection>{1}",
+    "[THINK]{0}[/THINK]{1}",
+    "[REASONING]{0}[/REASONING]{1}",
+    "<analysis>{0}</analysis>\n{1}",
+    "<scratchpad>{0}</scratchpad>\n{1}",
+    "<internal_monologue>{0}</internal_monologue>\n{1}",
+    "<|inner_prefix|>{0}<|inner_suffix|>{1}",
+    "<|begin_of_thought|>{0}<|end_of_thought|><|begin_of_solution|>{1}<|end_of_solution|>",
+    "<|START_THINKING|>{0}<|END_THINKING|><|START_RESPONSE|>{1}<|END_RESPONSE|>",
+    '<details type="reasoning" done="true"><summary>Thought</summary>{0}</details>{1}',
+    "Thinking...\n{0}\n...done thinking.\n\n{1}",
+    "Here is my thought process: {0} Here is my response: {1}",
+    "```thinking\n{0}\n```\n{1}",
+    "analysis{0}assistantfinal{1}",
+]
+
+
+@pytest.mark.parametrize("form", THOUGHTS)
+def test_thoughts_are_told_apart_however_they_are_marked(form):
+    thoughts, answer = split_thoughts(form.format("maybe [[2]]", "Rating: [[7]]"))
+    assert parse_rating(answer, "first") == parse_rating(answer, "last") == 7
+    assert "maybe [[2]]" in thoughts
+    assert "Rating" not in thoughts
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A tag such as `<think>` marks thoughts, and '</think>' ends them.",
+        "<analysis>The whole answer is one element.</analysis>",
+        "As asked: <analysis>a</analysis> <summary>b</summary>",
+        "Analysis of the final result: it is good.",
+    ],
+)
+def test_an_answer_that_only_looks_like_thoughts_stays_whole(text):
+    assert split_thoughts(text) == ("", text)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7),
+        ({"retry-after": "1.5", "retry-after-ms": "250"}, 0.25),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:09 GMT", "date": NOW}, 9),
+        ({"retry-after": "Wed, 21 Oct 2015 07:27:00 GMT", "date": NOW}, 0),
+        ({"retry-after": "-5"}, 0),
+        ({"retry-after": "nan"}, 0),
+        ({"retry-after": "soon"}, 0),
+        ({"retry-after": "1e9"}, 300),
+        ({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT", "date": NOW}, 300),
+        ({}, 0),
+    ],
+)
+def test_what_a_server_asks_to_wait(headers, seconds):
+    assert retry_after(headers) == seconds

@@ -69,7 +69,14 @@ def world(request):
     scores = {r.name: rng.integers(6, 11, (1, 80, 2, 1, 1)).astype(float) for r in rows}
     strata = np.repeat(np.arange(8), 10)
     benchmark = Benchmark(
-        "j", CATEGORIES, np.arange(80), strata, (1, 2), scores, dict.fromkeys(scores, (1,))
+        "j",
+        CATEGORIES,
+        np.arange(80),
+        strata,
+        (1, 2),
+        scores,
+        seeds=dict.fromkeys(scores, (1,)),
+        asked=np.ones((80, 2), dtype=bool),
     )
     return groups, rows, looks(rows), benchmark, layers, rng
 

@@ -244,10 +244,9 @@ def test_ratio_of_one_dialogue_has_no_interval():
 
 
 def nested_scores(rng, choices, repeats, questions=4000):
-    shape = (questions, 1, choices, repeats)
-    question = rng.normal(0, 2, (questions, 1, 1, 1))
-    answer = rng.normal(0, 1, (questions, 1, choices, 1))
-    return 5 + question + answer + rng.normal(0, 0.5, shape)
+    question = rng.normal(0, 2, (questions, 1, 1))
+    answer = rng.normal(0, 1, (questions, choices, 1))
+    return 5 + question + answer + rng.normal(0, 0.5, (questions, choices, repeats))
 
 
 def test_variance_parts_are_recovered():
@@ -264,7 +263,7 @@ def test_unmeasured_parts_are_not_zero():
     single = variance_parts(nested_scores(rng, 1, 1), strata)
     assert math.isnan(single.answer)
     assert math.isnan(single.judge)
-    deterministic = np.repeat(nested_scores(rng, 2, 1), 3, axis=3)
+    deterministic = np.repeat(nested_scores(rng, 2, 1), 3, axis=2)
     assert math.isnan(variance_parts(deterministic, strata).judge)
 
 

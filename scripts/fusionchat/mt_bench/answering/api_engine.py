@@ -58,7 +58,7 @@ class ApiEngine:
                 yield [answer_record(model_id, question, choices)]
             self.endpoint.give_up()
         finally:
-            self.endpoint.store.close()
+            self.endpoint.close()
 
     def _choices(self, question: Question) -> list[list[Turn]]:
         return [self._dialogue(question, choice) for choice in range(self.options.choices)]

@@ -13,9 +13,10 @@ from typing import Any
 from fusionchat.errors import UserError
 from fusionchat.mt_bench.endpoint.client import Answer
 from fusionchat.mt_bench.endpoint.endpoint import Endpoint, Messages
+from fusionchat.mt_bench.endpoint.ledger import Batch
 from fusionchat.mt_bench.endpoint.limits import BATCH_PRICE, BudgetReachedError
 from fusionchat.mt_bench.endpoint.problems import status_problem
-from fusionchat.mt_bench.endpoint.store import Batch, Request
+from fusionchat.mt_bench.endpoint.store import Request
 
 PATH = "/v1/chat/completions"
 WINDOW = "24h"

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from fusionchat.errors import UserError
-from fusionchat.mt_bench.endpoint.problems import Action, Problem, status_problem
+from fusionchat.mt_bench.endpoint.problems import LONGEST_REASON, Action, Problem, status_problem
 from fusionchat.mt_bench.endpoint.secrets import Redactor, proxy_passwords, read_headers, read_key
 from fusionchat.mt_bench.endpoint.settings import EndpointOptions
 
@@ -34,6 +34,7 @@ class Client:
         self.redactor = Redactor([self._key, *self._headers.values(), *proxy_passwords()])
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
         self._openai: Any = None
 
     def complete(self, body: Mapping[str, Any]) -> Answer | Problem:
@@ -51,9 +52,11 @@ class Client:
                 f"{self.options.base_url}: the request cannot be made: "
                 f"{self.redactor.text(f'{type(error).__name__}: {error}')}"
             ) from None
-        if isinstance(outcome, Problem):
-            return replace(outcome, reason=self.redactor.text(outcome.reason))
-        return outcome
+        return self.clean(outcome) if isinstance(outcome, Problem) else outcome
+
+    def clean(self, problem: Problem) -> Problem:
+        """The problem without secrets in its reason, which is cut only then: half a key is one."""
+        return replace(problem, reason=self.redactor.text(problem.reason)[:LONGEST_REASON])
 
     async def _request(self, method: str, path: str, sent: dict[str, Any]) -> Answer | Problem:
         import openai
@@ -78,8 +81,22 @@ class Client:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, daemon=True).start()
+                self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+                self._thread.start()
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def close(self) -> None:
+        """End the connections and the thread that holds them; a later request opens new ones."""
+        with self._lock:
+            loop, thread, client = self._loop, self._thread, self._openai
+            self._loop = self._thread = self._openai = None
+        if loop is None or thread is None:
+            return
+        if client is not None:
+            asyncio.run_coroutine_threadsafe(client.close(), loop).result(self.options.timeout)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
     def _response_type(self) -> Any:
         import httpx2

@@ -2,15 +2,23 @@
 
 import argparse
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from fusionchat import cli
 from fusionchat.errors import UserError
 from fusionchat.mt_bench.endpoint.endpoint import Endpoint
-from fusionchat.mt_bench.endpoint.limits import FIRST_WAIT
+from fusionchat.mt_bench.endpoint.limits import FIRST_WAIT, Budget
 from fusionchat.mt_bench.endpoint.settings import SYSTEM_ROLES, EndpointOptions
 from fusionchat.mt_bench.endpoint.store import ResponseStore
+
+# All that only a call to an endpoint heeds, and what is spelt otherwise on the command line.
+ENDPOINT_ONLY = (
+    *("store", "concurrency", *(field.name for field in fields(Budget))),
+    *(f.name for f in fields(EndpointOptions) if f.name not in ("model", "budget")),
+)
+ENDPOINT_SPELT = {"max_usd": "--budget-usd"}
 
 
 def add_endpoint_options(parser: argparse.ArgumentParser, model_option: str, dest: str) -> None:

@@ -10,19 +10,13 @@ from typing import Any
 
 from fusionchat.errors import UserError
 from fusionchat.mt_bench.endpoint.client import Answer, Client
+from fusionchat.mt_bench.endpoint.ledger import Declined, Outcome, Response
 from fusionchat.mt_bench.endpoint.limits import Pace, backoff
 from fusionchat.mt_bench.endpoint.parallel import StoppedError
 from fusionchat.mt_bench.endpoint.problems import Action, Problem
 from fusionchat.mt_bench.endpoint.replies import Reply, Usage, read_reply
 from fusionchat.mt_bench.endpoint.settings import EndpointOptions, SystemRole
-from fusionchat.mt_bench.endpoint.store import (
-    Declined,
-    Outcome,
-    Request,
-    Response,
-    ResponseStore,
-    content_key,
-)
+from fusionchat.mt_bench.endpoint.store import Request, ResponseStore, content_key
 from fusionchat.mt_bench.endpoint.tokens import estimate_tokens, tokenizer_counter
 
 Messages = list[dict[str, str]]
@@ -95,6 +89,11 @@ class Endpoint:
             wait = max(outcome.wait, backoff(failures, self.options.first_wait))
             logging.debug("call failed (%s), next try in %.1f s", outcome.kind, wait)
             self.stop.wait(wait)
+
+    def close(self) -> None:
+        """End the connections, and this process's part of the store."""
+        self.client.close()
+        self.store.close()
 
     def give_up(self) -> None:
         """Keep, at the end of a run that is good, that some requests failed whatever was tried.
@@ -192,7 +191,7 @@ class Endpoint:
 
     def failed(self, call: str, key: str, problem: Problem) -> Outcome | Problem:
         """Note a failure in the store; the outcome, if that is one, else the problem itself."""
-        problem = replace(problem, reason=self.client.redactor.text(problem.reason))
+        problem = self.client.clean(problem)
         if problem.action is Action.SKIP:
             return self.store.declined(call, key, problem.kind, problem.reason)
         (self.store.lost if problem.charged else self.store.refused)(call, problem.kind)
@@ -211,7 +210,7 @@ class Endpoint:
         return Response(
             text=text(reply.text),
             model=text(reply.model) or self.options.model,
-            finish=text(reply.finish),
+            finish=text(reply.finish) or self._unsaid_end(usage, asked),
             prompt_tokens=usage.prompt,
             completion_tokens=usage.output,
             usd=self.options.budget.price(usage.prompt, usage.output) * price,
@@ -221,6 +220,11 @@ class Endpoint:
             estimated=reply.usage is None,
             system_role=role,
         )
+
+    def _unsaid_end(self, usage: Usage, asked: dict[str, Any]) -> str:
+        """Where a server names no end, a reply of all tokens that it may have was cut off."""
+        longest = asked.get("max_completion_tokens") or asked.get("max_tokens")
+        return "length" if longest and usage.output >= longest else ""
 
     def _estimate(self, reply: Reply, asked: dict[str, Any]) -> Usage:
         """Tokens where the server does not count them."""

@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Any
 
 LONGEST_RETRY_AFTER = 300.0
-_LONGEST_REASON = 500
+LONGEST_REASON = 500
 
 
 class Action(Enum):
@@ -47,7 +47,7 @@ _STOPPING = {301, 302, 303, 307, 308, 401, 402, 404, 405, 410}
 _PASSING = {408, 409, 425, 429}
 _QUOTA = re.compile(r"insufficient_quota|exceeded your current quota|billing_hard_limit", re.I)
 _TOO_LONG = re.compile(
-    r"context.?(length|window|size)|(prompt|input|request|message)s? (is|are) too (long|large)"
+    r"context.?(length|window|size)|(prompt|input|request|message)s?( is| are)? too (long|large)"
     r"|too many (input )?tokens|maximum (context|prompt|input)|request too large|prompt_too_long"
     r"|reduce (the|your) (length|prompt)|exceeds? .{0,40}(tokens|context|length)",
     re.I,
@@ -86,7 +86,7 @@ def error_problem(error: Any) -> Problem:
 
 
 def _classify(status: int, reason: str, words: str, wait: float) -> Problem:
-    kind, reason = f"status {status}" if status else "error", reason[:_LONGEST_REASON]
+    kind = f"status {status}" if status else "error"
     if _NO_SYSTEM_ROLE.search(words):
         return Problem(Action.FOLD_SYSTEM, "no system role", reason)
     if _QUOTA.search(words) or status in _STOPPING:
@@ -108,7 +108,7 @@ def _said(body: str) -> tuple[str, str]:
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
-        return _line(body), body
+        return one_line(body), body
     if isinstance(value, list) and value:
         value = value[0]
     error = value
@@ -121,13 +121,14 @@ def _describe(error: Any) -> tuple[str, str]:
     """The message of an error however it is given, and all its words."""
     words = error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)
     if isinstance(error, dict):
-        for name in ("message", "msg", "detail", "error", "metadata"):
+        for name in ("message", "msg", "error_msg", "detail", "error", "metadata"):
             if isinstance(error.get(name), str) and error[name]:
-                return _line(error[name]), words
-    return _line(words), words
+                return one_line(error[name]), words
+    return one_line(words), words
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
+    """A text, or what a page of HTML says, in one line."""
     return " ".join(re.sub(r"<[^<>]*>", " ", text).split())
 
 

@@ -5,12 +5,18 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from fusionchat.mt_bench.endpoint.problems import Action, Problem, error_problem
+from fusionchat.mt_bench.endpoint.problems import Action, Problem, error_problem, one_line
 from fusionchat.mt_bench.thoughts import split_thoughts
 
 # Names that services give to a reply which was cut off, and to one that a filter ended.
-CUT_OFF = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "incomplete"})
-FILTERED = frozenset({"content_filter", "safety", "recitation", "blocklist", "prohibited_content"})
+CUT_OFF = frozenset(
+    {"length", "max_tokens", "max_output_tokens", "max_length", "model_length", "token_limit"}
+    | {"incomplete", "truncated", "model_context_window_exceeded"}
+)
+FILTERED = frozenset(
+    {"content_filter", "content_filtered", "safety", "image_safety", "recitation", "blocklist"}
+    | {"prohibited_content", "spii", "sensitive", "refusal", "guardrail_intervened"}
+)
 _THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking", "thoughts")
 _MOST_TOKENS = 1 << 40
 
@@ -41,10 +47,39 @@ def read_reply(body: str) -> tuple[Any, Reply | Problem]:
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
-        return None, _unusable("malformed reply", "the reply is not JSON")
+        value = read_stream(body)
+    if value is None:
+        return None, _unusable("malformed reply", f"the reply is not JSON: {one_line(body)}")
     if not isinstance(value, dict):
         return value, _unusable("malformed reply", "the reply is not a JSON object")
     return value, _reply(value)
+
+
+def read_stream(body: str) -> dict[str, Any] | None:
+    """A reply in server-sent events, which nobody asked for, as if it had come whole.
+
+    None for a body that is no such stream, or whose end is missing.
+    """
+    lines = (line.removeprefix("data:").strip() for line in body.split("\n") if line[:5] == "data:")
+    whole: dict[str, Any] = {}
+    choice: dict[str, Any] = {}
+    message: dict[str, Any] = {}
+    try:
+        for event in [json.loads(line) for line in lines if line and line != "[DONE]"]:
+            whole |= {name: value for name, value in event.items() if value is not None}
+            for part in (event.get("choices") or ())[:1]:
+                choice |= {name: value for name, value in part.items() if value is not None}
+                for name, value in (part.get("delta") or part.get("message") or {}).items():
+                    if isinstance(value, str):
+                        value = (message.get(name) or "") + value
+                    message[name] = message.get(name) if value is None else value
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return None
+    if whole.get("error"):
+        return whole
+    if not choice.get("finish_reason"):
+        return None
+    return whole | {"choices": [{**choice, "message": message}]}
 
 
 def _reply(value: dict[str, Any]) -> Reply | Problem:
@@ -58,7 +93,10 @@ def _reply(value: dict[str, Any]) -> Reply | Problem:
         return _choice(value, choice)
     if blocked := _block_reason(value):
         return Problem(Action.SKIP, "blocked", blocked)
-    return _unusable("no choices", "the reply holds no choices")
+    problem = error_problem({n: v for n, v in value.items() if n not in ("choices", "usage")})
+    if problem.action is not Action.RETRY:
+        return problem
+    return _unusable("no choices", f"the reply holds no choices: {problem.reason}")
 
 
 def _choice(value: dict[str, Any], choice: dict[str, Any]) -> Reply | Problem:
@@ -68,7 +106,7 @@ def _choice(value: dict[str, Any], choice: dict[str, Any]) -> Reply | Problem:
         text, thoughts, refusal = _content(message.get("content"))
     except TypeError:
         return _unusable("malformed reply", "the content is no text")
-    finish = str(choice.get("finish_reason") or "").lower()
+    finish = str(choice.get("finish_reason") or "").lower().replace("-", "_")
     if finish == "error":
         return _unusable("error", "the reply ended with an error")
     inline, text = split_thoughts(text)
@@ -124,7 +162,7 @@ def _block_reason(value: dict[str, Any]) -> str:
     """Why a prompt was blocked, where a reply without choices says so."""
     for name in ("prompt_feedback", "promptFeedback", "prompt_filter_results", "blockReason"):
         if value.get(name):
-            return f"{name}: {json.dumps(value[name], ensure_ascii=False)[:300]}"
+            return f"{name}: {json.dumps(value[name], ensure_ascii=False)}"
     return ""
 
 

@@ -1,6 +1,7 @@
 """Keys: read from the environment, checked before a call, kept out of all that is written."""
 
 import base64
+import html
 import os
 import re
 import urllib.request
@@ -15,6 +16,12 @@ SHORTEST_KEY = 6
 MASK = "[key]"
 # Header names under which services expect a secret.
 _SECRET_NAME = re.compile(r"auth|key|token|secret|password|cookie", re.IGNORECASE)
+# Parameters such as max_tokens or prompt_cache_key are none.
+_SECRET_PARAMETER = re.compile(
+    r"(api|access|secret|private).?key|passw|secret|authori[sz]|(access|auth|bearer).?token"
+    r"|credential",
+    re.IGNORECASE,
+)
 
 
 def read_key(variable: str) -> str:
@@ -69,6 +76,21 @@ def check_headers(headers: Mapping[str, str], name: str = "headers") -> None:
             raise UserError(f"{name}: {header}: give a secret as $VARIABLE of the environment")
 
 
+def check_body(body: Any, name: str = "extra_body") -> None:
+    """Raise a `UserError` where further parameters of a request are named like secrets."""
+    if isinstance(body, Mapping):
+        for key, value in body.items():
+            if _SECRET_PARAMETER.search(str(key)):
+                raise UserError(
+                    f"{name}: {key} is named like a secret, which stands in no config or command; "
+                    "use the key's variable, or a header whose value is $VARIABLE"
+                )
+            check_body(value, name)
+    elif isinstance(body, list):
+        for item in body:
+            check_body(item, name)
+
+
 def read_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Headers with every value of the form $VARIABLE read from the environment."""
     check_headers(headers)
@@ -111,6 +133,14 @@ class Redactor:
 
 
 def _forms(secret: str) -> set[str]:
-    """A secret as it is, as part of an address, and in base64."""
-    encoded = base64.b64encode(secret.encode("utf-8", "replace")).decode()
-    return {secret, quote(secret, safe=""), encoded}
+    """A secret as it is, in an address, in HTML, in JSON, in hexadecimal digits, and in base64."""
+    data = secret.encode("utf-8", "replace")
+    forms = {secret, quote(secret, safe=""), html.escape(secret), secret.replace("/", "\\/")}
+    return forms | {data.hex()} | {form for lead in range(3) for form in _base64(data, lead)}
+
+
+def _base64(data: bytes, lead: int) -> set[str]:
+    """What data is in base64 behind so many bytes of something else, as in `user:password`."""
+    begin, end = (8 * lead + 5) // 6, 8 * (lead + len(data)) // 6
+    plain = base64.b64encode(bytes(lead) + data).decode()[begin:end]
+    return {plain, plain.replace("+", "-").replace("/", "_")}

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from fusionchat.errors import UserError
 from fusionchat.mt_bench.endpoint.limits import FIRST_WAIT, Budget
-from fusionchat.mt_bench.endpoint.secrets import check_base_url
+from fusionchat.mt_bench.endpoint.secrets import check_base_url, check_body
 
 SystemRole = Literal["system", "developer", "user"]
 SYSTEM_ROLES: tuple[SystemRole, ...] = get_args(SystemRole)
@@ -57,6 +57,8 @@ class EndpointOptions:
         """Refuse what can never work, before anything is paid for."""
         if self.base_url:
             check_base_url(self.base_url)
+        check_body(self.extra_body)
+        check_body(self.chat_template_kwargs, "chat_template_kwargs")
         if taken := [name for name in _FIXED if name in self.extra_body]:
             raise UserError(
                 f"extra_body: {taken[0]} cannot be set here; it is set by its own option"

@@ -23,71 +23,14 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from fusionchat.errors import UserError
+from fusionchat.mt_bench.endpoint.ledger import Batch, Declined, Ledger, Outcome, Response
 from fusionchat.mt_bench.endpoint.limits import Account, Admission, Budget, Reservation
-from fusionchat.mt_bench.endpoint.owners import HEARTBEAT, Owner, Watch, give_up, new_owner
-
-
-@dataclass(frozen=True)
-class Response:
-    """A model's reply, its size in tokens, its price in dollars, its Unix time of arrival.
-
-    `estimated` says that the tokens were not counted by the server; `system_role` where the
-    system's text was put, if not in a turn of its own.
-    """
-
-    text: str
-    model: str
-    finish: str
-    prompt_tokens: int
-    completion_tokens: int
-    usd: float
-    tstamp: float
-    thoughts: str = ""
-    refusal: str = ""
-    estimated: bool = False
-    system_role: str = ""
-
-
-@dataclass(frozen=True)
-class Declined:
-    """That an endpoint will not answer a request: in which way, in its words, since when."""
-
-    kind: str
-    reason: str
-    tstamp: float
-
-
-Outcome = Response | Declined
-
-
-@dataclass
-class _Call:
-    """A call that was sent: for what, at which price, by whom, in which batch if any."""
-
-    key: str
-    reserved: Reservation
-    owner: Owner | None
-    segment: Path
-    batch: str = ""
-
-
-@dataclass
-class Batch:
-    """Requests that were handed over together: key by call, and the server's name once known.
-
-    `orphaned` says that the process which handed them over runs no more.
-    """
-
-    id: str
-    name: str = ""
-    keys: dict[str, str] = field(default_factory=dict)
-    orphaned: bool = False
+from fusionchat.mt_bench.endpoint.owners import HEARTBEAT, give_up, new_owner
 
 
 @dataclass(frozen=True)
@@ -118,15 +61,8 @@ class ResponseStore:
         folder.mkdir(parents=True, exist_ok=True)
         self._lock, self._entry = threading.RLock(), threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._outcomes: dict[str, tuple[tuple[bool, float, str], Outcome]] = {}
-        self._pending: dict[str, _Call] = {}
-        self._batches: dict[str, Batch] = {}
-        self._sent: dict[str, Reservation] = {}
-        self._ended: dict[str, str] = {}
-        self._account = Account()
+        self._ledger = Ledger()
         self._read_bytes: dict[Path, int] = {}
-        self._owners: dict[Path, Owner | None] = {}
-        self._watch = Watch()
         self._own: _Segment | None = None
         self.refresh()
 
@@ -136,7 +72,7 @@ class ResponseStore:
         Of several responses, which only stores of different machines can hold, the first counts.
         """
         with self._lock:
-            return self._outcomes[key][1] if key in self._outcomes else None
+            return self._ledger.outcome(key)
 
     def claim(self, request: Request, known: Declined | None, batch: str = "") -> str | None:
         """Take a request upon oneself and return the call's id, before it may leave.
@@ -168,9 +104,10 @@ class ResponseStore:
     def _is_free(self, request: Request, known: Declined | None, besides: str = "") -> bool:
         self.refresh()
         with self._lock:
-            others = [call.key for call in self._live_calls(besides)]
             outcome = self.get(request.key)
-            if isinstance(outcome, Response) or outcome != known or request.key in others:
+            if isinstance(outcome, Response) or outcome != known:
+                return False
+            if request.key in self._ledger.under_way(besides):
                 return False
             account = self.account(besides)
         return request.budget.admit(account, request.reserve(account)) is Admission.GO
@@ -200,31 +137,9 @@ class ResponseStore:
         self._append({"event": "lost", "call": call, "reason": reason})
 
     def account(self, besides: str = "") -> Account:
-        """Calls, dollars and losses of the whole store; what live processes wait for is in flight.
-
-        `besides` is a call that is left out.
-        """
+        """Calls, dollars and losses of the whole store, but for one call."""
         with self._lock:
-            live = list(self._live_calls(besides))
-            pending = sum(id != besides for id in self._pending)
-            gone = [c for id, c in self._pending.items() if not self._is_live(c) and id != besides]
-            at_most = sum(call.reserved.at_most_usd for call in live)
-            expected = sum(call.reserved.expected_usd for call in live)
-            return replace(
-                self._account,
-                calls=self._account.calls - (besides in self._pending),
-                usd=self._account.usd + sum(call.reserved.expected_usd for call in gone),
-                lost=self._account.lost + pending - len(live),
-                in_flight=len(live),
-                reserved=Reservation(at_most, expected),
-            )
-
-    def _live_calls(self, besides: str) -> Iterable[_Call]:
-        return (c for id, c in self._pending.items() if id != besides and self._is_live(c))
-
-    def _is_live(self, call: _Call) -> bool:
-        """Whether a call may still have an outcome: its process runs, or its batch is out."""
-        return bool(call.batch) or self._watch.is_alive(call.owner, call.segment)
+            return self._ledger.account(besides)
 
     def new_batch(self) -> str:
         """An id for requests that are going to leave together."""
@@ -238,14 +153,7 @@ class ResponseStore:
         """Batches some of whose calls have no outcome yet."""
         with self._lock:
             self.refresh()
-            found = []
-            for batch in self._batches.values():
-                calls = {id: self._pending[id] for id in batch.keys if id in self._pending}
-                living = {self._watch.is_alive(c.owner, c.segment) for c in calls.values()}
-                keys = {id: call.key for id, call in calls.items()}
-                if calls:
-                    found.append(replace(batch, keys=keys, orphaned=not any(living)))
-            return found
+            return self._ledger.open_batches()
 
     def wait(self, seconds: float) -> None:
         """Wait for a change, or for so long, since other processes tell nobody."""
@@ -274,9 +182,9 @@ class ResponseStore:
                 self._own = _Segment(self.folder)
                 opened = {"event": "opened", "owner": asdict(self._own.owner)}
                 self._own.append(opened)
-                self._apply(opened, self._own.path)
+                self._ledger.apply(opened, self._own.path)
             self._own.append(event, durable)
-            self._apply(event, self._own.path)
+            self._ledger.apply(event, self._own.path)
             self._changed.notify_all()
 
     def _read_segment(self, path: Path) -> None:
@@ -289,75 +197,9 @@ class ResponseStore:
         self._read_bytes[path] = start + len(whole)
         for line in whole.splitlines():
             try:
-                self._apply(json.loads(line), path)
+                self._ledger.apply(json.loads(line), path)
             except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
                 raise UserError(f"{path}: is damaged; remove the line {line[:60]!r}") from error
-
-    def _apply(self, event: dict[str, Any], segment: Path) -> None:
-        kind = event["event"]
-        if kind == "opened":
-            self._owners[segment] = Owner(**event["owner"])
-        elif kind == "closed":
-            self._owners[segment] = None
-            for call in self._pending.values():
-                if call.segment == segment:
-                    call.owner = None
-        elif kind == "submitted":
-            self._batches.setdefault(event["batch"], Batch(event["batch"])).name = event["name"]
-        elif kind == "sent":
-            self._apply_sent(event, segment)
-        else:
-            self._apply_end(event)
-
-    def _apply_sent(self, event: dict[str, Any], segment: Path) -> None:
-        id, batch = event["call"], event.get("batch", "")
-        if id in self._sent:
-            return
-        at_most = event["at_most_usd"]
-        reserved = Reservation(at_most, event.get("expected_usd", at_most))
-        self._sent[id] = reserved
-        self._account.calls += 1
-        if id in self._ended:  # by a process whose segment was read before
-            self._count_end(id)
-            return
-        call = _Call(event["key"], reserved, self._owners.get(segment), segment, batch)
-        self._pending[id] = call
-        if batch:
-            self._batches.setdefault(batch, Batch(batch)).keys[id] = event["key"]
-
-    def _apply_end(self, event: dict[str, Any]) -> None:
-        kind, id = event["event"], event["call"]
-        self._pending.pop(id, None)
-        if id in self._ended:
-            return
-        self._ended[id] = kind
-        if id in self._sent:
-            self._count_end(id)
-        if kind == "response":
-            response = Response(
-                **{f: event[f] for f in Response.__dataclass_fields__ if f in event}
-            )
-            self._account.usd += response.usd
-            self._account.dearest_usd = max(self._account.dearest_usd, response.usd)
-            self._account.longest = max(self._account.longest, response.completion_tokens)
-            self._keep(event["key"], id, response)
-        elif kind == "declined":
-            declined = Declined(event["kind"], event["reason"], event["tstamp"])
-            self._keep(event["key"], id, declined)
-
-    def _count_end(self, id: str) -> None:
-        """Count what is known of a call only when both its beginning and its end are."""
-        if self._ended[id] == "withdrawn":
-            self._account.calls -= 1
-        elif self._ended[id] == "lost":
-            self._account.lost += 1
-            self._account.usd += self._sent[id].expected_usd
-
-    def _keep(self, key: str, call: str, outcome: Outcome) -> None:
-        """A response counts more than that there was none; of two alike, the first one counts."""
-        rank = (isinstance(outcome, Declined), outcome.tstamp, call)
-        if key not in self._outcomes or rank < self._outcomes[key][0]:
-            self._outcomes[key] = (rank, outcome)
 
 
 class _Segment:
@@ -380,6 +222,7 @@ class _Segment:
         threading.Thread(target=self._beat, daemon=True).start()
 
     def append(self, event: dict[str, Any], durable: bool = False) -> None:
+        """Write an event; with `durable`, wait until it is on the disk."""
         line = json.dumps(event, sort_keys=True).encode() + b"\n"
         try:
             _write_all(self._descriptor, line)
@@ -389,6 +232,7 @@ class _Segment:
             raise UserError(f"{self.path}: cannot be written: {error.strerror}") from error
 
     def close(self) -> None:
+        """Write no more."""
         self._closed.set()
         give_up(self.owner)
         os.close(self._descriptor)

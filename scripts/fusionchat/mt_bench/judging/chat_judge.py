@@ -7,9 +7,10 @@ from typing import Any
 from fusionchat.mt_bench.endpoint.batch import BatchRunner
 from fusionchat.mt_bench.endpoint.endpoint import Endpoint, RequestRefusedError
 from fusionchat.mt_bench.endpoint.failures import FailureWatch
+from fusionchat.mt_bench.endpoint.ledger import Outcome, Response
 from fusionchat.mt_bench.endpoint.parallel import run_all
 from fusionchat.mt_bench.endpoint.replies import CUT_OFF, FILTERED
-from fusionchat.mt_bench.endpoint.store import Outcome, Response, content_key
+from fusionchat.mt_bench.endpoint.store import content_key
 from fusionchat.mt_bench.judging.judge_prompts import JudgePrompts
 from fusionchat.mt_bench.judging.judges import Missing, Task, Verdict, missing_facts
 from fusionchat.mt_bench.judging.ratings import NO_RATING, Rule, is_valid, parse_rating
@@ -46,8 +47,8 @@ class ChatJudge:
         return f"{account.calls} calls, ${account.usd:.2f}{lost}"
 
     def close(self) -> None:
-        """Close the store's segment of this process."""
-        self.endpoint.store.close()
+        """End the connections, and this process's part of the store."""
+        self.endpoint.close()
 
     def judge_all(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Verdict]]:
         """Yield a verdict for every task as it arrives; equal requests are made once.

@@ -10,7 +10,12 @@ from typing import Any, Literal
 
 from fusionchat import cli
 from fusionchat.errors import UserError
-from fusionchat.mt_bench.endpoint.command_line import add_endpoint_options, open_endpoint
+from fusionchat.mt_bench.endpoint.command_line import (
+    ENDPOINT_ONLY,
+    ENDPOINT_SPELT,
+    add_endpoint_options,
+    open_endpoint,
+)
 from fusionchat.mt_bench.endpoint.limits import BudgetReachedError
 from fusionchat.mt_bench.endpoint.settings import EndpointOptions
 from fusionchat.mt_bench.judging.judges import (
@@ -23,6 +28,12 @@ from fusionchat.mt_bench.judging.judges import (
 from fusionchat.mt_bench.judging.ratings import RULES, Rule
 from fusionchat.mt_bench.questions import Question
 from fusionchat.progress import progress
+
+MODEL_OPTION = "--judge-model"
+# Options for which a judge has no use, and what is spelt otherwise on the command line.
+LLM_ONLY = ("model", "prompts", "references", "attempts", "rating", "batch", "poll_seconds")
+UNUSED: dict[str, tuple[str, ...]] = {"rule": (*LLM_ONLY, *ENDPOINT_ONLY), "openai": ()}
+SPELT = ENDPOINT_SPELT | {"model": MODEL_OPTION}
 
 
 def add_judge_options(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +72,7 @@ def add_judge_options(parser: argparse.ArgumentParser) -> None:
         default=30.0,
         help="how often to ask whether a batch is done",
     )
-    add_endpoint_options(parser, "--judge-model", "model")
+    add_endpoint_options(parser, MODEL_OPTION, "model")
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,7 @@ def make_judge(options: JudgeOptions, questions: Sequence[Question]) -> Judge:
         raise UserError("--prompts: an LLM judge needs FastChat's judge_prompts.jsonl")
     prompts = read_judge_prompts(options.prompts, options.references or options.questions)
     prompts.check(questions)
-    endpoint = open_endpoint(options.endpoint, options.store, "--judge-model")
+    endpoint = open_endpoint(options.endpoint, options.store, MODEL_OPTION)
     return ChatJudge(
         options.judge_name or options.endpoint.model,
         endpoint,

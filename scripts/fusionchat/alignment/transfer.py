@@ -54,7 +54,7 @@ class MassTransfer:
                 *_text_bytes(source),
                 mapped.astype(np.int64),
                 next_tokens(pivot, texts, cuts),
-                *prior.build(source, cuts),
+                *prior.build(source, texts, cuts),
             )
         )
 

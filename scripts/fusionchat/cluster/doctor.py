@@ -1,30 +1,33 @@
 """Is this place ready for a run? Each check says what it found and, where it failed, the fix."""
 
 import os
-import re
 import shutil
 import subprocess
+import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from fusionchat.experiment import Experiment
+from fusionchat.files import read_text
 from fusionchat.origins import Origins
 
-PINNED = re.compile(r'^ +"([\w.-]+)==([\w.]+)",$', re.MULTILINE)
 SLOW = 2.0  # seconds for a small file
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found; without a fix all is well."""
+    """What one check found; without a fix all is well, and a warning does not stop a run."""
 
     check: str
     found: str
     fix: str = ""
+    warning: bool = False
 
 
 def output(*command: str, seconds: float = 60) -> tuple[int, str]:
@@ -53,14 +56,21 @@ def last_line(text: str) -> str:
 
 
 def versions(pyproject: Path) -> Iterator[Finding]:
-    """Installed packages against the pinned ones."""
+    """Installed packages against the pinned ones that a run imports; extras are for developers.
+
+    An environment that Snakemake made holds what its own programs import, as pinned.
+    """
+    if ".snakemake" in Path(sys.prefix).parts:
+        yield Finding("versions", "an environment that snakemake made")
+        return
     wrong = []
-    for name, wanted in PINNED.findall(pyproject.read_text(encoding="utf-8")):
+    for text in tomllib.loads(read_text(pyproject))["project"]["dependencies"]:
+        name, _, wanted = text.partition("==")
         try:
             found = version(name)
         except PackageNotFoundError:
             found = "missing"
-        if found.partition("+")[0] != wanted and name not in ("pytest", "ruff", "snakefmt"):
+        if wanted and found.partition("+")[0] != wanted:
             wrong.append(f"{name} {found} instead of {wanted}")
     fix = "install the pinned ones: pip install --editable ." if wrong else ""
     yield Finding("versions", "; ".join(wrong) or "as pinned", fix)
@@ -83,7 +93,7 @@ def file_system(folder: Path) -> Iterator[Finding]:
 
 
 def disk(folder: Path, needed_gb: float) -> Iterator[Finding]:
-    """Free space against what the plan says."""
+    """Free space against what the plan says, the checkpoints of trainings side by side included."""
     free = shutil.disk_usage(folder).free / 1e9
     fix = "free some, or put results/ on a larger file system" if free < needed_gb else ""
     yield Finding("disk", f"{free:,.0f} GB free, {needed_gb:,.1f} GB planned", fix)
@@ -110,7 +120,9 @@ def hub(wanted: Mapping[str, Path]) -> Iterator[Finding]:
         yield Finding("hub", "all files are here" if wanted else "nothing comes from the hub")
         return
     url = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-    codes = {name: _answer(f"{url}/api/{name}", os.environ.get("HF_TOKEN"))[0] for name in absent}
+    with ThreadPoolExecutor(8) as pool:  # a network that swallows requests costs one wait
+        answers = pool.map(lambda n: _answer(f"{url}/api/{n}", os.environ.get("HF_TOKEN")), absent)
+        codes = {name: answer[0] for name, answer in zip(absent, answers, strict=True)}
     refused = [f"{name} {code}" for name, code in codes.items() if code != "200"]
     fix = (
         f"run `snakemake fetched` where {url} answers; for 401 and 403 accept the repository's "
@@ -122,20 +134,32 @@ def hub(wanted: Mapping[str, Path]) -> Iterator[Finding]:
     yield Finding("hub", f"{url}: {found}", fix)
 
 
-def judges(configured: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
-    """Each judge's endpoint answers and serves its model."""
-    for name, judge in configured.items():
-        if judge["kind"] != "openai":
-            yield Finding(f"judge {name}", "a program, always there")
+def endpoints(configured: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    """Each judge, and each compared model behind an API, answers and serves its model."""
+    for key, entry in configured.items():
+        if entry.get("kind") == "rule":
+            yield Finding(key, "a program, always there")
             continue
-        url = f"{judge['base_url'].rstrip('/')}/models"
-        code, answer = _answer(url, os.environ.get(judge["api_key_env"]))
-        served = [str(model.get("id")) for model in answer.get("data") or []]
+        url = f"{entry['base_url'].rstrip('/')}/models"
+        code, answer = _answer(url, os.environ.get(entry["api_key_env"]))
+        listed = answer.get("data")
+        served = [
+            str(model["id"])
+            for model in (listed if isinstance(listed, list) else [])
+            if isinstance(model, dict) and "id" in model
+        ]
         fix = {
-            "200": "" if judge["model"] in served else _not_served(judge["model"], served),
-            "401": f"set {judge['api_key_env']} to a valid key",
-        }.get(code, f"start the judge (docs/judges.md), or check mt_bench.judges.{name}.base_url")
-        yield Finding(f"judge {name}", f"{url} answers {code}", fix)
+            "200": "" if entry["model"] in served else _not_served(entry["model"], served),
+            "401": f"set {entry['api_key_env']} to a valid key",
+        }.get(code, f"start it (docs/judges.md), or check {key}.base_url")
+        yield Finding(key, f"{url} answers {code}", fix)
+
+
+def all_endpoints(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Judges, and compared models behind an API, by their key in the configuration."""
+    judges = {f"mt_bench.judges.{n}": judge for n, judge in config["mt_bench"]["judges"].items()}
+    compared = config["comparisons"].items()
+    return judges | {f"comparisons.{n}.api": e["api"] for n, e in compared if "api" in e}
 
 
 def _not_served(model: str, served: Sequence[str]) -> str:
@@ -150,7 +174,7 @@ def _answer(url: str, key: str | None) -> tuple[str, dict[str, Any]]:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
         response = httpx2.get(url, headers=headers, timeout=15, follow_redirects=True)
-    except httpx2.HTTPError as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:  # a key that is no header
         return type(error).__name__, {}
     try:
         content = response.json()
@@ -163,7 +187,8 @@ def report(findings: Sequence[Finding]) -> str:
     """One line a finding, fixes below."""
     lines = []
     for item in findings:
-        lines.append(f"{'FAIL' if item.fix else ' ok '}  {item.check}: {item.found}")
+        state = ("warn" if item.warning else "FAIL") if item.fix else " ok "
+        lines.append(f"{state}  {item.check}: {item.found}")
         if item.fix:
             lines.append(f"      fix: {item.fix}")
     return "\n".join(lines)

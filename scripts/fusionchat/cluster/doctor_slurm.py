@@ -11,33 +11,55 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from fusionchat.cluster import partitions
 from fusionchat.cluster.doctor import Finding, last_line, output
+from fusionchat.cluster.partitions import Wanted
+from fusionchat.cluster.requests import Request, plain, requests, resources, section, unedited
 from fusionchat.experiment import Experiment
 
 LONGEST = 120.0  # seconds until a file of another node must be seen
 COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo", "srun")
-PROBE = (
-    "import os, sys, torch; n = torch.cuda.device_count(); open(sys.argv[1], 'w').close(); "
-    "print('visible', os.environ.get('CUDA_VISIBLE_DEVICES', 'none'), 'cuda', n, "
-    "'bf16', n > 0 and torch.cuda.is_bf16_supported())"
-)
+PROBE = Path(__file__).with_name("node_probe.py")
+SEEN = re.compile(r"node (\S+) visible (\S+) cuda (\d+) bf16 (\w+) memory ([\d.]+) peers (\w+)(.*)")
 
 
-def largest_job(experiment: Experiment) -> tuple[str, int]:
-    """The rule whose job needs the most GPUs on a node, and their number."""
-    asking = {"answer": max(experiment.gpus(name) for name in experiment.answering)}
-    if experiment.trained:
-        training = experiment.config["training"]
-        asking["train_target"] = training["gpu"] // training["nodes"]
-    return max(asking.items(), key=lambda item: item[1])
+def gpus_a_node(experiment: Experiment) -> dict[str, int]:
+    """GPUs that the jobs of each rule ask for on a node; nothing on CPUs."""
+    if experiment.config["device"] != "cuda":
+        return {}
+    most = max(experiment.gpus(name) for name in experiment.answering)
+    asking = {"answer": most, "dump_logits": most, "measure_nll": most}
+    training = experiment.config["training"]
+    return asking | {"train_target": training["gpu"] // training["nodes"]}
+
+
+def largest_job(experiment: Experiment, rules: Sequence[str]) -> tuple[str, int]:
+    """The rule of a run whose job needs the most nodes and GPUs on each, and these GPUs."""
+    asking = {rule: n for rule, n in gpus_a_node(experiment).items() if rule in rules}
+    if "train_target" in rules and experiment.config["training"]["nodes"] > 1:
+        return "train_target", asking.get("train_target", 0)
+    return max(asking.items(), key=lambda item: item[1], default=(rules[0], 0))
+
+
+def wanted(
+    experiment: Experiment, rules: Sequence[str], folder: Path, profile: Mapping[str, Any]
+) -> dict[str, Wanted]:
+    """What the jobs of a run that are submitted ask for, by rule; `folder` has the rules."""
+    asked: dict[str, Request] = requests(folder, profile, len(experiment.shards))
+    gpus, nodes = gpus_a_node(experiment), experiment.config["training"]["nodes"]
+    return {
+        rule: Wanted(asked[rule], gpus.get(rule, 0), nodes if rule == "train_target" else 1)
+        for rule in rules
+        if rule in asked
+    }
 
 
 @dataclass(frozen=True)
 class Probe:
     """A short job: the rule whose place in the profile it takes, and what it is to find out.
 
-    It asks for so many GPUs, may wait so many seconds, runs this Python and leaves a file in a
-    folder that all nodes must see.
+    It asks for so many nodes and GPUs on each, may wait so many seconds, runs this Python and
+    leaves a file in a folder that all nodes must see.
     """
 
     rule: str
@@ -45,21 +67,44 @@ class Probe:
     seconds: float
     python: str
     folder: Path
+    nodes: int = 1
 
 
-def slurm(profile: Mapping[str, Any], probe: Probe) -> Iterator[Finding]:
-    """Commands, status query, account, partitions, and a short job that sees its GPUs."""
+def slurm(
+    profile: Mapping[str, Any], probe: Probe, jobs: Mapping[str, Wanted]
+) -> Iterator[Finding]:
+    """Commands, controller, status query, account, partitions, and a short job on the nodes."""
     lacking = [command for command in COMMANDS if not shutil.which(command)]
     if lacking:
         fix = "run this where jobs are submitted; on a machine without scheduler, with --local"
         yield Finding("SLURM", f"no {', '.join(lacking)}", fix)
         return
+    code, text = output("scontrol", "ping", seconds=20)
+    if code or (re.search(r"\bDOWN\b", text) and not re.search(r"\bUP\b", text)):
+        fix = "wait for it or ask the site; nothing else of SLURM can be checked without it"
+        said = next((line for line in text.splitlines() if "DOWN" in line), last_line(text))
+        yield Finding("SLURM", f"the controller does not answer ({said})", fix)
+        return
     yield from _status(profile)
-    yield from _places(profile)
-    if probe.gpus == 0:
+    if keys := unedited(profile):
+        yield Finding("profile", f"still EDIT: {', '.join(keys)}", _choices())
+        return
+    yield from _accounts(profile)
+    places = list(partitions.check(jobs, profile))
+    yield from places
+    if any(place.fix and not place.warning for place in places):
+        return
+    if probe.gpus == 0 and probe.nodes == 1:
         yield Finding("GPU job", "the configuration asks for no GPU")
         return
-    yield from _gpu_job(gpu_job(profile, probe), probe)
+    yield from _probe(probe_job(profile, probe), probe)
+
+
+def _choices() -> str:
+    """What may stand in the place of EDIT."""
+    known, _ = partitions.read_partitions()
+    accounts = _own_accounts() or ["see `sacctmgr show user $USER withassoc`"]
+    return f"accounts: {', '.join(accounts)}; partitions: {', '.join(known)}"
 
 
 def _status(profile: Mapping[str, Any]) -> Iterator[Finding]:
@@ -72,45 +117,42 @@ def _status(profile: Mapping[str, Any]) -> Iterator[Finding]:
     yield Finding("status query", found, fix)
 
 
-def _places(profile: Mapping[str, Any]) -> Iterator[Finding]:
-    accounts = set() if profile.get("slurm-no-account") else _named(profile, "slurm_account")
-    if accounts:
-        mine = ("where", f"user={getpass.getuser()}", "format=account")
-        code, text = output("sacctmgr", "-nP", "show", "assoc", *mine)
-        yours = sorted(set(text.split())) if code == 0 else []
-        listing = f"yours are {', '.join(yours) or 'none'}" if code == 0 else last_line(text)
-        for account in sorted(accounts):
-            known = account in yours
-            fix = "" if known else "name one of yours as slurm_account, or slurm-no-account: true"
-            yield Finding("account", f"{account}: {'yours' if known else listing}", fix)
-    known_partitions = sorted(set(output("sinfo", "--noheader", "--format=%R")[1].split()))
-    for partition in sorted(_named(profile, "slurm_partition")):
-        known = partition in known_partitions
-        fix = "" if known else f"name one of {', '.join(known_partitions)}"
-        yield Finding("partition", f"{partition}: {'known' if known else 'unknown'}", fix)
+def _own_accounts() -> list[str]:
+    mine = ("where", f"user={getpass.getuser()}", "format=account")
+    code, text = output("sacctmgr", "-nP", "show", "assoc", *mine)
+    return sorted(set(text.split())) if code == 0 else []
 
 
-def _named(profile: Mapping[str, Any], key: str) -> set[str]:
-    """Every account or partition that a profile names; it may name several in a row."""
-    groups = [profile.get("default-resources", {}), *profile.get("set-resources", {}).values()]
-    values = [_plain(group[key]) for group in groups if key in group]
-    return set(chain.from_iterable(re.split(r"[,\s]+", value) for value in values))
-
-
-def _plain(value: object) -> str:
-    """A resource as Snakemake takes it: without the quotes that keep it from being evaluated."""
-    return str(value).strip("'\"")
-
-
-def gpu_job(profile: Mapping[str, Any], probe: Probe) -> list[str]:
-    """The srun command line of a job as the profile would submit it."""
-    resources = dict(profile.get("default-resources", {}))
-    resources |= profile.get("set-resources", {}).get(probe.rule, {})
+def _accounts(profile: Mapping[str, Any]) -> Iterator[Finding]:
+    """Every account that the profile names is the user's own."""
     if profile.get("slurm-no-account"):
-        resources.pop("slurm_account", None)
-    given = {key: _plain(value) for key, value in resources.items()}
+        return
+    groups = [section(profile, "default-resources"), *section(profile, "set-resources").values()]
+    values = [plain(group["slurm_account"]) for group in groups if "slurm_account" in group]
+    accounts = sorted(set(chain.from_iterable(re.split(r"[,\s]+", value) for value in values)))
+    yours = _own_accounts() if accounts else []
+    for account in accounts:
+        known = account in yours
+        fix = "" if known else "name one of yours as slurm_account, or slurm-no-account: true"
+        listing = f"yours are {', '.join(yours) or 'none'}"
+        yield Finding("account", f"{account}: {'yours' if known else listing}", fix)
+
+
+def probe_job(profile: Mapping[str, Any], probe: Probe) -> list[str]:
+    """The srun command line of a job as the profile would submit it."""
+    values = resources(profile, probe.rule)
+    if profile.get("slurm-no-account"):
+        values.pop("slurm_account", None)
+    given = {key: plain(value) for key, value in values.items()}
     model = f"{given['gpu_model']}:" if "gpu_model" in given else ""
-    words = ["srun", "--nodes=1", "--ntasks=1", f"--gpus={model}{probe.gpus}"]
+    words = ["srun", f"--nodes={probe.nodes}", f"--ntasks={probe.nodes}"]
+    if probe.nodes > 1:
+        words += [
+            "--ntasks-per-node=1",
+            *([f"--gres=gpu:{model}{probe.gpus}"] if probe.gpus else []),
+        ]
+    else:
+        words.append(f"--gpus={model}{probe.gpus}")
     options = {"slurm_account": "account", "slurm_partition": "partition"}
     for key, option in (options | {"constraint": "constraint", "qos": "qos"}).items():
         words += [f"--{option}={given[key]}"] if key in given else []
@@ -119,23 +161,45 @@ def gpu_job(profile: Mapping[str, Any], probe: Probe) -> list[str]:
     return [*words, "--mem=4000", "--time=5"]
 
 
-def _gpu_job(words: Sequence[str], probe: Probe) -> Iterator[Finding]:
+def program(probe: Probe, mark: Path) -> list[str]:
+    """The command that a node runs."""
+    torch = ["torch"] if probe.gpus else []
+    return [probe.python, str(PROBE), str(mark), str(probe.nodes), *torch]
+
+
+def _probe(words: Sequence[str], probe: Probe) -> Iterator[Finding]:
     mark = probe.folder / f".doctor-job-{os.getpid()}"
-    code, text = output(*words, probe.python, "-c", PROBE, str(mark), seconds=probe.seconds)
+    code, text = output(*words, *program(probe, mark), seconds=probe.seconds)
     command = " ".join(words)
-    found = re.search(r"visible (\S+) cuda (\d+) bf16 (\w+)", text) if code == 0 else None
-    if not found:
+    seen = SEEN.findall(text) if code == 0 else []
+    if not seen:
         fix = "try that line by hand; if only the queue is long, scripts/doctor.py --wait SECONDS"
-        yield Finding("GPU job", f"`{command}`: {last_line(text)}", fix)
+        yield Finding("GPU job" if probe.gpus else "job", f"`{command}`: {last_line(text)}", fix)
         return
-    visible = 0 if found[1] == "none" else len(found[1].split(","))
-    given = "" if visible == probe.gpus else "the partition gives no GPUs by --gpus; ask the site"
-    yield Finding("GPU job", f"asked for {probe.gpus}, sees {visible} (`{command}`)", given)
-    yield _cuda(probe.gpus, int(found[2]), found[3] == "True")
+    if probe.gpus:
+        visible = min(0 if n[1] == "none" else len(n[1].split(",")) for n in seen)
+        fix = "" if visible == probe.gpus else "the partition gives no GPUs this way; ask the site"
+        yield Finding("GPU job", f"asked for {probe.gpus}, sees {visible} (`{command}`)", fix)
+        yield cuda(probe.gpus, min(int(n[2]) for n in seen), all(n[3] == "True" for n in seen))
+    if probe.nodes > 1:
+        yield _peers(seen, probe.nodes)
     yield _seen(mark)
 
 
-def _cuda(wanted: int, found: int, bf16: bool) -> Finding:
+def _peers(seen: Sequence[tuple[str, ...]], nodes: int) -> Finding:
+    """Whether a training on several nodes would meet."""
+    met = sum(node[5] == "reached" for node in seen)
+    names = ", ".join(sorted(node[0] for node in seen))
+    fix = (
+        ""
+        if met == nodes
+        else "nodes must reach each other by host name at the ports 20000 to 29999; ask the site"
+    )
+    return Finding("nodes", f"{met} of {nodes} met ({names})", fix)
+
+
+def cuda(wanted: int, found: int, bf16: bool) -> Finding:
+    """Whether torch can use the GPUs."""
     fix = (
         ""
         if found >= wanted and bf16
@@ -156,15 +220,3 @@ def _seen(mark: Path) -> Finding:
     found = f"a job's file is seen here after {seconds:.1f} s" if there else "not seen here"
     fix = "" if there else f"put this folder where login and compute nodes share {mark.parent}"
     return Finding("shared folder", found, fix)
-
-
-def local(gpus: int, python: str, folder: Path) -> Iterator[Finding]:
-    """The GPUs of this machine, for a run without scheduler."""
-    mark = folder / f".doctor-job-{os.getpid()}"
-    code, text = output(python, "-c", PROBE, str(mark), seconds=300)
-    mark.unlink(missing_ok=True)
-    found = re.search(r"cuda (\d+) bf16 (\w+)", text) if code == 0 else None
-    if found:
-        yield _cuda(gpus, int(found[1]), found[2] == "True")
-    else:
-        yield Finding("CUDA and bf16", last_line(text), "install torch where this program runs")

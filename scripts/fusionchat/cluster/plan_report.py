@@ -104,11 +104,15 @@ def _cell(value: object) -> str:
     return "" if value == 0 else str(value)
 
 
+def needed_gb(rows: Sequence[Row], place: Place) -> float:
+    """Disk that stays, and that passes while the jobs of a rule run side by side."""
+    return total(rows).kept_gb + max(place.passing_gb(row) for row in rows)
+
+
 def shortfalls(plan: Plan, place: Place, free_gb: float) -> list[str]:
     """What does not suffice, a line each with what to change; nothing when all is well."""
     rows = plan.rows()
-    need = total(rows)
-    disk = need.kept_gb + max(place.passing_gb(row) for row in rows)
+    disk = needed_gb(rows, place)
     found = [
         f"GPUs: {row.rule} takes {row.gpus} for one job, --gpus says {place.gpus}"
         for row in rows

@@ -1,6 +1,8 @@
 """The doctor finds what is wrong and says how to mend it."""
 
 import json
+import os
+import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,12 +12,21 @@ import pytest
 import yaml
 
 import doctor as program
-from fusionchat.cluster import doctor, doctor_slurm
+from fusionchat.cluster import doctor, doctor_local, doctor_slurm, old_checkpoints, partitions
+from fusionchat.cluster.partitions import Wanted
+from fusionchat.cluster.plan_report import Place
+from fusionchat.cluster.requests import Request, requests
+from fusionchat.cluster.work import Work, summed
 from fusionchat.config import checked
 from fusionchat.errors import UserError
 from fusionchat.experiment import Experiment
 
 ROOT = Path(__file__).resolve().parents[3]
+
+
+def nodes(*partitions: str, facts: str = "infinite|256000|gpu:a100:8|idle") -> str:
+    """A stand-in for sinfo: a node in each of these partitions."""
+    return "\n".join(f"echo '{name}|{facts}'" for name in partitions)
 
 
 @pytest.fixture
@@ -31,8 +42,8 @@ def commands(tmp_path, monkeypatch):
             path.chmod(0o755)
 
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    install(sbatch="", squeue="", scancel="", scontrol="", sacct="exit 1")
-    install(sinfo="echo cpu; echo gpu", sacctmgr="echo lab", srun="echo no >&2; exit 1")
+    install(sbatch="", squeue="", scancel="", scontrol="echo is UP", sacct="exit 1")
+    install(sinfo=nodes("cpu*", "gpu"), sacctmgr="echo lab", srun="echo no >&2; exit 1")
     return install
 
 
@@ -68,11 +79,19 @@ PROFILE = {
     "default-resources": {"slurm_account": "lab", "slurm_partition": "cpu"},
     "set-resources": {"train_target": {"slurm_partition": "gpu", "gpu_model": "a100"}},
 }
-SEES_TWO = 'for path; do :; done; touch "$path"; echo visible 0,1 cuda 2 bf16 True'
+MARKS = 'for path; do case "$path" in *doctor-job*) touch "$path";; esac; done; '
+SEES_TWO = MARKS + "echo node n1 visible 0,1 cuda 2 bf16 True memory 40.0 peers none"
+TRAINS = {"train_target": Wanted(Request(128_000, 512_000, 720, 2_880), 2)}
 
 
-def probe(folder: Path, gpus: int = 2, seconds: float = 20) -> doctor_slurm.Probe:
-    return doctor_slurm.Probe("train_target", gpus, seconds, sys.executable, folder)
+def probe(folder: Path, gpus: int = 2, seconds: float = 20, nodes: int = 1) -> doctor_slurm.Probe:
+    return doctor_slurm.Probe("train_target", gpus, seconds, sys.executable, folder, nodes)
+
+
+def slurm(profile: dict, a_probe: doctor_slurm.Probe) -> list[doctor.Finding]:
+    return list(
+        doctor_slurm.slurm(profile, a_probe, {"train_target": Wanted(Request(), a_probe.gpus)})
+    )
 
 
 def failed(findings) -> dict[str, str]:
@@ -81,70 +100,209 @@ def failed(findings) -> dict[str, str]:
 
 def test_a_good_cluster_has_no_findings(commands, tmp_path):
     commands(sacct="exit 0", srun=SEES_TWO)
-    found = list(doctor_slurm.slurm(PROFILE, probe(tmp_path)))
+    found = slurm(PROFILE, probe(tmp_path))
     assert not failed(found)
     assert {"GPU job", "CUDA and bf16", "shared folder"} <= {item.check for item in found}
     assert not list(tmp_path.glob(".doctor*"))
 
 
-def test_status_query_account_partition_and_job_are_told_apart(commands, tmp_path):
-    profile = {"default-resources": {"slurm_account": "EDIT", "slurm_partition": "EDIT"}}
-    found = failed(doctor_slurm.slurm(profile, probe(tmp_path, 1)))
-    assert set(found) == {"status query", "account", "partition", "GPU job"}
+def test_status_query_account_and_partition_are_told_apart(commands, tmp_path):
+    profile = {"default-resources": {"slurm_account": "her", "slurm_partition": "big"}}
+    found = failed(slurm(profile, probe(tmp_path, 1)))
+    assert set(found) == {"status query", "account", "partition"}
     assert "squeue" in found["status query"]
     assert "cpu, gpu" in found["partition"]
+
+
+def test_a_controller_that_is_down_is_one_line(commands, tmp_path):
+    commands(scontrol="echo 'Slurmctld(primary) at head is DOWN'", sinfo="sleep 60")
+    (finding,) = slurm(PROFILE, probe(tmp_path))
+    assert "head is DOWN" in finding.found
+    assert "wait" in finding.fix
+
+
+def test_keys_to_edit_are_named_with_what_may_stand_there(commands, tmp_path):
+    profile = yaml.safe_load((ROOT / "slurm" / "profile.yaml").read_text())
+    found = {item.check: item for item in slurm(profile, probe(tmp_path)) if item.fix}
+    assert "default-resources.slurm_account" in found["profile"].found
+    assert "set-resources.answer.slurm_partition" in found["profile"].found
+    assert found["profile"].fix == "accounts: lab; partitions: cpu, gpu"
+    assert "GPU job" not in found
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ("8:00:00|512000|gpu:a100:8|idle", "runtime of train_target 720; at most 480"),
+        ("1-00:00:00|512000|gpu:a100:8|mix", "runtime of the last attempt of train_target 2,880"),
+        ("infinite|96000|gpu:a100:8|idle", "mem_mb of train_target 128,000; at most 96,000"),
+        ("infinite|512000|gpu:a100:1|idle", "GPUs a node of train_target 2; at most 1"),
+        ("infinite|512000|gpu:l40:8|idle", "GPUs a node of train_target 2; at most 0"),
+        ("infinite|512000|(null)|idle", "GPUs a node of train_target 2; at most 0"),
+        ("infinite|512000|gpu:a100:8|down*", "gpu: no node is up"),
+        ("infinite|512000|gpu:a100:8(S:0-1)|alloc", ""),
+    ],
+)
+def test_partitions_are_compared_with_first_and_last_requests(commands, facts, said):
+    commands(sinfo=nodes("gpu", facts=facts.replace("infinite", "30-00:00:00")))
+    found = [item for item in partitions.check(TRAINS, PROFILE) if item.fix]
+    assert [item.found for item in found if said in item.found] or not said
+    assert len(found) == bool(said)
+    if "last attempt" in said:
+        assert found[0].warning
+        assert "train_target: {runtime: 1440}" in found[0].fix
+
+
+def test_of_several_partitions_one_suffices(commands):
+    profile = {"set-resources": {"train_target": {"slurm_partition": "short,long"}}}
+    short, long = (
+        nodes(n, facts=f"{time}|512000|gpu:8|idle")
+        for n, time in (("short", "1:00:00"), ("long", "3-00:00:00"))
+    )
+    commands(sinfo=f"{short}\n{long}")
+    assert not failed(partitions.check(TRAINS, profile))
+    commands(sinfo=short)
+    assert len([item for item in partitions.check(TRAINS, profile) if item.fix]) == 2
+
+
+def test_limits_of_a_partition_beside_its_nodes(commands):
+    both = {"train_target": Wanted(Request(128_000, 128_000, 60, 60), 2, nodes=2)}
+    shown = "echo PartitionName=gpu MaxNodes=1 MaxMemPerNode=64000 State=UP"
+    commands(scontrol=shown, sinfo=nodes("gpu", "gpu"))
+    found = [item.found for item in partitions.check(both, PROFILE)]
+    assert "gpu: nodes of train_target 2; at most 1 is allowed" in found
+    assert any("mem_mb of train_target 128,000; at most 64,000" in line for line in found)
+
+
+def test_requests_are_those_of_the_rules_under_a_profile():
+    profile = {"retries": 2, "set-resources": {"answer": {"mem_mb": 8000, "runtime": "4h"}}}
+    found = requests(ROOT / "rules", profile, 4)
+    assert found["train_target"] == Request(128_000, 512_000, 720, 2_880)
+    assert found["answer"] == Request(8_000, 8_000, 240, 240)
+    assert found["merge_mergekit"].megabytes > found["merge_linear"].megabytes
+    assert {"lock_models", "fetch_model", "plan"}.isdisjoint(found)
+    words = {"set-resources": ["answer:mem_mb=8000"], "default-resources": ["slurm_partition=x"]}
+    assert requests(ROOT / "rules", words, 4)["answer"].megabytes == 8_000
 
 
 def test_an_account_must_be_the_users_own(commands, tmp_path):
     commands(sacct="exit 0", srun=SEES_TWO)
     commands(sacctmgr='case "$*" in *user=*) echo other;; *) echo lab;; esac')
-    assert set(failed(doctor_slurm.slurm(PROFILE, probe(tmp_path)))) == {"account"}
+    assert set(failed(slurm(PROFILE, probe(tmp_path)))) == {"account"}
 
 
 def test_quoted_names_and_lists_of_partitions_are_understood(commands, tmp_path):
-    commands(sacct="exit 0", srun=SEES_TWO, sinfo="echo all; echo gpu; echo old")
+    commands(sacct="exit 0", srun=SEES_TWO, sinfo=nodes("all*", "gpu", "old"))
     profile = {
         "default-resources": {"slurm_account": "'lab'", "slurm_partition": "'all'"},
         "set-resources": {"train_target": {"slurm_partition": "gpu,old"}},
     }
-    assert not failed(doctor_slurm.slurm(profile, probe(tmp_path)))
-    assert "--partition=gpu,old" in doctor_slurm.gpu_job(profile, probe(tmp_path))
+    assert not failed(slurm(profile, probe(tmp_path)))
+    assert "--partition=gpu,old" in doctor_slurm.probe_job(profile, probe(tmp_path))
 
 
 def test_a_job_that_sees_fewer_gpus_is_found(commands, tmp_path):
     commands(sacct="exit 0", srun=SEES_TWO.replace("0,1 cuda 2", "0 cuda 1"))
-    found = failed(doctor_slurm.slurm(PROFILE, probe(tmp_path)))
+    found = failed(slurm(PROFILE, probe(tmp_path)))
     assert set(found) == {"GPU job", "CUDA and bf16"}
 
 
 def test_a_folder_that_nodes_do_not_share_is_found(commands, tmp_path, monkeypatch):
     monkeypatch.setattr(doctor_slurm, "LONGEST", 0.3)
-    commands(sacct="exit 0", srun="echo visible 0,1 cuda 2 bf16 True")
-    assert set(failed(doctor_slurm.slurm(PROFILE, probe(tmp_path)))) == {"shared folder"}
+    commands(sacct="exit 0", srun=SEES_TWO.removeprefix(MARKS))
+    assert set(failed(slurm(PROFILE, probe(tmp_path)))) == {"shared folder"}
 
 
 def test_a_job_that_waits_too_long_is_withdrawn(commands, tmp_path):
     """srun gives its place in the queue back when it is told to end, not when it is killed."""
     gone = tmp_path / "gone"
     commands(sacct="exit 0", srun=f"trap 'kill $!; touch {gone}; exit 1' TERM; sleep 60 & wait")
-    found = failed(doctor_slurm.slurm(PROFILE, probe(tmp_path, seconds=1)))
+    found = failed(slurm(PROFILE, probe(tmp_path, seconds=1)))
     assert "--wait" in found["GPU job"]
     assert gone.exists()
 
 
 def test_without_scheduler_the_way_out_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "--local" in failed(doctor_slurm.slurm(PROFILE, probe(tmp_path)))["SLURM"]
-    assert set(failed(doctor_slurm.local(1, sys.executable, tmp_path))) == {"CUDA and bf16"}
+    assert "--local" in failed(slurm(PROFILE, probe(tmp_path)))["SLURM"]
+
+
+def test_without_gpus_the_machine_is_asked_for_its_memory():
+    rows = [summed("train_target", [Work("train_target", 4, 1.0, host=1e9)])]
+    assert not failed(doctor_local.memory(rows, Place(1, 1)))
+    rows = [summed("train_target", [Work("train_target", 4, 1.0, host=1e15)])]
+    assert "micro_batch_size" in failed(doctor_local.memory(rows, Place(1, 1)))["memory"]
+
+
+def test_gpus_that_torch_does_not_see_are_missed(tmp_path):
+    assert set(failed(doctor_local.gpus(None, probe(tmp_path)))) == {"CUDA and bf16"}
+
+
+def test_nodes_of_a_training_meet_where_it_would(tmp_path):
+    """The probe itself, as two tasks: one listens, the other finds and reaches it."""
+    mark = tmp_path / ".doctor-job-1"
+    words = [sys.executable, str(doctor_slurm.PROBE), str(mark), "2"]
+    tasks = [
+        subprocess.Popen(
+            words, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"SLURM_PROCID": str(rank), "SLURM_JOB_ID": "4711"},
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    seen = doctor_slurm.SEEN.findall("".join(task.communicate()[0] for task in tasks))
+    assert [node[5] for node in seen] == ["reached", "reached"]
+    assert [path.name for path in tmp_path.iterdir()] == [mark.name]
+
+
+def test_several_nodes_are_probed_together(commands, tmp_path):
+    lines = "\n".join(
+        f"echo node n{n} visible 0,1 cuda 2 bf16 True memory 40.0 peers reached" for n in (1, 2)
+    )
+    commands(sacct="exit 0", srun=MARKS + lines, sinfo=nodes("cpu", "gpu", "gpu"))
+    assert not failed(slurm(PROFILE, probe(tmp_path, nodes=2)))
+    line = " ".join(doctor_slurm.probe_job(PROFILE, probe(tmp_path, nodes=2)))
+    assert "--nodes=2 --ntasks=2 --ntasks-per-node=1 --gres=gpu:a100:2" in line
+    commands(srun=MARKS + lines.replace("reached", "lost"))
+    assert set(failed(slurm(PROFILE, probe(tmp_path, nodes=2)))) == {"nodes"}
+
+
+def test_old_checkpoints_are_listed_with_what_removes_them(tmp_path):
+    experiment = experiment_of("configs/paper.yaml")
+    folder = tmp_path / "paper" / "checkpoints"
+    for number, name in enumerate(
+        ("clm/old", "clm/new", "gone/run", "multi/run", "target_solar/run")
+    ):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "weights").write_bytes(bytes(1000))
+        os.utime(folder / name, (number, number))
+    manifest = tmp_path / "paper" / "targets" / "multi" / "manifest.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text("{}")
+    (finding,) = old_checkpoints.old_checkpoints(experiment, tmp_path)
+    assert finding.warning
+    assert finding.fix.split()[2:] == [
+        str(folder / n) for n in ("clm/old", "gone/run", "multi/run")
+    ]
+    assert not list(old_checkpoints.old_checkpoints(experiment, tmp_path / "elsewhere"))
+
+
+def test_extras_are_no_versions_that_a_run_needs(tmp_path):
+    project = tmp_path / "pyproject.toml"
+    project.write_text(
+        '[project]\ndependencies = ["numpy==0.1"]\noptional-dependencies.test = ["absent==1"]\n'
+    )
+    (finding,) = doctor.versions(project)
+    assert "numpy" in finding.found
+    assert "absent" not in finding.found
 
 
 def test_the_command_line_of_the_gpu_job_is_the_profiles(tmp_path):
     profile = PROFILE | {"slurm-reservation": "course"}
     profile["default-resources"] = PROFILE["default-resources"] | {"constraint": "ib", "qos": "q"}
-    line = " ".join(doctor_slurm.gpu_job(profile, probe(tmp_path, 4)))
+    line = " ".join(doctor_slurm.probe_job(profile, probe(tmp_path, 4)))
     assert "--gpus=a100:4" in line
     assert "--account=lab --partition=gpu --constraint=ib --qos=q --reservation=course" in line
-    assert "--account" not in doctor_slurm.gpu_job(
+    assert "--account" not in doctor_slurm.probe_job(
         PROFILE | {"slurm-no-account": True}, probe(tmp_path)
     )
 
@@ -155,9 +313,12 @@ def experiment_of(name: str) -> Experiment:
 
 
 def test_the_largest_job_is_asked_for():
-    assert doctor_slurm.largest_job(experiment_of("configs/paper.yaml")) == ("train_target", 8)
-    assert doctor_slurm.largest_job(experiment_of("configs/released.yaml")) == ("answer", 4)
-    assert doctor_slurm.largest_job(experiment_of("config.yaml"))[1] == 0
+    for name, rules, job in (
+        ("configs/paper.yaml", ["answer", "train_target"], ("train_target", 8)),
+        ("configs/released.yaml", ["answer"], ("answer", 4)),
+        ("config.yaml", ["answer", "train_target"], ("answer", 0)),
+    ):
+        assert doctor_slurm.largest_job(experiment_of(name), rules) == job
 
 
 def test_disk_is_compared_with_the_plan(tmp_path):
@@ -189,25 +350,25 @@ def test_the_hub_is_asked_for_everything_that_is_not_here(tmp_path, monkeypatch,
 
 
 def judge(url: str) -> dict:
-    return {"j": {"kind": "openai", "model": "org/m", "base_url": url, "api_key_env": "K"}}
+    return {"judge j": {"kind": "openai", "model": "org/m", "base_url": url, "api_key_env": "K"}}
 
 
 def test_a_judge_must_answer_and_serve_its_model(monkeypatch, server):
     monkeypatch.setenv("K", "secret-key")
-    configured = judge(f"{server.url}/v1") | {"r": {"kind": "rule"}}
-    assert "base_url" in failed(doctor.judges(configured))["judge j"]
+    configured = judge(f"{server.url}/v1") | {"judge r": {"kind": "rule"}}
+    assert "base_url" in failed(doctor.endpoints(configured))["judge j"]
     server.answers["/v1/models"] = (401, {})
-    assert failed(doctor.judges(configured)) == {"judge j": "set K to a valid key"}
+    assert failed(doctor.endpoints(configured)) == {"judge j": "set K to a valid key"}
     server.answers["/v1/models"] = (200, {"data": [{"id": "other"}]})
-    assert "other" in failed(doctor.judges(configured))["judge j"]
+    assert "other" in failed(doctor.endpoints(configured))["judge j"]
     server.answers["/v1/models"] = (200, {"data": [{"id": "other"}, {"id": "org/m"}]})
-    assert not failed(doctor.judges(configured))
+    assert not failed(doctor.endpoints(configured))
     assert set(server.keys) == {"Bearer secret-key"}
 
 
 def test_the_key_of_a_judge_is_never_shown(monkeypatch):
     monkeypatch.setenv("K", "secret-key")
-    report = doctor.report(list(doctor.judges(judge("http://127.0.0.1:9"))))
+    report = doctor.report(list(doctor.endpoints(judge("http://127.0.0.1:9"))))
     assert "secret-key" not in report
     assert "ConnectError" in report
 
@@ -216,7 +377,7 @@ def test_the_program_ends_with_1_and_names_what_failed(commands, tmp_path, capsy
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     report = tmp_path / "doctor.txt"
     paper = str(ROOT / "configs" / "paper.yaml")
-    with pytest.raises(UserError, match=r"not ready: .*hub.*GPU job"):
+    with pytest.raises(UserError, match=r"not ready: .*hub.*profile"):
         program.main(
             ["--configfile", paper, "--results", str(tmp_path / "r"), "--output", str(report)]
         )

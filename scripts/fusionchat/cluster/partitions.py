@@ -1,0 +1,194 @@
+"""Whether a cluster's partitions allow what the jobs of a run ask for, at first and at last."""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fusionchat.cluster.doctor import Finding, output
+from fusionchat.cluster.requests import Request, plain, resources
+
+DOWN = ("down", "drain", "fail", "error", "inval", "unk")  # how states of useless nodes begin
+_CLOCK = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")
+_GPUS = re.compile(r"gpu(?::([^:,(]+))?:(\d+)")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node that takes jobs: MB of memory, and GPUs by their kind."""
+
+    megabytes: float
+    gpus: Mapping[str, int]
+
+    def count(self, kind: str | None) -> int:
+        """GPUs of a kind, or all."""
+        return sum(n for name, n in self.gpus.items() if kind in (None, name))
+
+
+@dataclass
+class Partition:
+    """What a partition allows; nodes that are down do not count."""
+
+    minutes: float = math.inf
+    most_nodes: float = math.inf
+    most_megabytes: float = math.inf
+    nodes: list[Node] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a rule's jobs ask for: GPUs are those of a node."""
+
+    request: Request
+    gpus: int = 0
+    nodes: int = 1
+
+
+def read_partitions() -> tuple[dict[str, Partition], str]:
+    """All partitions by name, and the name of the default one."""
+    found: dict[str, Partition] = defaultdict(Partition)
+    default = ""
+    for line in output("sinfo", "--Node", "--noheader", "--format=%P|%l|%m|%G|%T")[1].splitlines():
+        name, *facts = line.strip().split("|")
+        default = name.rstrip("*") if name.endswith("*") else default
+        partition = found[name.rstrip("*")]
+        if len(facts) != 4:
+            continue
+        limit, megabytes, gres, state = facts
+        partition.minutes = _minutes(limit)
+        if not state.lower().startswith(DOWN):
+            kinds: dict[str, int] = defaultdict(int)
+            for kind, number in _GPUS.findall(gres):
+                kinds[kind] += int(number)
+            partition.nodes.append(Node(_limit(megabytes.rstrip("+")), kinds))
+    for line in output("scontrol", "show", "partition", "--oneliner")[1].splitlines():
+        shown = dict(word.split("=", 1) for word in line.split() if "=" in word)
+        if shown.get("PartitionName") in found:
+            partition = found[shown["PartitionName"]]
+            partition.most_nodes = _limit(shown.get("MaxNodes", ""))
+            partition.most_megabytes = _limit(shown.get("MaxMemPerNode", ""))
+    return dict(found), default
+
+
+def _minutes(text: str) -> float:
+    """A partition's time limit: infinite, MM:SS, HH:MM:SS or D-HH:MM:SS."""
+    match = _CLOCK.fullmatch(text)
+    if not match:
+        return math.inf
+    days, hours, minutes = (int(part or 0) for part in match.groups()[:3])
+    return 1440 * days + 60 * hours + minutes
+
+
+def _limit(text: str) -> float:
+    return float(text) if text.isdigit() and int(text) else math.inf
+
+
+def named(profile: Mapping[str, Any], rule: str, default: str) -> list[str]:
+    """The partitions that a rule's jobs may run in."""
+    value = resources(profile, rule).get("slurm_partition", default)
+    return re.split(r"[,\s]+", plain(value))
+
+
+def gpu_kind(profile: Mapping[str, Any], rule: str) -> str | None:
+    """The kind of GPU that a profile chooses for a rule's jobs."""
+    given = resources(profile, rule).get("gpu_model")
+    return None if given is None else plain(given)
+
+
+Facts = tuple[str, float, float]  # the resource, what is asked for, what is allowed
+
+
+def _beyond(wanted: Wanted, partition: Partition, kind: str | None) -> Iterator[Facts]:
+    """What the first attempt asks beyond a partition's limits."""
+    request, useful = wanted.request, [n for n in partition.nodes if n.count(kind) >= wanted.gpus]
+    most = max((node.count(kind) for node in partition.nodes), default=0)
+    if wanted.gpus > most:
+        yield "GPUs a node", wanted.gpus, most
+        useful = partition.nodes
+    allowed = min(partition.most_nodes, len(useful))
+    if wanted.nodes > allowed:
+        yield "nodes", wanted.nodes, allowed
+    yield from _time_and_memory(request.minutes, request.megabytes, partition, useful)
+
+
+def _time_and_memory(
+    minutes: int, megabytes: int, partition: Partition, nodes: Collection[Node]
+) -> Iterator[Facts]:
+    room = min(partition.most_megabytes, max((node.megabytes for node in nodes), default=math.inf))
+    if minutes > partition.minutes:
+        yield "runtime", minutes, partition.minutes
+    if megabytes > room:
+        yield "mem_mb", megabytes, room
+
+
+def check(wanted: Mapping[str, Wanted], profile: Mapping[str, Any]) -> Iterator[Finding]:
+    """A finding for each partition that is not there, has no node, or allows less than is asked.
+
+    Of several that are named for a rule one must suffice, where SLURM then starts its jobs.
+    """
+    known, default = read_partitions()
+    rules: dict[str, list[str]] = defaultdict(list)
+    for rule, asked in wanted.items():
+        names = named(profile, rule, default)
+        kind = gpu_kind(profile, rule)
+        fitting = [n for n in names if n in known and not any(_beyond(asked, known[n], kind))]
+        for name in fitting or names:
+            rules[name].append(rule)
+        for name in set(names) - known.keys() - rules.keys():
+            rules[name] = []
+    for name, jobs in rules.items():
+        if name not in known:
+            fix = f"name one of {', '.join(known) or 'those of `sinfo`'}"
+            yield Finding(
+                "partition", f"{name or 'none is named and none is the default'}: unknown", fix
+            )
+        elif not known[name].nodes:
+            yield Finding("partition", f"{name}: no node is up", "wait, or name another partition")
+        else:
+            yield from _judged(name, known[name], {rule: wanted[rule] for rule in jobs}, profile)
+
+
+def _judged(
+    name: str, partition: Partition, wanted: Mapping[str, Wanted], profile: Mapping[str, Any]
+) -> Iterator[Finding]:
+    def last(rule: str) -> Iterator[Facts]:
+        request = wanted[rule].request
+        found = _time_and_memory(
+            request.most_minutes, request.most_megabytes, partition, partition.nodes
+        )
+        now = {resource for resource, _, _ in first(rule)}
+        return (facts for facts in found if facts[0] not in now)
+
+    def first(rule: str) -> Iterator[Facts]:
+        return _beyond(wanted[rule], partition, gpu_kind(profile, rule))
+
+    failures = list(_lines(name, "", wanted, first))
+    warnings = list(_lines(name, "the last attempt of ", wanted, last))
+    yield from (Finding("partition", text, fix) for text, fix in failures)
+    yield from (Finding("partition", text, fix, warning=True) for text, fix in warnings)
+    if not failures:
+        yield Finding("partition", f"{name}: allows {len(wanted)} rules' jobs")
+
+
+def _lines(
+    name: str,
+    which: str,
+    wanted: Mapping[str, Wanted],
+    beyond: Callable[[str], Iterator[Facts]],
+) -> Iterator[tuple[str, str]]:
+    """A line and its fix for each resource; rules that ask too much of it share them."""
+    asked: dict[tuple[str, float], dict[str, float]] = defaultdict(dict)
+    for rule in wanted:
+        for resource, value, allowed in beyond(rule):
+            asked[resource, allowed][rule] = value
+    for (resource, allowed), rules in asked.items():
+        listing = ", ".join(f"{rule} {value:,.0f}" for rule, value in rules.items())
+        fix = "name another partition for them" + (
+            ", or set fewer GPUs" if "GPU" in resource else ""
+        )
+        if resource in ("runtime", "mem_mb"):
+            setting = ", ".join(f"{rule}: {{{resource}: {allowed:.0f}}}" for rule in rules)
+            fix = f"another partition, or in the profile set-resources: {{{setting}}}"
+        yield f"{name}: {resource} of {which}{listing}; at most {allowed:,.0f} is allowed", fix

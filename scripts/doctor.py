@@ -42,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Check everything, print the findings, end with 1 where something is to be fixed."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat.cluster import doctor, doctor_local, doctor_slurm, old_checkpoints, rates
+    from fusionchat.cluster import rates
+    from fusionchat.cluster.doctor import checks, local, old_checkpoints, slurm
     from fusionchat.cluster.plan import Plan
     from fusionchat.cluster.plan_report import Place, needed_gb
     from fusionchat.config import read_config
@@ -57,29 +58,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     plan = Plan(experiment, known)
     rows = plan.rows()
     rules = [row.rule for row in rows]
-    rule, gpus = doctor_slurm.largest_job(experiment, rules)
+    rule, gpus = slurm.largest_job(experiment, rules)
     scheduled = not args.local and (args.profile or config["device"] == "cuda")
     cores = os.cpu_count() or 1
     place = Place(10**6, int(profile.get("jobs", 32))) if scheduled else Place(gpus or 1, cores)
     nodes = config["training"]["nodes"] if rule == "train_target" and scheduled else 1
-    probe = doctor_slurm.Probe(rule, gpus, args.wait, sys.executable, args.results, nodes)
-    checks = [
-        partial(doctor.versions, cli.ROOT / "pyproject.toml"),
-        partial(doctor.file_system, args.results),
-        partial(doctor.disk, args.results, needed_gb(rows, place)),
+    probe = slurm.Probe(rule, gpus, args.wait, sys.executable, args.results, nodes)
+    wanted = [
+        partial(checks.versions, cli.ROOT / "pyproject.toml"),
+        partial(checks.file_system, args.results),
+        partial(checks.disk, args.results, needed_gb(rows, place)),
         partial(old_checkpoints.old_checkpoints, experiment, args.results),
-        partial(doctor.hub, doctor.from_hub(experiment, args.results)),
-        partial(doctor.endpoints, doctor.all_endpoints(config)),
+        partial(checks.hub, checks.from_hub(experiment, args.results)),
+        partial(checks.endpoints, checks.all_endpoints(config)),
     ]
     if scheduled:
-        jobs = doctor_slurm.wanted(experiment, rules, cli.ROOT / "rules", profile)
-        checks.append(partial(doctor_slurm.slurm, profile, probe, jobs))
+        jobs = slurm.wanted(experiment, rules, cli.ROOT / "rules", profile)
+        wanted.append(partial(slurm.slurm, profile, probe, jobs))
     elif gpus:
-        checks.append(partial(doctor_local.gpus, plan, probe))
+        wanted.append(partial(local.gpus, plan, probe))
     else:
-        checks.append(partial(doctor_local.memory, rows, place))
-    findings = doctor.gather(*checks)
-    text = doctor.report(findings)
+        wanted.append(partial(local.memory, rows, place))
+    findings = checks.gather(*wanted)
+    text = checks.report(findings)
     print(text, flush=True)
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)

@@ -12,10 +12,13 @@ import pytest
 import yaml
 
 import doctor as program
-from fusionchat.cluster import doctor, doctor_local, doctor_slurm, old_checkpoints, partitions
-from fusionchat.cluster.partitions import Wanted
+from fusionchat.cluster.doctor import checks as doctor
+from fusionchat.cluster.doctor import local as doctor_local
+from fusionchat.cluster.doctor import old_checkpoints, partitions
+from fusionchat.cluster.doctor import slurm as doctor_slurm
+from fusionchat.cluster.doctor.partitions import Wanted
+from fusionchat.cluster.doctor.requests import Request, requests
 from fusionchat.cluster.plan_report import Place
-from fusionchat.cluster.requests import Request, requests
 from fusionchat.cluster.work import Work, summed
 from fusionchat.config import checked
 from fusionchat.errors import UserError

@@ -11,10 +11,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from fusionchat.cluster import partitions
-from fusionchat.cluster.doctor import Finding, last_line, output
-from fusionchat.cluster.partitions import Wanted
-from fusionchat.cluster.requests import Request, plain, requests, resources, section, unedited
+from fusionchat.cluster.doctor import partitions
+from fusionchat.cluster.doctor.checks import Finding, last_line, output
+from fusionchat.cluster.doctor.partitions import Wanted
+from fusionchat.cluster.doctor.requests import (
+    Request,
+    plain,
+    requests,
+    resources,
+    section,
+    unedited,
+)
 from fusionchat.experiment import Experiment
 
 LONGEST = 120.0  # seconds until a file of another node must be seen

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fusionchat.cluster.doctor import Finding, output
-from fusionchat.cluster.requests import Request, plain, resources
+from fusionchat.cluster.doctor.checks import Finding, output
+from fusionchat.cluster.doctor.requests import Request, plain, resources
 
 DOWN = ("down", "drain", "fail", "error", "inval", "unk")  # how states of useless nodes begin
 _CLOCK = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator, Sequence
 
 from fusionchat.cluster import fitting
-from fusionchat.cluster.doctor import Finding, last_line, output
-from fusionchat.cluster.doctor_slurm import SEEN, Probe, cuda, program
+from fusionchat.cluster.doctor.checks import Finding, last_line, output
+from fusionchat.cluster.doctor.slurm import SEEN, Probe, cuda, program
 from fusionchat.cluster.plan import Plan
 from fusionchat.cluster.plan_report import Place
 from fusionchat.cluster.work import GB, Row

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from fusionchat.cluster.doctor import Finding
+from fusionchat.cluster.doctor.checks import Finding
 from fusionchat.experiment import Experiment
 
 

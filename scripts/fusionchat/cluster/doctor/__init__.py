@@ -1,0 +1,1 @@
+"""Whether the place of a run is ready for it."""

@@ -39,6 +39,12 @@ include: "rules/cluster.smk"
 include: "rules/named_targets.smk"
 
 
+# Jobs on this machine: what the bars in their logs say is shown here, too.
+onstart:
+    if workflow.local_exec:
+        show_running_jobs(f"{RESULTS}/logs", logger.info)
+
+
 # Tables, figures, sweeps, maps and everything that they need.
 rule all:
     default_target: True

@@ -15,6 +15,7 @@ from fusionchat.config import checked
 from fusionchat.errors import UserError
 from fusionchat.experiment import SAMPLE, SAMPLE_MIXTURE, Experiment
 from fusionchat.origins import Origins
+from fusionchat.progress import show_running_jobs
 from fusionchat.readers.yaml import read_yaml
 
 GIVEN = [os.path.relpath(file) for file in workflow.config_settings.configfiles or ["config.yaml"]]

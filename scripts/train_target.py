@@ -4,6 +4,7 @@ import argparse
 import os
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ PROGRAM = "train_target"
 LOSS = ("clm_weight", "loss", "temperature", "tail")
 TRAINING = ("epochs", "learning_rate", "scheduler", "warmup_ratio", "weight_decay")
 TRAINING += ("max_grad_norm", "global_batch_size", "micro_batch_size", "batching", "seed")
-TRAINING += ("bf16", "gradient_checkpointing", "save_steps")
+TRAINING += ("bf16", "gradient_checkpointing", "save_steps", "optimizer", "fit_memory")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -114,7 +115,7 @@ def run_facts(args: argparse.Namespace) -> dict[str, Any]:
     from fusionchat.files import sha256
     from fusionchat.models.finished import fingerprint
 
-    places = ("output", "checkpoints", "threads", "save_steps", "device", "devices")
+    places = ("output", "checkpoints", "threads", "save_steps", "device", "devices", "fit_memory")
     facts = {name: value for name, value in vars(args).items() if name not in places}
     facts["template_sha256"] = template_checksum(args.template)
     for name in ("pivot_model", "template_model"):
@@ -130,6 +131,7 @@ def training_arguments(args: argparse.Namespace, folder: Path, device: str) -> A
     """The Trainer's settings; the global batch does not depend on the number of processes."""
     from transformers import TrainingArguments
 
+    from fusionchat.training.memory import OPTIMIZERS
     from fusionchat.training.trainer import accumulation_steps
     from fusionchat.training.zero import zero_config
 
@@ -140,6 +142,7 @@ def training_arguments(args: argparse.Namespace, folder: Path, device: str) -> A
         gradient_accumulation_steps=accumulation_steps(
             args.global_batch_size, args.micro_batch_size, world_size()
         ),
+        optim=OPTIMIZERS[args.optimizer],
         learning_rate=args.learning_rate,
         lr_scheduler_type=args.scheduler,
         warmup_steps=min(args.warmup_ratio, 1 - 1e-9),  # 1 and more would count steps
@@ -170,19 +173,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = choose_device(args.device, args.devices)
     from fusionchat.models.processes import is_first_process
     from fusionchat.output_folder import output_folder
+    from fusionchat.training import memory
 
+    memory.check(args.optimizer, args.fit_memory, args.deepspeed, device, world_size())
     torch.set_num_threads(args.threads)
     inputs = [args.pivot_model, *(args.fused or args.dialogues)]
     if is_first_process():
         with output_folder(args.output, PROGRAM, inputs) as folder:
-            checkpoints = train(args, device, folder)
+            step = partial(train, args, device, folder)
+            checkpoints = memory.fit(step, args.micro_batch_size) if args.fit_memory else step()
         shutil.rmtree(checkpoints, ignore_errors=True)
     else:
         train(args, device, None)
 
 
-def train(args: argparse.Namespace, device: str, output: Path | None) -> Path:
+def train(
+    args: argparse.Namespace, device: str, output: Path | None, micro_batch: int | None = None
+) -> Path:
     """Train or resume; the first process, which has an `output`, saves and audits there.
+
+    `micro_batch` takes the place of the one in `args`.
 
     Returns the folder of this run's checkpoints.
     """
@@ -193,6 +203,7 @@ def train(args: argparse.Namespace, device: str, output: Path | None) -> Path:
     from fusionchat.training import trainer as training
     from fusionchat.training.collator import Collator
 
+    args.micro_batch_size = micro_batch or args.micro_batch_size
     if args.deepspeed:
         zero.prepare(device)
     facts = run_facts(args)

@@ -1,13 +1,28 @@
-"""Progress bars with rate and remaining time that stay readable in a job's log file."""
+"""Progress bars with rate and remaining time: live in a terminal, readable in a job's log file,
+and from there, a line each running job, on the screen of the run.
+"""
 
+import re
 import sys
-from collections.abc import Iterable
-from threading import RLock
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from threading import RLock, Thread
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 Item = TypeVar("Item")
+
+LOG_INTERVAL = 5.0  # seconds between the lines of a bar in a log
+SCREEN_INTERVAL = 10.0  # seconds between looks at the logs
+TAIL = 4096  # bytes of a log that hold its newest bar
+# Parts of an item count, too, and are not shown with all their digits.
+IN_PARTS = "{l_bar}{bar}| {n:.0f}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+LINE = re.compile(  # of a bar, or of a count whose end is not known
+    r"(?:(?P<percent>\d+)%\|[^|]*\| )?(?P<done>\S+)"
+    r" \[[\d:]*:\d\d(?:<(?P<left>[^,]+))?, +(?P<rate>[^,\]]+)"
+)
 
 # tqdm's own lock is shared with forked processes, and one that is killed may keep it for ever.
 tqdm.set_lock(RLock())
@@ -16,6 +31,38 @@ tqdm.set_lock(RLock())
 def progress(
     items: Iterable[Item] | None = None, *, total: float | None = None, **options: Any
 ) -> "tqdm[Item]":
-    """A tqdm bar on stderr: live in a terminal, one line every ten seconds in a log file."""
-    interval = 0.2 if sys.stderr.isatty() else 10.0
-    return tqdm(items, total=total, mininterval=interval, dynamic_ncols=True, **options)
+    """A tqdm bar on stderr: live in a terminal, one line every five seconds in a log file."""
+    interval = 0.2 if sys.stderr.isatty() else LOG_INTERVAL
+    # Without `miniters` tqdm would skip updates by a rate that slower items no longer have.
+    return tqdm(items, total=total, mininterval=interval, miniters=0, dynamic_ncols=True, **options)
+
+
+def bars(logs: Path, since: float) -> Iterator[tuple[str, str]]:
+    """What each log written to after `since` says of its unfinished job: its name, and a line."""
+    for path in sorted(logs.rglob("*.log")):
+        if path.stat().st_mtime < since:
+            continue
+        with path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - TAIL))
+            text = stream.read().decode("utf-8", errors="replace")
+        found = list(LINE.finditer(text))
+        if found and found[-1]["percent"] != "100":
+            name = path.relative_to(logs).with_suffix("").as_posix()
+            done, rate, left = found[-1].group("done", "rate", "left")
+            yield name, f"{name}: {done}, {rate}" + (f", {left} left" if left else "")
+
+
+def show_running_jobs(logs: str, say: Callable[[str], object]) -> None:
+    """Say from now on, as long as this process lives, what the bars in the logs say anew."""
+
+    def watch() -> None:
+        said: dict[str, str] = {}
+        while True:
+            since = time.time() - 2 * SCREEN_INTERVAL
+            time.sleep(SCREEN_INTERVAL)
+            for name, line in bars(Path(logs), since):
+                if said.get(name) != line:
+                    said[name] = line
+                    say(line)
+
+    Thread(target=watch, daemon=True, name="running jobs").start()

@@ -12,6 +12,7 @@ from fusionchat.training.zero_file import read_zero_file
 def faults(config: Config) -> Iterator[str]:
     """Faults of `targets` and `training`."""
     yield from _training(config["training"])
+    yield from _memory(config["training"], config["device"])
     for name, target in config["targets"].items():
         key = f"targets.{name}"
         if name in config["models"]:
@@ -60,6 +61,19 @@ def _training(training: Config) -> Iterator[str]:
             f"training.global_batch_size: {training['global_batch_size']} is not a multiple of "
             f"micro_batch_size x GPUs = {together}"
         )
+
+
+def _memory(training: Config, device: str) -> Iterator[str]:
+    """What one GPU alone can do, or one library beside another."""
+    if training["fit_memory"] and (device == "cpu" or training["gpu"] > 1):
+        yield "training.fit_memory: needs `device: cuda` and one GPU; set training.micro_batch_size"
+    if training["optimizer"] != "adamw" and "deepspeed" in training:
+        yield (
+            f"training.optimizer: {training['optimizer']} does not go with training.deepspeed; "
+            "take configs/deepspeed/zero2_offload.json, or leave deepspeed out"
+        )
+    if training["optimizer"] != "adamw" and device == "cpu":
+        yield f"training.optimizer: {training['optimizer']} needs `device: cuda`"
 
 
 def _tails(config: Config) -> Iterator[str]:

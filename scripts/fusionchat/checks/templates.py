@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 from fusionchat.errors import UserError
+from fusionchat.files import read_json
 from fusionchat.schema import Config
 
 
 def faults(config: Config) -> Iterator[str]:
     """A tokenizer's own template is known only with the tokenizer; programs check it then."""
+    yield from _missing(config)
     if not (find_spec("fastchat") and find_spec("jinja2")):
         return  # an environment in which nothing is rendered
     from fusionchat.dialogues import templates
@@ -21,6 +24,30 @@ def faults(config: Config) -> Iterator[str]:
             check(templates.open_template(entry["template"]), "system_message" in entry)
         except UserError as error:
             yield f"{key}template: {str(error).removeprefix('template ')}"
+
+
+def _missing(config: Config) -> Iterator[str]:
+    """Of a local folder it is known whether it holds the template that `tokenizer` means."""
+    pivot = config["models"][config["pivot"]]
+    read = [("", {**pivot, "template": config["template"]})]
+    for key, entry in [*read, *_named(config, "models"), *_named(config, "comparisons")]:
+        template = entry.get("template", config["template"])
+        folder = Path(entry.get("path", ""))
+        if template == "tokenizer" and "path" in entry and not _has_template(folder):
+            yield (
+                f"{key}template: the tokenizer in {folder} has no chat template; name one of "
+                "FastChat's or a Jinja file"
+            )
+
+
+def _has_template(folder: Path) -> bool:
+    """Whether a tokenizer brings a chat template along: in a file of its own or in its settings."""
+    settings = folder / "tokenizer_config.json"
+    inside = settings.is_file() and read_json(settings)
+    if isinstance(inside, dict) and inside.get("chat_template"):
+        return True
+    files = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
+    return any((folder / name).exists() for name in files)
 
 
 def _named(config: Config, section: str) -> Iterator[tuple[str, Config]]:

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fusionchat.dialogues.dialogue import Dialogue, read_dialogues
 from fusionchat.dialogues.options import RenderingOptions
@@ -16,7 +16,10 @@ from fusionchat.models.causal_lm import CausalLM
 from fusionchat.models.finished import fingerprint
 from fusionchat.models.model_config import load_config
 from fusionchat.models.tokenizer import check_vocabulary
-from fusionchat.progress import progress
+from fusionchat.progress import IN_PARTS, progress
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def dump_logits(
     missing = processes.from_first_process(store.missing(len(starts)) if first else None)
     chunks = {index: dialogues[starts[index] : starts[index] + options.part] for index in missing}
     total = sum(map(len, chunks.values()))
-    with progress(total=total, desc=forward.model.name, unit="dialogue", disable=not first) as bar:
+    with _bar(forward, total) as bar:
         for index, chunk in chunks.items():
             rows = dump.dump(model, renderer, chunk, settings, bar.update)
             if first:
@@ -91,11 +94,19 @@ def measure_nll(forward: ForwardOptions) -> dict[str, Any]:
     """Nats a response token and byte over all dialogues, and of each; see `dump.measure_nll`."""
     dialogues, model, renderer = _open(forward)
     settings = dump.Settings(forward.token_budget, max_length=model.max_length)
-    facts = dump.measure_nll(model, renderer, dialogues, settings)
+    with _bar(forward, len(dialogues)) as bar:
+        facts = dump.measure_nll(model, renderer, dialogues, settings, bar.update)
     processes.part_from_others()
     if facts["unusable"]:
         logging.warning("%d dialogues could not be scored", len(facts["unusable"]))
     return facts
+
+
+def _bar(forward: ForwardOptions, total: int) -> "tqdm[Any]":
+    """The first process's bar; it moves while a batch, which may take minutes, is on its way."""
+    first = processes.is_first_process()
+    name = forward.model.name
+    return progress(total=total, desc=name, unit="dialogue", bar_format=IN_PARTS, disable=not first)
 
 
 def _open(forward: ForwardOptions) -> tuple[list[Dialogue], CausalLM, Renderer]:

@@ -20,6 +20,8 @@ from fusionchat.models.causal_lm import CausalLM
 if TYPE_CHECKING:
     pass
 
+Advance = Callable[[float], object]  # is told how many dialogues more are done
+
 # Logits that exist at a time: few enough for a CPU's cache, enough to fill a GPU. Fewer rows than
 # the minimum would read the head's weights too often.
 CHUNK_ELEMENTS = {"cpu": 1 << 22, "cuda": 1 << 26}
@@ -59,6 +61,10 @@ def batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
     return groups
 
 
+def unseen(_dialogues: float) -> None:
+    """Progress that nobody watches."""
+
+
 def head_scores(
     model: CausalLM, hidden: torch.Tensor, targets: torch.Tensor, k: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -94,27 +100,40 @@ def pad(batch: Sequence[Encoded]) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def score_batch(model: CausalLM, batch: Sequence[Encoded], top_k: int) -> list[Scores]:
-    """Scores of dialogues that go through the backbone together."""
+def score_batch(
+    model: CausalLM, batch: Sequence[Encoded], top_k: int, advance: Advance = unseen
+) -> list[Scores]:
+    """Scores of dialogues that go through the backbone together.
+
+    Every layer advances by its share of the batch, which may take minutes; the head is one more.
+    """
+    share = len(batch) / (model.layers + 1)
     input_ids = pad(batch)
     positions = [response_positions(encoded.spans) for encoded in batch]
     longest = input_ids.shape[1]
     index = torch.from_numpy(np.concatenate([i * longest + p for i, p in enumerate(positions)]))
-    hidden = model.hidden(input_ids).flatten(0, 1)
+    with model.after_each_layer(lambda: advance(share)):
+        hidden = model.hidden(input_ids).flatten(0, 1)
     hidden = hidden[(index - 1).to(hidden.device)]
     gold = input_ids.flatten()[index]
     ids, logprobs, ce = head_scores(model, hidden, gold, min(top_k, model.vocab_size))
+    advance(share)
     bounds = np.cumsum([len(part) for part in positions])[:-1]
     parts = [np.split(tensor.cpu().numpy(), bounds) for tensor in (ids.int(), logprobs.float(), ce)]
     return [Scores(*group) for group in zip(*parts, strict=True)]
 
 
 def score(
-    model: CausalLM, encoded: Sequence[Encoded], top_k: int, token_budget: int
+    model: CausalLM,
+    encoded: Sequence[Encoded],
+    top_k: int,
+    token_budget: int,
+    advance: Advance = unseen,
 ) -> Iterator[tuple[int, Scores]]:
     """Scores of every dialogue with its index, in the order in which batches are made."""
     for batch in batches([len(e.input_ids) for e in encoded], token_budget):
-        yield from zip(batch, score_batch(model, [encoded[i] for i in batch], top_k), strict=True)
+        scores = score_batch(model, [encoded[i] for i in batch], top_k, advance)
+        yield from zip(batch, scores, strict=True)
 
 
 @dataclass(frozen=True)
@@ -131,22 +150,20 @@ def score_dialogues(
     renderer: Renderer,
     dialogues: Sequence[Dialogue],
     settings: Settings,
-    advance: Callable[[int], object] | None = None,
+    advance: Advance = unseen,
 ) -> list[tuple[Encoded, Scores | None]]:
     """Token ids and scores in the order of the dialogues.
 
     No scores (None) for what is longer than `max_length`, and where the model returned a number
-    that is not finite. `advance` is called with 1 for each dialogue that went through the model.
+    that is not finite. `advance` hears of the dialogues that go through the model, also in parts.
     """
     encoded = [renderer.encode(dialogue) for dialogue in dialogues]
     limit = settings.max_length or max((len(e.input_ids) for e in encoded), default=0)
     fitting = [i for i, e in enumerate(encoded) if len(e.input_ids) <= limit]
     found: list[Scores | None] = [None] * len(encoded)
     chosen = [encoded[i] for i in fitting]
-    for index, scores in score(model, chosen, settings.top_k, settings.token_budget):
+    for index, scores in score(model, chosen, settings.top_k, settings.token_budget, advance):
         found[fitting[index]] = scores if scores.finite else None
-        if advance:
-            advance(1)
     return list(zip(encoded, found, strict=True))
 
 
@@ -155,7 +172,7 @@ def dump(
     renderer: Renderer,
     dialogues: Sequence[Dialogue],
     settings: Settings,
-    advance: Callable[[int], object] | None = None,
+    advance: Advance = unseen,
 ) -> list[DialogueLogits]:
     """Rows of the logit store; a dialogue without scores becomes an unusable row."""
     k = min(settings.top_k, model.vocab_size)
@@ -186,6 +203,7 @@ def measure_nll(
     renderer: Renderer,
     dialogues: Sequence[Dialogue],
     settings: Settings,
+    advance: Advance = unseen,
 ) -> dict[str, Any]:
     """Nats a response token (`nll`) and byte (`nll_byte`) over all dialogues that can be scored.
 
@@ -195,7 +213,7 @@ def measure_nll(
     rows: list[list[Any]] = []
     lost = []
     for dialogue, (_, scores) in zip(
-        dialogues, score_dialogues(model, renderer, dialogues, settings), strict=True
+        dialogues, score_dialogues(model, renderer, dialogues, settings, advance), strict=True
     ):
         if scores is None:
             lost.append(dialogue.dialogue_id)

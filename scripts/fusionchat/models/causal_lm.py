@@ -1,7 +1,8 @@
 """A causal language model that runs in two halves: backbone and head."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -44,6 +45,31 @@ class CausalLM:
     def device(self) -> torch.device:
         """Where input ids go."""
         return self.backbone.get_input_embeddings().weight.device
+
+    @cached_property
+    def _layers(self) -> list[nn.Module]:
+        """The backbone's layers; none where it does not hold them in a list."""
+        lists = (part for part in self.backbone.modules() if isinstance(part, nn.ModuleList))
+        return list(next(lists, ()))
+
+    @property
+    def layers(self) -> int:
+        """How many layers `hidden` goes through."""
+        return len(self._layers)
+
+    @contextmanager
+    def after_each_layer(self, call: Callable[[], object]) -> Iterator[None]:
+        """Call something after each layer of `hidden`."""
+
+        def hook(*_: object) -> None:
+            call()
+
+        handles = [layer.register_forward_hook(hook) for layer in self._layers]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def hidden(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Final hidden states [B, L, H] of token ids [B, L], padded on the right.

@@ -21,7 +21,7 @@ from transformers import (
 from transformers.trainer_callback import ProgressCallback
 
 from fusionchat.errors import UserError
-from fusionchat.progress import progress
+from fusionchat.progress import IN_PARTS, progress
 from fusionchat.training.checkpointing import seal
 from fusionchat.training.collator import Collator, EpochLoader, Examples, GlobalBatchSampler
 
@@ -140,8 +140,15 @@ class Bar(TrainerCallback):
             initial=state.global_step,
             desc="train",
             unit="step",
+            bar_format=IN_PARTS,
             disable=not state.is_world_process_zero,
         )
+
+    def on_substep_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Move on by a micro-batch: a step of many may take minutes."""
+        self._bar.update(1 / args.gradient_accumulation_steps)
 
     def on_log(
         self,

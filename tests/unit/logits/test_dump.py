@@ -170,3 +170,13 @@ def test_layers_may_lie_on_several_devices(tmp_path):
     ):
         np.testing.assert_array_equal(row.top_ids, expected.top_ids)
         np.testing.assert_allclose(row.top_logprobs, expected.top_logprobs, rtol=2**-10, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["llama", "mixtral", "opt"])
+def test_a_dump_advances_within_a_batch_by_as_much_as_is_done(kind):
+    dialogues, heard = tiny_models.dialogues(6), []
+    model = CausalLM(tiny_models.build(kind))
+    dump.dump(model, RENDERER, dialogues, settings(100_000), heard.append)
+    assert len(heard) == 2 + 1  # layers and head of the one batch
+    assert sum(heard) == pytest.approx(6)
+    assert not model.backbone.layers[0]._forward_hooks

@@ -147,6 +147,8 @@ FAULTS = [
     ("training/learning_rate", 0, "learning_rate"),
     ("training/epochs", 0, "epochs"),
     ("training/epochs", "three", "epochs"),
+    ("training/fit_memory", True, "training.fit_memory: needs `device: cuda` and one GPU"),
+    ("training/optimizer", "adamw_8bit", "training.optimizer: adamw_8bit needs `device: cuda`"),
     ("training/gpu", 3, "global_batch_size: 8 is not a multiple of micro_batch_size x GPUs = 24"),
     ("training/nodes", 2, "0 GPUs cannot be divided evenly among 2 nodes"),
     ("targets/solar/sources", ["tiny_solarr"], "'tiny_solarr' is not one of tiny_mixtral"),
@@ -363,6 +365,30 @@ def test_a_template_that_does_not_work_is_refused_before_any_job(path, value, re
     with pytest.raises(UserError, match=f"^config: {reason}") as caught:
         checked(changed(path, value))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "fine"),
+    [
+        ("tokenizer_config.json", "{}", False),
+        ("tokenizer_config.json", '{"chat_template": "{{ messages }}"}', True),
+        ("chat_template.jinja", "{{ messages }}", True),
+    ],
+)
+def test_a_local_tokenizer_must_bring_the_template_that_is_asked_for(tmp_path, file, text, fine):
+    (tmp_path / file).write_text(text)
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").touch()
+    config = changed("models/tiny_solar", {"path": str(tmp_path), "template": "tokenizer"})
+    if fine:
+        checked(config)
+        return
+    with pytest.raises(UserError, match=r"tiny_solar\.template: the tokenizer in .* no chat"):
+        checked(config)
+    config["models"]["tiny_solar"]["template"] = "zephyr"
+    checked(config)
+    with pytest.raises(UserError, match="config: template: the tokenizer in"):
+        checked(config | {"pivot": "tiny_solar", "template": "tokenizer"})
 
 
 def test_a_system_message_needs_a_place_in_the_template(tmp_path):

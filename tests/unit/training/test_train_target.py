@@ -233,7 +233,7 @@ def zero_options(zero: str | None) -> tuple[str, ...]:
     return () if zero is None else ("--deepspeed", f"{ROOT}/configs/deepspeed/{zero}.json")
 
 
-@pytest.mark.parametrize("zero", [None, "zero2", "zero3"])
+@pytest.mark.parametrize("zero", [None, "zero2", "zero2_offload", "zero3"])
 def test_two_ranks_equal_one_process(data, reference, tmp_path, zero):
     """With accumulation, and at the end of an epoch micro-batches without any dialogue.
 

@@ -103,7 +103,7 @@ def training(config: Config, size: Size, length: int) -> Training:
         length,
         wanted["bf16"],
         wanted["gradient_checkpointing"],
-        wanted.get("optimizer", "adamw"),
+        wanted["optimizer"],
         stage,
         offloaded,
     )
@@ -127,13 +127,16 @@ def remedies(asked: Training, limit: float) -> list[str]:
     if not asked.recomputed:
         ways.append(("gradient_checkpointing: true", lean))
         ways.append(("gradient_checkpointing: true, micro_batch_size: 1", smallest))
+    if not asked.stage:
+        eight = replace(smallest, optimizer="adamw_8bit")
+        ways.append(("micro_batch_size: 1, optimizer: adamw_8bit", eight))
+    moved = replace(smallest, stage=2, offloaded=True)
+    ways.append(("micro_batch_size: 1, deepspeed: configs/deepspeed/zero2_offload.json", moved))
     ways.append((f"micro_batch_size: 1, data.max_length: {short.length}", short))
     for count in (2, 4, 8, 16):
         if count > asked.processes:
             more = replace(smallest, processes=count, stage=3)
             ways.append((f"gpu: {count}, deepspeed: configs/deepspeed/zero3.json", more))
-    moved = replace(smallest, stage=max(asked.stage, 2), offloaded=True)
-    ways.append(("micro_batch_size: 1, deepspeed: a file with offload_optimizer to the cpu", moved))
     return [f"{text} ({way.gpu / GB:.0f} GB)" for text, way in ways if way.gpu <= limit]
 
 

@@ -228,7 +228,7 @@ class Plan:
             ("transfer_logits", self.response_tokens, store),
         ):
             for share in shares:
-                seconds = rate[rule] * share * tokens / self.shards
+                seconds = rate["open_tokenizers"] + rate[rule] * share * tokens / self.shards
                 yield self._small(rule, self.shards, seconds, kept=share * bytes_)
         for name in aligned:
             tiny = "pretrain" in self.config["models"][name]

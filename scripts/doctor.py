@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Check everything, print the findings, end with 1 where something is to be fixed."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat.cluster import rates
+    from fusionchat.cluster import fitting, rates
     from fusionchat.cluster.doctor import checks, local, old_checkpoints, slurm
     from fusionchat.cluster.plan import Plan
     from fusionchat.cluster.plan_report import Place, needed_gb
@@ -74,9 +74,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     ]
     if scheduled:
         jobs = slurm.wanted(experiment, rules, cli.ROOT / "rules", profile)
-        wanted.append(partial(slurm.slurm, profile, probe, jobs))
+        wanted.append(partial(slurm.slurm, profile, probe, jobs, partial(fitting.too_large, plan)))
     elif gpus:
-        wanted.append(partial(local.gpus, plan, probe))
+        wanted.append(partial(local.gpus, probe, partial(fitting.too_large, plan)))
     else:
         wanted.append(partial(local.memory, rows, place))
     findings = checks.gather(*wanted)

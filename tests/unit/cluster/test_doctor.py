@@ -91,10 +91,11 @@ def probe(folder: Path, gpus: int = 2, seconds: float = 20, nodes: int = 1) -> d
     return doctor_slurm.Probe("train_target", gpus, seconds, sys.executable, folder, nodes)
 
 
-def slurm(profile: dict, a_probe: doctor_slurm.Probe) -> list[doctor.Finding]:
-    return list(
-        doctor_slurm.slurm(profile, a_probe, {"train_target": Wanted(Request(), a_probe.gpus)})
-    )
+def slurm(
+    profile: dict, a_probe: doctor_slurm.Probe, too_large=lambda gb: []
+) -> list[doctor.Finding]:
+    jobs = {"train_target": Wanted(Request(), a_probe.gpus)}
+    return list(doctor_slurm.slurm(profile, a_probe, jobs, too_large))
 
 
 def failed(findings) -> dict[str, str]:
@@ -107,6 +108,12 @@ def test_a_good_cluster_has_no_findings(commands, tmp_path):
     assert not failed(found)
     assert {"GPU job", "CUDA and bf16", "shared folder"} <= {item.check for item in found}
     assert not list(tmp_path.glob(".doctor*"))
+
+
+def test_memory_of_the_gpus_that_a_job_sees_is_compared(commands, tmp_path):
+    commands(sacct="exit 0", srun=SEES_TWO)
+    found = failed(slurm(PROFILE, probe(tmp_path), lambda gb: [f"GPU memory: {gb:.0f} GB; set x"]))
+    assert found == {"GPU memory": "set x"}
 
 
 def test_status_query_account_and_partition_are_told_apart(commands, tmp_path):
@@ -240,7 +247,7 @@ def test_without_gpus_the_machine_is_asked_for_its_memory():
 
 
 def test_gpus_that_torch_does_not_see_are_missed(tmp_path):
-    assert set(failed(doctor_local.gpus(None, probe(tmp_path)))) == {"CUDA and bf16"}
+    assert set(failed(doctor_local.gpus(probe(tmp_path), lambda gb: []))) == {"CUDA and bf16"}
 
 
 def test_nodes_of_a_training_meet_where_it_would(tmp_path):

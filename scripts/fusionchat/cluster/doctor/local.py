@@ -3,15 +3,13 @@
 import os
 from collections.abc import Iterator, Sequence
 
-from fusionchat.cluster import fitting
 from fusionchat.cluster.doctor.checks import Finding, last_line, output
-from fusionchat.cluster.doctor.slurm import SEEN, Probe, cuda, program
-from fusionchat.cluster.plan import Plan
+from fusionchat.cluster.doctor.slurm import SEEN, Probe, TooLarge, cuda, gpu_memory, program
 from fusionchat.cluster.plan_report import Place
 from fusionchat.cluster.work import GB, Row
 
 
-def gpus(plan: Plan, probe: Probe) -> Iterator[Finding]:
+def gpus(probe: Probe, too_large: TooLarge) -> Iterator[Finding]:
     """Number and memory of the GPUs that torch sees."""
     mark = probe.folder / f".doctor-job-{os.getpid()}"
     code, text = output(*program(probe, mark), seconds=300)
@@ -21,11 +19,7 @@ def gpus(plan: Plan, probe: Probe) -> Iterator[Finding]:
         yield Finding("CUDA and bf16", last_line(text), "install torch where this program runs")
         return
     yield cuda(probe.gpus, int(seen[3]), seen[4] == "True")
-    room = float(seen[5])
-    for line in fitting.too_large(plan, room) if room else ():
-        name, _, rest = line.partition(": ")
-        found, _, fix = rest.partition("; ")
-        yield Finding(name, found, fix)
+    yield from gpu_memory(float(seen[5]), too_large)
 
 
 def memory(rows: Sequence[Row], place: Place) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -28,6 +28,8 @@ LONGEST = 120.0  # seconds until a file of another node must be seen
 COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo", "srun")
 PROBE = Path(__file__).with_name("node_probe.py")
 SEEN = re.compile(r"node (\S+) visible (\S+) cuda (\d+) bf16 (\w+) memory ([\d.]+) peers (\w+)(.*)")
+
+TooLarge = Callable[[float], Sequence[str]]  # what needs more than GPUs of so many GB have
 
 
 def gpus_a_node(experiment: Experiment) -> dict[str, int]:
@@ -84,7 +86,7 @@ class Probe:
 
 
 def slurm(
-    profile: Mapping[str, Any], probe: Probe, jobs: Mapping[str, Wanted]
+    profile: Mapping[str, Any], probe: Probe, jobs: Mapping[str, Wanted], too_large: TooLarge
 ) -> Iterator[Finding]:
     """Commands, controller, status query, account, partitions, and a short job on the nodes."""
     lacking = [command for command in COMMANDS if not shutil.which(command)]
@@ -110,7 +112,7 @@ def slurm(
     if probe.gpus == 0 and probe.nodes == 1:
         yield Finding("GPU job", "the configuration asks for no GPU")
         return
-    yield from _probe(probe_job(profile, probe), probe)
+    yield from _probe(probe_job(profile, probe), probe, too_large)
 
 
 def _choices() -> str:
@@ -180,7 +182,7 @@ def program(probe: Probe, mark: Path) -> list[str]:
     return [probe.python, str(PROBE), str(mark), str(probe.nodes), *torch]
 
 
-def _probe(words: Sequence[str], probe: Probe) -> Iterator[Finding]:
+def _probe(words: Sequence[str], probe: Probe, too_large: TooLarge) -> Iterator[Finding]:
     mark = probe.folder / f".doctor-job-{os.getpid()}"
     code, text = output(*words, *program(probe, mark), seconds=probe.seconds)
     command = " ".join(words)
@@ -194,9 +196,18 @@ def _probe(words: Sequence[str], probe: Probe) -> Iterator[Finding]:
         fix = "" if visible == probe.gpus else "the partition gives no GPUs this way; ask the site"
         yield Finding("GPU job", f"asked for {probe.gpus}, sees {visible} (`{command}`)", fix)
         yield cuda(probe.gpus, min(int(n[2]) for n in seen), all(n[3] == "True" for n in seen))
+        yield from gpu_memory(min(float(n[4]) for n in seen), too_large)
     if probe.nodes > 1:
         yield _peers(seen, probe.nodes)
     yield _seen(mark)
+
+
+def gpu_memory(gigabytes: float, too_large: TooLarge) -> Iterator[Finding]:
+    """The memory of the GPUs that were seen, against what the jobs need."""
+    for line in too_large(gigabytes) if gigabytes else ():
+        name, _, rest = line.partition(": ")
+        found, _, fix = rest.partition("; ")
+        yield Finding(name, found, fix)
 
 
 def _peers(seen: Sequence[tuple[str, ...]], nodes: int) -> Finding:

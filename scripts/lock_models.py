@@ -63,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Ask the hub, write the lock."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    if not (args.model or args.data or args.space):
+        parser.error("nothing to lock: name a --model, --data or --space")
     if any(file is None for *_, file in args.data + args.space):
         parser.error("--data and --space need the name of a file")
     if args.remote_code and not all(commit(revision) for _, _, revision, _ in args.model):

@@ -1,6 +1,7 @@
 """What every program shares: logging, the number of threads, and errors without traceback."""
 
 import argparse
+import io
 import logging
 import math
 import os
@@ -9,9 +10,10 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_type_hints
 
 from fusionchat.errors import UserError
 
@@ -27,9 +29,27 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if silent else super()._get_help_string(action)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; argparse would print every option before it."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Look for misspelt options first: argparse would say which required one is missing."""
+        known = self._option_string_actions
+        for name in (word.partition("=")[0] for word in (sys.argv[1:] if args is None else args)):
+            if name.startswith("--") and not any(option.startswith(name) for option in known):
+                near = get_close_matches(name, known, n=1)
+                self.error(
+                    f"unknown option {name}" + (f"; did you mean {near[0]}?" if near else "")
+                )
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {' '.join(message.split())} (see {self.prog} --help)\n")
+
+
 def parser(description: str | None) -> argparse.ArgumentParser:
     """An argument parser with the options that every program has."""
-    result = argparse.ArgumentParser(description=description, formatter_class=_HelpFormatter)
+    result = _Parser(description=description, formatter_class=_HelpFormatter)
     result.add_argument("--threads", type=positive_int, default=1, help="CPU threads to use")
     return result
 
@@ -222,6 +242,8 @@ def run(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None
     """Run a program's `main`; a `UserError`, a file that cannot be read or written, or a signal
     becomes one line on stderr and an exit code above 0.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # in a locale without a sign such as the minus
+        sys.stdout.reconfigure(errors="backslashreplace")
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )

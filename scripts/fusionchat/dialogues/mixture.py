@@ -147,7 +147,9 @@ def hold_out(dialogues: list[Dialogue], count: int) -> tuple[list[Dialogue], lis
     are held out together, and a mixture that grows keeps most of it.
     """
     if count >= len(dialogues) > 0:
-        raise UserError(f"{count} dialogues to hold out, but the mixture has {len(dialogues)}")
+        raise UserError(
+            f"heldout: {count} dialogues to hold out, but the mixture has {len(dialogues)}"
+        )
 
     chosen = _chosen(dialogues, count, "held out")
     train = [d for d in dialogues if d.dialogue_id not in chosen]

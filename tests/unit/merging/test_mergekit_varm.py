@@ -27,9 +27,7 @@ def test_a_yaml_may_name_varm(kind, granularity, tmp_path, monkeypatch):
     }
     (tmp_path / "varm.yaml").write_text(yaml.safe_dump(config))
     arguments = [str(tmp_path / "varm.yaml"), str(tmp_path / "theirs"), "--no-copy-tokenizer"]
-    with pytest.raises(SystemExit) as stop:
-        mergekit_yaml.main(arguments)
-    assert stop.value.code == 0
+    mergekit_yaml.main(arguments)
     options = [f"--pivot={folders[0]}", *(f"--target={folder}" for folder in folders[1:])]
     output = f"--output={tmp_path / 'ours'}"
     merge_varm.main([*options, f"--granularity={granularity}", output])

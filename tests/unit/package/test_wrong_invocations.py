@@ -1,0 +1,144 @@
+"""A program called in a wrong way says in one line which option is wrong, and writes nothing."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from fusionchat import cli
+
+SCRIPTS = Path(cli.__file__).parents[1]
+PROGRAMS = sorted(path.stem for path in SCRIPTS.glob("*.py"))
+ROWS = "--row Source:a:A --row Target:b:B"
+PAIR = "--target a={folder} --target b={folder}"
+SCORES = f"--scores {{file}} --baseline b {ROWS}"
+MODELS = "--pivot-model {folder} --source-model {folder}"
+
+# Program, its words and what the line names. {file} and {folder} exist and are not what is needed.
+CASES = [
+    # files that are not there
+    ("agreement", "--scores no/such --output {out}", "--scores: no/such does not exist"),
+    ("align_tokens", f"--pivot-logits no/such --source-logits {{file}} {MODELS}", "--pivot-logits"),
+    ("answer", "--model no/such --model-id m --questions {file} --output {out}", "--model"),
+    ("answer", "--model {folder} --model-id m --questions no/such --output {out}", "--questions"),
+    ("calibrate_judge", "--votes no/such --judge rule --output {out}", "--votes"),
+    ("case_study", f"--questions no/such {ROWS} --output {{out}}", "--questions"),
+    ("claims", f"--scores {{file}} {ROWS} --nll no/such --output {{out}}", "--nll"),
+    ("compare_released", "--released r=no/such --pivot {folder} --output {out}", "--released"),
+    ("convert_checkpoint", "--checkpoint {folder} --checksums no/such", "--checksums"),
+    ("doctor", "--configfile no/such", "--configfile: no/such does not exist"),
+    ("dump_logits", "--model no/such --dialogues {file} --output {out}", "--model"),
+    ("export_fastchat", "--questions no/such --answers {file} --output {out}", "--questions"),
+    ("fetch_data", "--lock no/such --name a --output {out}", "--lock"),
+    ("fetch_model", "--path no/such --output {out}", "--path"),
+    ("fetch_questions", "--questions no/such --output {out}", "--questions"),
+    ("figure_costs", "--benchmarks no/such --output {out}", "--benchmarks"),
+    ("figure_nll", f"--nll no/such --against a {ROWS} --output {{out}}", "--nll"),
+    ("fuse_distributions", "--pivot-logits {file} --source s=no/such --output {out}", "no/such"),
+    ("import_logits", "--released no/such --model {folder} --dialogues {file}", "--released"),
+    ("judge", "--judge rule --answers no/such --questions {file} --output {out}", "--answers"),
+    ("map_vocabulary", f"--spans no/such {MODELS} --output {{out}}", "--spans"),
+    ("measure_nll", "--model {folder} --dialogues no/such --output {out}", "--dialogues"),
+    ("measure_variation", "--pivot no/such --target {folder} --output {out}", "no/such"),
+    ("merge_varm", f"--pivot no/such {PAIR} --output {{out}}", "no/such"),
+    ("plan", "--configfile {folder}/a.yaml", "a.yaml does not exist"),
+    ("prepare_dialogues", "--mixture no/such --pivot-model {folder} --output {out}", "--mixture"),
+    ("pretrain_source", "--dialogues no/such --text {file} --output {out}", "--dialogues"),
+    ("score", "--judgments no/such --questions {file} --output {out}", "--judgments"),
+    ("shard_dialogues", "--dialogues no/such --output {out}", "--dialogues"),
+    ("show_results", "--run no/such", "no/such"),
+    ("table1", "--scores no/such --baseline b --output {out}", "--scores"),
+    ("train_target", "--pivot-model no/such --dialogues {file} --output {out}", "--pivot-model"),
+    # files of another kind
+    ("agreement", "--scores {file} --output {out}", "notes.txt"),
+    ("answer", "--model {folder} --model-id m --questions {file} --output {out}", "notes.txt"),
+    ("convert_checkpoint", "--checkpoint {folder} --checksums {file} --output {out}", "{folder}"),
+    ("doctor", "--local --configfile {file}", "notes.txt"),
+    ("dump_logits", "--model {folder} --dialogues {file} --output {out}", "notes.txt"),
+    ("fetch_data", "--lock {file} --name a --output {out}", "notes.txt"),
+    ("fetch_model", "--path {folder} --output {out}", "{folder}"),
+    ("fetch_model", "--lock {file} --output {out}", "--name"),
+    ("fetch_questions", "--questions {folder} --output {out}", "{folder}"),
+    ("fuse_distributions", "--pivot-logits {file} --source s={file} --output {out}", "notes.txt"),
+    ("judge", "--judge rule --answers {file} --questions {file} --output {out}", "notes.txt"),
+    ("merge_linear", f"--pivot {{folder}} {PAIR} --output {{out}}", "{folder}"),
+    ("merge_sce", f"--pivot {{file}} {PAIR} --output {{out}}", "notes.txt"),
+    ("mergekit_yaml", "{file} {out}", "notes.txt"),
+    ("mergekit_yaml", "no/such.yaml {out}", "no/such.yaml"),
+    ("plan", "--configfile {file}", "notes.txt"),
+    ("prepare_dialogues", "--mixture {file} --pivot-model {folder} --output {out} "
+     "--heldout-output {out}.held", "{folder}"),
+    ("shard_dialogues", "--dialogues {file} --output {out}", "notes.txt"),
+    ("show_results", "--run {folder}", "{folder}"),
+    ("table2", f"{SCORES} --output {{out}}", "notes.txt"),
+    # values
+    ("answer", "--model {folder} --model-id m --questions {file} --output {out} --top-k 0",
+     "--top-k"),
+    ("answer", "--model {folder} --model-id m --questions {file} --output {out} --dtype int8",
+     "--dtype"),
+    ("dump_logits", "--model {folder} --dialogues {file} --output {out} --top-k 1.5", "--top-k"),
+    ("dump_logits", "--model {folder} --dialogues {file} --output {out} --threads 0", "--threads"),
+    ("dump_logits", "--model {folder} --dialogues {file} --output {out} --device tpu", "--device"),
+    ("fetch_questions", "--commit main --output {out}", "--commit main"),
+    ("fetch_questions", "--sha256 a=b --output {out}", "--sha256"),
+    ("fuse_distributions", "--pivot-logits {file} --source {file} --output {out}", "NAME=PATH"),
+    ("judge", "--judge rule --repeats -1 --answers {file} --questions {file}", "--repeats"),
+    ("lock_models", "--model name --output {out}", "--model"),
+    ("lock_models", "--output {out}", "--model"),
+    ("make_mixture", "--seed 1 --mixture 0 --output {out}", "--mixture"),
+    ("make_mixture", "--seed 1 --mixture 9 --wrong-answers nan --output {out}", "--wrong-answers"),
+    ("make_mixture", "--seed 1 --mixture 9 --heldout 9 --output {out}", "heldout"),
+    ("make_pretraining", "--seed 1 --name a --strong maths --output {out}", "--strong"),
+    ("make_world", "--seed one --output {out}", "--seed"),
+    ("memory_efficiency", f"{ROWS} --fused c --source a={{folder}} --output {{out}}", "--fused"),
+    ("merge_linear", f"--pivot {{folder}} {PAIR} --weight a=x --output {{out}}", "--weight"),
+    ("merge_mergekit", f"--method average --pivot {{folder}} {PAIR}", "--method"),
+    ("merge_mergekit", f"--method ties --density 2 --pivot {{folder}} {PAIR}", "--density"),
+    ("merge_varm", "--pivot {folder} --target a --output {out}", "{folder}"),
+    ("answer", "--modl {folder}", "unknown option --modl; did you mean --model?"),
+    ("merge_varm", "--pivot {folder} --granulrity=layer", "did you mean --granularity?"),
+    ("plan", "--configfiles {file} --confg a=b", "unknown option --configfiles"),
+    ("mergekit_yaml", "{file} {out} --cudaa", "'--cudaa'"),
+    ("merge_varm", f"--pivot {{folder}} {PAIR} --granularity tensor", "--granularity"),
+    ("merge_varm", "--pivot {folder} --output {out}", "--target"),
+    ("on_gpus", "none python", "gpus"),
+    ("plan", "--config device", "--config"),
+    ("plan", "--config device=tpu", "--config: device: 'tpu' is not one of cpu, cuda"),
+    ("plan", "--gpus 0", "--gpus"),
+    ("prepare_dialogues", "--mixture {file} --pivot-model {folder} --heldout -1", "--heldout"),
+    ("shard_dialogues", "--dialogues {file} --output {out} --shards 0", "--shards"),
+    ("train_target", "--pivot-model {folder} --learning-rate nan --output {out}",
+     "--learning-rate"),
+    ("train_target", "--pivot-model {folder} --epochs 0 --output {out}", "--epochs"),
+    ("train_target", "--pivot-model {folder} --clm-weight 1.5 --output {out}", "--clm-weight"),
+    ("table1", "--scores {file} --row Source --baseline b --output {out}", "--row"),
+]  # fmt: skip
+
+
+def said(program: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """What a wrong call prints, after checking how it ends."""
+    with pytest.raises(SystemExit) as stop:
+        cli.run(importlib.import_module(program).main, words)
+    assert stop.value.code not in (0, None)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) <= 3
+    assert "error: " in lines[-1]
+    return lines[-1]
+
+
+@pytest.mark.parametrize(("program", "words", "named"), CASES)
+def test_a_wrong_call_is_named_in_one_line(program, words, named, tmp_path, monkeypatch, capsys):
+    files = {"file": tmp_path / "notes.txt", "folder": tmp_path / "a folder", "out": "made/out"}
+    files["file"].write_text("my notes\n")
+    files["folder"].mkdir()
+    monkeypatch.chdir(tmp_path)
+    line = said(program, [word.format(**files) for word in words.split()], capsys)
+    assert named.format(**files) in line
+    assert sorted(tmp_path.iterdir()) == sorted([files["file"], files["folder"]])
+
+
+@pytest.mark.parametrize("program", [name for name in PROGRAMS if name != "on_gpus"])
+def test_an_option_that_does_not_exist_is_named(program, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert "--no-such-option" in said(program, ["--no-such-option=1"], capsys)
+    assert not any(tmp_path.iterdir())

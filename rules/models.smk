@@ -3,6 +3,7 @@
 In: the config's `models` (world.smk trains those of the scale model from scratch).
 Out: models/{model}/, a Hugging Face folder whose manifest.json is written last. Released
 checkpoints of targets and merged models come the same way, in the place of training or merging.
+`snakemake check` looks for files of finished models that were lost, cut off or exchanged.
 Whatever needs the network runs where snakemake runs, because compute nodes often have none.
 """
 
@@ -66,3 +67,24 @@ rule fetch_model:
         output=subpath(output.manifest, parent=True),
     shell:
         "python {input.program:q} {params.origin:q} --output {params.output:q} > {log:q} 2>&1"
+
+
+rule check:
+    """Whether every file of the finished models is still the one that was written."""
+    input:
+        code=code("check"),
+        program=program("check"),
+    log:
+        "<logs>/check.log",
+    retries: 0
+    localrule: True
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=1_000,
+        runtime=10,
+    params:
+        results=RESULTS,
+    shell:
+        "python {input.program:q} --results {params.results:q} 2>&1 | tee {log:q}"

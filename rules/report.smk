@@ -72,3 +72,24 @@ rule report:
         " --manifests {input.manifests:q} --costs {input.costs:q}"
         " {params.details:q} --sweeps {input.sweeps:q} --config {input.config:q}"
         " --output {output.page:q} > {log:q} 2>&1"
+
+
+rule show_results:
+    """Print the claims and Table 1, and say where the run's files are."""
+    input:
+        code=code("show_results"),
+        program=program("show_results"),
+        page=rules.report.output.page,
+    log:
+        "<logs>/show_results.log",
+    localrule: True
+    conda:
+        "../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=1_000,
+        runtime=10,
+    params:
+        run=RESULTS,
+    shell:
+        "python {input.program:q} --run {params.run:q} | tee {log:q}"

@@ -26,6 +26,19 @@ def test_a_finished_run_has_nothing_to_do(finished):
     assert "Nothing to be done" in run.stdout + run.stderr
 
 
+def test_a_damaged_model_is_found_whenever_snakemake_is_asked(project):
+    run = project.snakemake("check")
+    assert run.returncode == 0, run.stdout + run.stderr
+    weights = project.results / "merged" / "varm" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+    run = project.snakemake("check")
+    assert run.returncode == 1
+    named = "error: results/micro/merged/varm/model.safetensors was changed or cut off"
+    assert named in run.stdout + run.stderr
+    shutil.rmtree(weights.parent)
+    assert project.snakemake("check").returncode == 0
+
+
 def test_a_deleted_merge_reruns_its_branch_only(project):
     shutil.rmtree(project.results / "merged" / "ties")
     planned = project.planned("table1")

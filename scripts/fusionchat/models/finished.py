@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,12 @@ def check_unchanged(folder: Path, weights: Iterable[Path] = ()) -> None:
     `weights` are the files that will be read: one that the manifest does not list came later. A
     folder without a manifest of ours is taken as it is.
     """
+    for fault in changes(folder, weights):
+        raise UserError(fault)
+
+
+def changes(folder: Path, weights: Iterable[Path] = ()) -> Iterator[str]:
+    """The faults that `check_unchanged` raises, each as a line."""
     manifest = folder / MANIFEST
     content = read_manifest(folder)
     files, samples = content.get("files"), content.get("samples")
@@ -38,12 +44,12 @@ def check_unchanged(folder: Path, weights: Iterable[Path] = ()) -> None:
         if not name.endswith(_READ):
             continue
         if not path.exists():
-            raise UserError(f"{path} is missing, though {manifest} lists it{remedy}")
-        if isinstance(samples, dict) and samples.get(name) != sample_digest(path):
-            raise UserError(f"{path} was changed or cut off after {manifest} was written{remedy}")
+            yield f"{path} is missing, though {manifest} lists it{remedy}"
+        elif isinstance(samples, dict) and samples.get(name) != sample_digest(path):
+            yield f"{path} was changed or cut off after {manifest} was written{remedy}"
     for path in weights:
         if path.name not in files:
-            raise UserError(f"{path} came after {manifest}, which does not list it{remedy}")
+            yield f"{path} came after {manifest}, which does not list it{remedy}"
 
 
 def fingerprint(folder: str | os.PathLike[str]) -> str:

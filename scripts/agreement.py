@@ -30,7 +30,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = agreement(scores)
     if not rows:
         logging.warning("one judge, asked once, has nobody to agree with: the table has no rows")
-    with atomic_file(args.output) as partial, partial.open("w", newline="") as stream:
+    with (
+        atomic_file(args.output) as partial,
+        partial.open("w", newline="", encoding="utf-8") as stream,
+    ):
         writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -58,7 +58,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     rows = agreement_with_people(votes, scores, judge.name)
     write_jsonl(args.judgments, records)
-    with atomic_file(args.output) as partial, partial.open("w", newline="") as stream:
+    with (
+        atomic_file(args.output) as partial,
+        partial.open("w", newline="", encoding="utf-8") as stream,
+    ):
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

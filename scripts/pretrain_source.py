@@ -81,7 +81,7 @@ def pretrain(args: argparse.Namespace, folder: Path) -> int:
     losses = train(model, rows, tokenizer.pad_token_id, schedule, folder) if args.steps else []
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    with (folder / "loss.csv").open("w", newline="") as stream:
+    with (folder / "loss.csv").open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([("step", "loss"), *losses])
     return model.num_parameters()
 

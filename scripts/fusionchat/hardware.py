@@ -1,8 +1,11 @@
-"""What a program runs on, in words."""
+"""What a program runs on, in words, and a place for what numba compiles for it."""
 
+import atexit
 import os
 import platform
+import shutil
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -31,3 +34,38 @@ def _cpu_name() -> str:
         return platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return next(iter(names), platform.machine())
+
+
+def _user_cache() -> Path:
+    """Where programs keep what they can make again."""
+    caches = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser(caches))
+
+
+def _writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, which is made if need be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def place_user_cache(folder: Path) -> None:
+    """Use another folder, also for this process's children, where home cannot be written."""
+    if not _writable(_user_cache()):
+        os.environ["XDG_CACHE_HOME"] = str(folder.absolute())
+
+
+def place_numba_cache(folder: Path) -> None:
+    """Give numba a folder for as long as the process lasts where it can keep nothing it compiles.
+
+    It would refuse to compile. Its places are `folder`, that of the modules, and the user's cache;
+    NUMBA_CACHE_DIR names one that is kept.
+    """
+    if "NUMBA_CACHE_DIR" in os.environ:
+        return
+    if not (_writable(folder / "__pycache__") or _writable(_user_cache())):
+        place = os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="fusionchat-numba-")
+        atexit.register(shutil.rmtree, place, ignore_errors=True)

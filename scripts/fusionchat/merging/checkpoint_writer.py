@@ -74,8 +74,7 @@ class CheckpointWriter:
         descriptor = os.open(self._folder / file_name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
         file = _File(file_name, descriptor)
         self._files.append(file)
-        # Reserving the space makes writing cheaper, and a full disk shows before the work.
-        os.posix_fallocate(descriptor, 0, 8 + len(text) + position)
+        _reserve(descriptor, 8 + len(text) + position)
         _write(descriptor, len(text).to_bytes(8, "little") + text, 0)
         for name in tensors:
             start, end = header[name]["data_offsets"]
@@ -104,6 +103,17 @@ class CheckpointWriter:
         for part in self._hashed:
             part.result()
         return {file.name: file.sha256.hexdigest() for file in self._files}
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Set a file's size; where the system can (macOS cannot), take its space on the disk, too.
+
+    That makes writing cheaper, and a full disk shows before the work.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+    else:
+        os.ftruncate(descriptor, size)
 
 
 def _write(descriptor: int, data: bytes | memoryview, offset: int) -> None:

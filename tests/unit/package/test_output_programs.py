@@ -2,13 +2,14 @@
 
 import importlib
 import os
-import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import hub_server
 import mt_bench_files
+import program_host
 import pytest
 import tiny_models
 import torch
@@ -105,17 +106,10 @@ def training(folder: Path) -> dict[str, list[str]]:
     }
 
 
-def run(
-    program: str, options: list[str], largest: int | None = None
-) -> subprocess.CompletedProcess:
-    """The program in a process of its own, which may write files of `largest` bytes at most."""
-    limit = largest or resource.RLIM_INFINITY
-    return subprocess.run(
-        [sys.executable, str(SCRIPTS / f"{program}.py"), *options],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture(scope="module")
+def programs() -> Iterator[program_host.Host]:
+    with program_host.host() as host:
+        yield host
 
 
 @pytest.mark.parametrize("kind", ENDANGERED)
@@ -130,10 +124,12 @@ def test_nothing_of_a_strangers_is_touched(program, kind, commands, tmp_path):
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_its_own_folder_is_made_anew_and_a_full_disk_leaves_it(program, commands, tmp_path):
+def test_its_own_folder_is_made_anew_and_a_full_disk_leaves_it(
+    program, commands, programs, tmp_path
+):
     output = tmp_path / "m"
     options = [*commands[program], f"--output={output}"]
-    found = run(program, options)
+    found = programs.run(program, options)
     assert found.returncode == 0, found.stderr
     facts = read_json(output / MANIFEST)
     assert (facts["package"], facts["program"]) == ("fusionchat", program)
@@ -141,15 +137,23 @@ def test_its_own_folder_is_made_anew_and_a_full_disk_leaves_it(program, commands
     assert marked["program"] == program
     assert set(marked["files"]) == {*facts["files"], MANIFEST}
     before = tree(tmp_path)
-    found = run(program, options, largest=900)
+    found = programs.run(program, options, largest=900)
     assert found.returncode == 1
     assert "Traceback" not in found.stderr
     assert found.stderr.splitlines()[-1].startswith(f"error: --output {output} cannot be written")
     assert tree(tmp_path) == before
     (output / MANIFEST).unlink()  # as Snakemake does before it runs the job again
-    found = run(program, options)
+    found = programs.run(program, options)
     assert found.returncode == 0, found.stderr
     assert tree(tmp_path) == before
+
+
+def test_programs_need_no_call_that_only_linux_has(commands, tmp_path):
+    with program_host.host("without-linux") as host:
+        for program in ("merge_varm", "fetch_model", "make_world", "pretrain_source"):
+            found = host.run(program, [*commands[program], f"--output={tmp_path / program}"])
+            assert found.returncode == 0, found.stderr
+            assert read_json(tmp_path / program / MANIFEST)["program"] == program
 
 
 def test_a_download_spares_a_strangers_folder(tmp_path):

@@ -12,6 +12,37 @@ from micro_project import Project, copy_project
 from fusionchat.files import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
+# Modules of tests/unit that train, load or merge many models, draw, or start programs: not quick.
+SLOW = frozenset(
+    """test_alignment_programs test_templates test_doctor test_on_gpus test_dump test_dump_logits
+    test_import_logits test_real_model test_architectures test_belongings test_checkpoint_audit
+    test_merge_programs test_mergekit_configs test_mergekit_parity test_mergekit_varm test_precision
+    test_released test_sce test_variation test_damaged_inputs test_hub test_load_tokenizer
+    test_model_folder test_real_models test_remote_code test_token_table test_calibrate_judge
+    test_judging_batches test_judging_drills test_mt_bench_answer test_mt_bench_generation
+    test_mt_bench_judge test_server_behaviours test_any_laptop test_output_programs
+    test_python_page test_wrong_invocations test_figure_layout test_figures test_report test_tables
+    test_training_seeds test_checkpointing test_fused_forward test_target_folder test_train_target
+    test_pretraining test_world_tokenizer""".split()
+)
+
+
+def quick(path: Path) -> bool:
+    """Whether `-m quick` runs a module of tests."""
+    return "unit" in path.parts and path.stem not in SLOW
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Spare `-m quick` the imports of what it leaves out, which take longer than its tests."""
+    left_out = collection_path.suffix == ".py" and not quick(collection_path)
+    return True if config.option.markexpr == "quick" and left_out else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `-m quick` runs."""
+    for item in items:
+        if quick(item.path):
+            item.add_marker("quick")
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ import report_run
 import claims
 import report
 import table1
+from fusionchat.page.page import Section, document
+from fusionchat.tables.table import Table, html_table
 
 ROOT = Path(__file__).resolve().parents[3]
 SHOWN = ("tiny_openchat", "clm", "varm")
@@ -293,6 +295,33 @@ def test_page_is_small_and_says_where_it_comes_from(page):
     for word in ("commit", "date of this page", "installed packages", "data.world.seed"):
         assert word in text
     assert "tiny_solar never teaches multi: these targets hold nothing of that model." in text
+
+
+A4_LANDSCAPE = (1047, 718)  # pixels within the margins of the page's own print style
+
+
+def test_a_table_as_long_as_the_demos_prints_on_one_page(window, tmp_path):
+    columns = ["Model", *("Writ Role Reas Math Code Extr STEM Hum Avg".split())]
+    columns += ["95% interval", "vs CLM", "NLL/token", "NLL/byte"]
+    row = ["Target Mixtral, weight 0.1", *["5.55"] * 9, "4.76 to 5.60", "+10.16%", "0.711", "0.280"]
+    groups = {"Source": [row] * 3, "Target": [row] * 10, "Fused": [row] * 15}
+    body = html_table(Table("Table 1", columns, groups))
+    path = tmp_path / "page.html"
+    path.write_text(document("long", "", [Section("results", "Results", body)]))
+    width, height = A4_LANDSCAPE
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    window.call("Emulation.setDeviceMetricsOverride", **size)
+    window.call("Emulation.setEmulatedMedia", media="print")
+    window.open(path)
+    rules = "const s = getComputedStyle(document.querySelector('.table'));"
+    assert window.run(f"{rules} return [s.breakInside, s.overflow]") == ["avoid", "visible"]
+    box = "const b = document.querySelector('.table').getBoundingClientRect();"
+    table_width, table_height = window.run(
+        f"{box} return [document.querySelector('table').offsetWidth, b.height]"
+    )
+    assert table_width <= width
+    assert table_height <= height
+    window.call("Emulation.setEmulatedMedia", media="")
 
 
 def test_browser_filters_dialogues(page, window):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusionchat import cli
-from fusionchat.logits.options import add_forward_options
+from fusionchat.logits.options import add_forward_options, start_torch
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the model, score what is missing part by part, join the parts."""
     args = build_parser().parse_args(argv)
-    cli.start_torch(args.threads, args.device)
+    start_torch(args.threads, args.device)
     from fusionchat.files import write_json
     from fusionchat.logits.api import DumpOptions, ForwardOptions, dump_logits
 

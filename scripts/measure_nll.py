@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusionchat import cli
-from fusionchat.logits.options import add_forward_options
+from fusionchat.logits.options import add_forward_options, start_torch
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -20,7 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Load the model, score the dialogues, write the sums."""
     args = build_parser().parse_args(argv)
-    cli.start_torch(args.threads, args.device)
+    start_torch(args.threads, args.device)
     from fusionchat.files import write_json
     from fusionchat.logits.api import ForwardOptions, measure_nll
     from fusionchat.models import processes

@@ -194,19 +194,6 @@ def limit_threads(threads: int) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
-def start_torch(threads: int, device: str) -> None:
-    """Give torch so many threads, and no GPU where it shall compute on the CPU.
-
-    Call before anything else imports torch, whose parallelism takes the GPUs that it sees.
-    """
-    limit_threads(threads)
-    if device == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    import torch
-
-    torch.set_num_threads(threads)
-
-
 class Stopped(BaseException):
     """A signal asked the program to stop: on its way up it cleans up, like Python's Ctrl-C."""
 

@@ -1,6 +1,7 @@
 """The command line that the programs share that score dialogues; importing this costs nothing."""
 
 import argparse
+import os
 
 from fusionchat import cli
 from fusionchat.dialogues.options import add_rendering_options
@@ -26,3 +27,16 @@ def add_forward_options(parser: argparse.ArgumentParser, precision: str) -> None
     add("--device", choices=["cpu", "cuda"], default="cpu")
     add("--devices", type=cli.positive_int, default=1, help="devices that share the model")
     add_rendering_options(parser)
+
+
+def start_torch(threads: int, device: str) -> None:
+    """Give torch so many threads, and no GPU where it shall compute on the CPU.
+
+    Call before anything else imports torch, whose parallelism takes the GPUs that it sees.
+    """
+    cli.limit_threads(threads)
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    import torch
+
+    torch.set_num_threads(threads)

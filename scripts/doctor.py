@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rule, gpus = slurm.largest_job(experiment, rules)
     scheduled = not args.local and (args.profile or config["device"] == "cuda")
     cores = os.cpu_count() or 1
-    place = Place(10**6, int(profile.get("jobs", 32))) if scheduled else Place(gpus or 1, cores)
+    place = Place(10**6, slurm.jobs_at_once(profile)) if scheduled else Place(gpus or 1, cores)
     nodes = config["training"]["nodes"] if rule == "train_target" and scheduled else 1
     probe = slurm.Probe(rule, gpus, args.wait, sys.executable, args.results, nodes)
     wanted = [

@@ -573,3 +573,16 @@ def test_a_wrong_configuration_is_one_line_without_traceback(clone, name):
     assert len(before) <= 2
     assert "Traceback" not in run.stdout + run.stderr
     assert not (clone.folder / "results").exists()
+
+
+@pytest.mark.skipif(not shutil.which("sbatch"), reason="needs SLURM's commands")
+def test_a_profile_that_nobody_edited_is_refused_before_any_job(tmp_path):
+    project = copy_project(tmp_path / "project")
+    given = ("--profile", "slurm", "--configfile", "config.yaml")
+    run = project.snakemake("make_world", *given)
+    assert run.returncode == 1
+    assert "the profile still says EDIT for make_world" in run.stdout + run.stderr
+    assert not (project.results / "world").exists()
+    shutil.copy(ROOT / "pyproject.toml", project.folder)  # the doctor compares versions with it
+    asked = project.snakemake("doctor", *given)
+    assert "still EDIT: default-resources.slurm_account" in asked.stdout + asked.stderr

@@ -115,7 +115,8 @@ class Plan:
         for name, origin in origins.models.items():  # a folder of one's own is linked
             bytes_ = 2.0 * self.size(name).weights if "repo" in origin else 0.0
             seconds = self.known["seconds"]["download"] * bytes_ / GB
-            yield Work("fetch_model", 1, seconds, kept=bytes_, host=4 * GB)
+            host = (4 if bytes_ else 0.4) * GB
+            yield Work("fetch_model", 1, seconds, kept=bytes_, host=host)
         if fetches_data:
             megabytes = self.facts.data.megabytes
             yield self._small("fetch_data", 1, megabytes / 100, kept=megabytes * 1e6)

@@ -14,6 +14,11 @@ from fusionchat.readers.yaml import read_yaml
 PACKAGED = ROOT / "resources" / "throughputs.yaml"
 CALIBRATION = Path("results/calibration.yaml")  # of this machine, by plan.py --calibrate
 NAMED = (("models",), ("data",), ("machines",))  # sections whose keys are names
+NEEDED = {
+    "models": ("parameters",),
+    "machines": ("device", "forward", "train", "bandwidth"),
+}
+MAY_BE_ZERO = ("memory", "start", "startup_cpu", "spread", "megabytes", "response_tokens")
 RATES = ("start", "startup_cpu", "forward", "train", "bandwidth", "memory")
 
 
@@ -28,13 +33,15 @@ def read_rates(own: Path | None = None) -> dict[str, Any]:
 
 
 def _check(more: Any, table: Any, file: Path, *keys: str) -> None:
-    """Keys that the packaged table has, with numbers of 0 or more where it has numbers."""
+    """Keys that the packaged table has, with numbers where it has numbers: of 0 or more, and above
+    0 where something is divided by them.
+    """
     where = f"{file}: {'.'.join(keys)}" if keys else str(file)
     if not isinstance(table, Mapping):
-        number = isinstance(more, (int, float)) and not isinstance(more, bool)
-        if isinstance(table, str) != isinstance(more, str) or (number and not 0 <= more < 1e30):
+        if not (isinstance(more, str) if isinstance(table, str) else _is_number(more, keys[-1])):
             hint = "; 1.0e+9 needs its point and sign" if isinstance(more, str) else ""
-            raise UserError(f"{where}: {more!r} is no number of 0 or more{hint}")
+            wanted = "a name" if isinstance(table, str) else "a number above 0, or 0 for sizes"
+            raise UserError(f"{where}: {more!r} is not {wanted}{hint}")
         return
     if not isinstance(more, Mapping):
         raise UserError(f"{where}: has no keys below it, as it has in resources/throughputs.yaml")
@@ -42,6 +49,15 @@ def _check(more: Any, table: Any, file: Path, *keys: str) -> None:
         if key not in table and keys not in NAMED:
             raise UserError(f"{where}: unknown key {key!r}; allowed are {', '.join(table)}")
         _check(value, table.get(key, next(iter(table.values()))), file, *keys, key)
+        lacking = [k for k in NEEDED.get(keys[0], ()) if k not in value] if keys in NAMED else []
+        if lacking and key not in table:
+            raise UserError(f"{where}.{key}: the key {lacking[0]!r} is missing")
+
+
+def _is_number(value: object, key: str) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return (0 if key in MAY_BE_ZERO else 1e-12) <= value < 1e30
 
 
 def choose_machine(table: dict[str, Any], device: str, name: str | None) -> list[str]:
@@ -64,4 +80,4 @@ def choose_machine(table: dict[str, Any], device: str, name: str | None) -> list
         return []
     _check(measured, table["devices"], CALIBRATION)
     table["devices"][device] |= measured[device]
-    return [f"Rates measured on {measured[device]['hardware']} ({CALIBRATION})."]
+    return [f"Rates measured on {measured[device].get('hardware')} ({CALIBRATION})."]

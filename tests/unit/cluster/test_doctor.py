@@ -193,6 +193,8 @@ def test_requests_are_those_of_the_rules_under_a_profile():
     assert {"lock_models", "fetch_model", "plan"}.isdisjoint(found)
     words = {"set-resources": ["answer:mem_mb=8000"], "default-resources": ["slurm_partition=x"]}
     assert requests(ROOT / "rules", words, 4)["answer"].megabytes == 8_000
+    with pytest.raises(UserError, match="retries"):
+        requests(ROOT / "rules", {"retries": "many"}, 4)
 
 
 def test_an_account_must_be_the_users_own(commands, tmp_path):

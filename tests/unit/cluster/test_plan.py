@@ -375,8 +375,10 @@ def test_rates_may_be_given_in_part_and_are_checked(tmp_path):
     for text, fault in (
         ("device: {}", "unknown key 'device'"),
         ("devices: [1]", "has no keys below it"),
-        ("devices: {cpu: {train: 1e9}}", "'1e9' is no number"),
-        ("devices: {cpu: {train: -1.0}}", "no number of 0 or more"),
+        ("devices: {cpu: {train: 1e9}}", "'1e9' is not a number"),
+        ("devices: {cpu: {train: 0}}", "0 is not a number above 0"),
+        ("judge: {seconds: .nan}", "nan is not a number above 0"),
+        ("models: {me/mine: {active: 1.0}}", "models.me/mine: the key 'parameters' is missing"),
     ):
         own.write_text(text)
         with pytest.raises(UserError, match=fault):

@@ -32,7 +32,10 @@ class Request:
 def requests(folder: Path, profile: Mapping[str, Any], shards: int) -> dict[str, Request]:
     """The rules whose jobs are submitted; what a profile sets for a rule stays at each attempt."""
     text = "\n".join(read_text(file) for file in sorted(folder.glob("*.smk")))
-    doubled = 2 ** int(profile.get("retries", 0))
+    retries = str(profile.get("retries", 0))
+    if not retries.isdigit():
+        raise UserError(f"profile: retries: {retries!r} is not a whole number")
+    doubled = 2 ** int(retries)
     local = {name for block in _LOCAL.findall(text) for name in re.findall(r"\w+", block)}
     _, *parts = _RULE.split(text)
     bases = dict(zip(parts[1::3], parts[::3], strict=True))

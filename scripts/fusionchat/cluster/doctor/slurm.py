@@ -63,6 +63,12 @@ def wanted(
     }
 
 
+def jobs_at_once(profile: Mapping[str, Any]) -> int:
+    """Jobs that a profile submits at once; more than any run has where it sets no limit."""
+    jobs = str(profile.get("jobs", 32))
+    return int(jobs) if jobs.isdigit() else 10**6
+
+
 @dataclass(frozen=True)
 class Probe:
     """A short job: the rule whose place in the profile it takes, and what it is to find out.

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 import numpy as np
 from exact_transfer import Exact, Row, Text
-from transfer_rules import RULES, Rules, Taught, rule
+from transfer_rules import FULL, LISTS, RULES, Rules, Taught, rule
 
 from fusionchat.alignment import spans
 from fusionchat.alignment.groups import Alignment
@@ -32,6 +32,7 @@ from fusionchat.models.token_table import TokenTable
 KINDS = ("one_to_one", "many_to_one", "one_to_many", "many_to_many")
 SHORT = dict(zip(KINDS, ("1-1", "n-1", "1-n", "n-n"), strict=True))
 NEVER = 1e-6  # what a row without an entry is taken to say of a token, in the KL divergence
+PIVOTS = {"llama2": "Llama 2", "qwen3": "Qwen 3", "gemma3": "Gemma 3", "gpt4o": "GPT-4o"}
 COLUMNS = ("rows", "taught", "error", "signed", "off", "tv", "kl", "kept")
 
 
@@ -41,18 +42,20 @@ class Errors:
 
     `gold`, `exact`: probability of the text's token; `tv`, `kl`: total variation and KL divergence
     (nats), all tokens that are not named being one; `kept`: the probability of the named ones.
+    `held_out`: of a text by which nothing was chosen.
     """
 
     kind: np.ndarray
+    held_out: np.ndarray
     gold: np.ndarray
     exact: np.ndarray
     tv: np.ndarray
     kl: np.ndarray
     kept: np.ndarray
 
-    def summary(self, kinds: Sequence[str]) -> dict[str, float]:
-        """Means over the rows of some kinds of group."""
-        wanted = np.isin(self.kind, kinds)
+    def summary(self, kinds: Sequence[str], held_out: bool = False) -> dict[str, float]:
+        """Means over the rows of some kinds of group, of all texts or those held out."""
+        wanted = np.isin(self.kind, kinds) & (self.held_out | (not held_out))
         taught = wanted & ~np.isnan(self.gold)
         error = (self.gold - self.exact)[taught]
         if not len(error):
@@ -88,20 +91,21 @@ def measure(
 ) -> dict[tuple[str, int], Errors]:
     """Errors of each rule and length of list."""
     rules, exact = Rules(pivot, source, texts), Exact(pivot, source)
-    wanted = [(name, k) for name in RULES[:3] for k in lengths] + [(n, 0) for n in RULES[3:]]
+    wanted = [(name, k) for name in LISTS[:2] for k in lengths]
+    wanted += [(name, min(lengths)) for name in LISTS[2:]] + [(name, 0) for name in FULL]
     found: dict[tuple[str, int], list[tuple[Any, ...]]] = {key: [] for key in wanted}
     for text in texts:
         taught = {key: rule(rules, key[0])(text, key[1]) for key in wanted}
         for row in exact.rows(text):
             for key in wanted:
-                found[key].append((row.kind, *compare(row, taught[key][row.index])))
+                found[key].append((row.kind, text.held_out, *compare(row, taught[key][row.index])))
     return {key: Errors(*map(np.array, zip(*rows, strict=True))) for key, rows in found.items()}
 
 
-def read_texts() -> dict[str, str]:
-    """The texts that come with this program."""
-    files = sorted((Path(__file__).parent / "support" / "texts").glob("*.txt"))
-    return {file.stem: file.read_text(encoding="utf-8").rstrip("\n") for file in files}
+def read_texts() -> dict[Path, str]:
+    """The texts that come with this program; those in `held_out/` were not looked at before."""
+    files = sorted((Path(__file__).parent / "support" / "texts").rglob("*.txt"))
+    return {file: file.read_text(encoding="utf-8").rstrip("\n") for file in files}
 
 
 def encode(folder: Path, text: str) -> np.ndarray:
@@ -136,11 +140,12 @@ def real_texts(
     """All texts as both tokenizers cut them."""
     texts = []
     cache = cache / fingerprint(source)  # another model may cut the texts into the same tokens
-    for name, text in read_texts().items():
+    for file, text in read_texts().items():
         pivot_ids, source_ids = encode(pivot, text), encode(source, text)
         alignment = Alignment(*spans.align(*tables, pivot_ids, source_ids))
-        probabilities = full_distributions(source, source_ids, cache / f"full_{name}.npz")
-        texts.append(Text(name, pivot_ids, source_ids, probabilities, alignment))
+        probabilities = full_distributions(source, source_ids, cache / f"full_{file.stem}.npz")
+        held_out = file.parent.name == "held_out"
+        texts.append(Text(file.stem, pivot_ids, source_ids, probabilities, alignment, held_out))
     return texts
 
 
@@ -168,35 +173,44 @@ def generated_texts() -> tuple[TokenTable, TokenTable, list[Text]]:
 def records(pivot: str, found: dict[tuple[str, int], Errors]) -> Iterator[dict[str, Any]]:
     """Ours beside the best of the other rules that teach most rows, in the usual format."""
     grouped = KINDS[1:]
-    others = [e.summary(grouped) for (name, _), e in found.items() if name != "ours"]
+    ours = ("ours", "steps")
+    others = [e.summary(grouped) for (name, _), e in found.items() if name not in ours]
     others = [other for other in others if other["taught"] > 0.9]
     for (name, k), errors in found.items():
-        if name == "ours":
+        if name in ours:
             for key, goal in (("error", 0.03), ("signed", 0.01), ("off", 0.02)):
-                ours = errors.summary(grouped)[key]
+                value = errors.summary(grouped)[key]
                 best = min((other[key] for other in others), key=abs)
                 yield {
-                    "name": f"{pivot}, k = {k}, groups that are not 1-1: {key}",
-                    "ours": ours,
+                    "name": f"{pivot}, {RULES[name]}, k = {k}, groups that are not 1-1: {key}",
+                    "ours": value,
                     "baseline": best,
-                    "ratio": best / ours if ours else float("inf"),
+                    "ratio": best / value if value else float("inf"),
                     "unit": "probability" if key != "off" else "share of rows",
                     "goal": f"within {goal}",
-                    "met": abs(ours) <= goal,
+                    "met": abs(value) <= goal,
                 }
 
 
 def table(pivot: str, found: dict[tuple[str, int], Errors]) -> list[str]:
-    """Markdown rows: every rule on all groups that are not 1-1, by kind for ours, and on 1-1."""
+    """Markdown rows: every rule on all groups that are not 1-1, and on 1-1; ours also on the texts
+    that were held out and, for the shortest lists, by kind of group.
+    """
     lines = []
+    shortest = min(k for _, k in found if k)
     for (name, k), errors in found.items():
-        parts = [("all but 1-1", KINDS[1:]), ("1-1", KINDS[:1])]
-        if name == "ours":
-            parts[1:1] = [(SHORT[kind], (kind,)) for kind in KINDS[1:]]
-        for label, kinds in parts:
-            values = errors.summary(kinds)
+        parts = [("all but 1-1", KINDS[1:], False), ("1-1", KINDS[:1], False)]
+        if name in ("ours", "steps"):
+            parts[1:1] = (
+                [("all but 1-1, held out", KINDS[1:], True)] if errors.held_out.any() else []
+            )
+            if k == shortest:
+                parts[-1:-1] = [(SHORT[kind], (kind,), False) for kind in KINDS[1:]]
+        for label, kinds, held_out in parts:
+            values = errors.summary(kinds, held_out)
             cells = [_cell(column, values.get(column)) for column in COLUMNS]
-            lines.append(f"| {pivot} | {name} | {k or 'all'} | {label} | {' | '.join(cells)} |")
+            facts = f"{PIVOTS.get(pivot, pivot)} | {RULES[name]} | {k or 'all'} | {label}"
+            lines.append(f"| {facts} | {' | '.join(cells)} |")
     return lines
 
 
@@ -214,21 +228,21 @@ def _cell(column: str, value: float | None) -> str:
     )
 
 
-def draw(pivot: str, before: Errors, after: Errors, path: Path) -> None:
-    """Exact against transferred probability of the text's tokens, before and after."""
+def draw(pivot: str, found: dict[tuple[str, int], Errors], path: Path) -> None:
+    """Exact against transferred probability of the text's tokens: before, and now."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     plt.rcParams["svg.hashsalt"] = "fusionchat"
-    figure, axes = plt.subplots(1, 2, figsize=(7, 3.7), layout="constrained", sharey=True)
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3.7), layout="constrained", sharey=True)
     marks = dict(
         zip(KINDS[1:], (("o", "#0072b2"), ("s", "#d55e00"), ("^", "#009e73")), strict=True)
     )
-    for axis, errors, title in zip(
-        axes, (before, after), ("lists taken for all", "ours"), strict=True
-    ):
+    titles = {"listed": "lists taken for all", "ours": "lists", "steps": "lists and exact steps"}
+    for axis, (name, title) in zip(axes, titles.items(), strict=True):
+        errors = found[name, 10]
         axis.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
         for kind, (mark, colour) in marks.items():
             of = errors.kind == kind
@@ -237,8 +251,10 @@ def draw(pivot: str, before: Errors, after: Errors, path: Path) -> None:
         axis.set(title=title, xlabel="exact probability", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         axis.set_aspect("equal")
     axes[0].set_ylabel("transferred probability")
-    axes[1].legend(title="source to pivot", loc="lower right", frameon=False)
-    figure.suptitle(f"Text's tokens in groups that are not 1-1, lists of 10, {pivot}")
+    axes[2].legend(title="source to pivot", loc="lower right", frameon=False)
+    figure.suptitle(
+        f"Text's tokens in groups that are not 1-1, lists of 10, {PIVOTS.get(pivot, pivot)}"
+    )
     figure.savefig(
         path, metadata={"Software": None} if path.suffix == ".png" else {"Date": None}, dpi=130
     )
@@ -276,7 +292,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         lines += table(folder.name, found)
         if args.pictures:
             path = args.pictures / f"transfer_{folder.name}.png"
-            draw(folder.name, found["listed", 10], found["ours", 10], path)
+            draw(folder.name, found, path)
     print("\n".join(lines))
     if args.table:
         args.table.write_text("\n".join(lines) + "\n", encoding="utf-8")

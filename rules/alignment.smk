@@ -35,10 +35,12 @@ rule align_tokens:
         pivot=subpath(input.pivot, parent=True),
         source=subpath(input.source, parent=True),
         method=lambda w: experiment.alignment(w.variant)["method"],
+        max_changed=lookup(dpath="alignment/max_changed", within=config),
     shell:
         "python {input.program:q} --pivot-logits {input.pivot_logits:q}"
         " --source-logits {input.source_logits:q} --pivot-model {params.pivot:q}"
-        " --source-model {params.source:q} --method {params.method} --threads {threads}"
+        " --source-model {params.source:q} --method {params.method}"
+        " --max-changed {params.max_changed} --threads {threads}"
         " --output {output.spans:q} > {log:q} 2>&1"
 
 

@@ -14,6 +14,7 @@ rule dump_logits:
         model="<results>/models/{model}/manifest.json",
         dialogues="<results>/dialogues/{shard}.parquet",
         template=lambda w: experiment.rendering_files(experiment.rendering(w.model)),
+        pivot=lambda w: experiment.step_files(w.model),
     output:
         store="<results>/logits/{model}/{shard}.parquet",
         report="<results>/logits/{model}/{shard}.json",
@@ -35,6 +36,7 @@ rule dump_logits:
         model=subpath(input.model, parent=True),
         rendering=lambda w: options(experiment.rendering(w.model)),
         top_k=lookup(dpath="logits/top_k", within=config),
+        steps=lambda w: options(experiment.step_options(w.model)),
         token_budget=lookup(dpath="logits/token_budget", within=config),
         dtype=lookup(dpath="logits/dtype", within=config),
         device=lookup(dpath="device", within=config),
@@ -42,7 +44,7 @@ rule dump_logits:
         devices=devices,
     shell:
         "{params.launch} {input.program:q} --model {params.model:q} --dialogues {input.dialogues:q}"
-        " {params.rendering:q} --top-k {params.top_k}"
+        " {params.rendering:q} --top-k {params.top_k} {params.steps:q}"
         " --token-budget {params.token_budget} --dtype {params.dtype} --device {params.device}"
         " --devices {params.devices} --threads {threads} --output {output.store:q}"
         " --report {output.report:q} > {log:q} 2>&1"

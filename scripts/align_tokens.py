@@ -17,7 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--source-model", type=path, required=True, help="folder with its tokenizer"
     )
-    cli.add_settings(parser, "alignment", "method")
+    cli.add_settings(parser, "alignment", "method", "max_changed")
     parser.add_argument("--output", type=Path, required=True, help="Parquet file")
     return parser
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.limit_threads(args.threads)
     from fusionchat.alignment.api import Shard, align_tokens
 
-    align_tokens(cli.options_of(Shard, args), args.output, args.method)
+    align_tokens(cli.options_of(Shard, args), args.output, args.method, args.max_changed)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="longer dialogues are recorded but not scored, as those beyond the model's own limit",
     )
     parser.add_argument(
+        "--exact-steps-for",
+        type=cli.existing_path,
+        metavar="PIVOT",
+        help="folder of the pivot: store what makes the transfer to its tokenizer exact",
+    )
+    parser.add_argument(
         "--part", type=cli.positive_int, default=1024, help="dialogues a kill can cost at most"
     )
     parser.add_argument("--output", type=Path, required=True, help="Parquet file")

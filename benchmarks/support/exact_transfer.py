@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fusionchat.alignment.cutting import Cutter
 from fusionchat.alignment.groups import Alignment
+from fusionchat.models.cutting import Cutter
 from fusionchat.models.token_table import TokenTable
 
 FOLLOWED = 1e-5  # smaller masses are not cut again together with the token before
@@ -38,13 +38,17 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Text:
-    """A text as both tokenizers cut it, with the source's full distributions float32 [M, V]."""
+    """A text as both tokenizers cut it, with the source's full distributions float32 [M, V].
+
+    `held_out`: the prior's constant was not chosen by this text.
+    """
 
     name: str
     pivot_ids: np.ndarray
     source_ids: np.ndarray
     probabilities: np.ndarray
     alignment: Alignment
+    held_out: bool = False
 
 
 class Exact:

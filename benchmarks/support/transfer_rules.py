@@ -3,6 +3,8 @@
 The other libraries work online: they get the source's full distributions here. Each rule is
 written from its documentation, in the few lines that say what it gives at a pivot token:
 
+* ours, steps: the `mass` rules, from lists alone and with a dump's exact steps.
+* released: the code that the authors released.
 * listed: the list is taken for the whole distribution: rows are renormalised, and a step inside a
   source token is divided by what is listed of its beginning. Groups n-n are left out.
 * GOLD (TRL): one distribution an aligned group, that of its first source position times the
@@ -16,6 +18,7 @@ written from its documentation, in the few lines that say what it gives at a piv
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from exact_transfer import Text
@@ -25,11 +28,21 @@ from fusionchat.alignment.groups import PairCounts
 from fusionchat.alignment.response_tokens import ResponseTokens
 from fusionchat.alignment.transfer import MassTransfer
 from fusionchat.alignment.transfer_reference import ReferenceRules
+from fusionchat.logits.steps import Steps
 from fusionchat.logits.store import DialogueLogits
 from fusionchat.models.token_table import TokenTable
 
 Taught = dict[int, float]  # pivot id to probability, as the loss gets it; empty: nothing is taught
-RULES = ("ours", "released", "listed", "GOLD", "mean", "likelihood")
+RULES = {
+    "ours": "this package",
+    "steps": "this package, `exact_steps`",
+    "released": "released code (`reference`)",
+    "listed": "list taken for all, renormalised",
+    "GOLD": "TRL, GOLD",
+    "mean": "NeMo-RL, P-KL",
+    "likelihood": "tokenkit, ALM",
+}
+LISTS, FULL = ("ours", "steps", "released", "listed"), ("GOLD", "mean", "likelihood")
 
 
 @dataclass(frozen=True)
@@ -64,16 +77,27 @@ class Rules:
         self._pivot, self._source = pivot, source
         self._exact = vocabulary_map.exact(source, pivot)
         mapped = vocabulary.build(pivot, source, pairs, "statistics").mapped
+        self._steps = Steps.of(source, pivot)
         self._mass = MassTransfer.of(pivot, source, mapped)
         released = vocabulary.build(pivot, source, pairs, "statistics_reference").mapped
         self._released = ReferenceRules(pivot, source, released, pairs)
 
-    def ours(self, text: Text, k: int) -> list[Taught]:
+    def ours(self, text: Text, k: int, steps: Any = None) -> list[Taught]:
         """The `mass` rules; what is not known stays tail."""
         lists = Lists.of(text, k)
-        arrays = (lists.ids, lists.logprobs, lists.token_ce)
+        arrays = (lists.ids, lists.logprobs, lists.token_ce, steps)
         found = self._mass(text.pivot_ids, text.source_ids, text.alignment, *arrays)
         return [_row(ids, mass) for ids, mass in zip(found.ids, found.mass, strict=True)]
+
+    def steps(self, text: Text, k: int) -> list[Taught]:
+        """The same with the masses of prefixes that a dump for this pivot stores."""
+        import torch
+
+        tokens = torch.from_numpy(text.source_ids.astype(np.int64))
+        masses = self._steps.masses(torch.from_numpy(text.probabilities), tokens)
+        arrays = [mass.numpy() for mass in masses]
+        (stored,) = self._steps.split(arrays, text.source_ids, np.empty(0, np.int64))
+        return self.ours(text, k, stored)
 
     def released(self, text: Text, k: int) -> list[Taught]:
         """The released code, whose rows are renormalised."""

@@ -381,6 +381,15 @@ class Experiment:
             return [f"{settings['template_model']}/manifest.json"]
         return [settings["template"]] if settings["template"].endswith(".jinja") else []
 
+    def step_options(self, name: str) -> Config:
+        """The pivot's folder, where a model's dump stores exact steps for its tokenizer."""
+        wanted = self.config["logits"]["exact_steps"] and name in self.sources
+        return {"exact_steps_for": str(Path(self.manifest(self.pivot)).parent)} if wanted else {}
+
+    def step_files(self, name: str) -> list[str]:
+        """What the exact steps of a dump depend on."""
+        return [f"{folder}/manifest.json" for folder in self.step_options(name).values()]
+
     def gpus(self, name: str) -> int:
         """GPUs of a forward pass; a target or merged model needs as many as the pivot."""
         return int(self.models.get(name, self.models[self.pivot])["gpu"])

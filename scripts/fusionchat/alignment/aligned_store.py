@@ -16,7 +16,12 @@ import pyarrow as pa
 
 from fusionchat.alignment import spans_file, vocabulary
 from fusionchat.alignment.groups import Alignment
-from fusionchat.alignment.response_tokens import ResponseTokens, check_origin, read_tokens
+from fusionchat.alignment.response_tokens import (
+    ResponseTokens,
+    check_origin,
+    dialogue_ids,
+    read_tokens,
+)
 from fusionchat.alignment.transfer import MassTransfer
 from fusionchat.alignment.transfer_kernel import FALLBACK, KINDS, ONE_TO_ONE, Transferred
 from fusionchat.alignment.transfer_reference import ReferenceRules
@@ -67,6 +72,7 @@ def transfers(inputs: Inputs, pivot: TokenTable, source: TokenTable, rules: str)
     check_origin(inputs.source, source)
     if rules == "mass" and not facts["equal_tokenizers"]:
         check_full_vocabulary(inputs.source, "between different tokenizers the rules `mass` need")
+    check_steps(inputs.source, pivot)
     transfer = transfer_function(inputs, pivot, source, rules)
     pivot_rows, source_rows = read_tokens(inputs.pivot, pivot), read_logits(inputs.source)
     for name, alignment in spans_file.read_alignments(inputs.spans):
@@ -82,6 +88,16 @@ def transfers(inputs: Inputs, pivot: TokenTable, source: TokenTable, rules: str)
         yield Row(p, s, transfer(p, s, alignment))
 
 
+def check_steps(path: Path, pivot: TokenTable) -> None:
+    """Stop where exact steps were stored for another pivot's tokenizer."""
+    named = read_provenance(path).get("exact_steps")
+    if named is not None and named != pivot.identity:
+        raise UserError(
+            f"{path}: its exact steps are for another tokenizer than that of {pivot.name}; dump "
+            "again with --exact-steps-for of this pivot, or without"
+        )
+
+
 def transfer_function(
     inputs: Inputs, pivot: TokenTable, source: TokenTable, rules: str
 ) -> Transfer:
@@ -92,7 +108,7 @@ def transfer_function(
         return lambda p, s, alignment: reference(p, s, alignment)
     mass = MassTransfer.of(pivot, source, known.mapped)
     return lambda p, s, alignment: mass(
-        p.ids, s.response_ids, alignment, s.top_ids, s.top_logprobs, s.token_ce
+        p.ids, s.response_ids, alignment, s.top_ids, s.top_logprobs, s.token_ce, s.steps
     )
 
 
@@ -119,11 +135,13 @@ class AlignedWriter:
         rules: str,
     ):
         facts = spans_file.read_facts(inputs.spans)
-        self._excluded, self._rules = facts["excluded"], rules
+        dialogues = len(dialogue_ids(inputs.pivot))
+        self._excluded, self._rules = dialogues - spans_file.count_dialogues(inputs.spans), rules
         provenance = {
             "rules": rules,
             "method": facts["method"],
-            "excluded": facts["excluded"],
+            "excluded": self._excluded,
+            "changed": self._excluded - facts["excluded"],
             "vocabulary": pivot.fingerprint,
             "source": read_provenance(inputs.source),
         }

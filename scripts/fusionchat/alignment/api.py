@@ -10,7 +10,7 @@ import numpy as np
 
 from fusionchat.alignment import spans_file, vocabulary
 from fusionchat.alignment.aligned_store import AlignedWriter, Inputs, transfers
-from fusionchat.alignment.groups import Aligner, PairCounts, check_same_text
+from fusionchat.alignment.groups import Aligner, PairCounts, changed_share, check_same_text
 from fusionchat.alignment.response_tokens import (
     dialogue_ids,
     load_table,
@@ -34,15 +34,25 @@ class Shard:
     source_model: Path
 
 
-def align_tokens(shard: Shard, output: Path, method: Literal["spans", "dtw"] = "spans") -> None:
-    """Align dialogue by dialogue; write the spans and the counts of the aligned pairs."""
+def align_tokens(
+    shard: Shard,
+    output: Path,
+    method: Literal["spans", "dtw"] = "spans",
+    max_changed: float = 0.2,
+) -> None:
+    """Align dialogue by dialogue; write the spans and the counts of the aligned pairs.
+
+    A dialogue of whose text the source's tokenizer changes more than `max_changed` is left out: the
+    source scored another text.
+    """
     pivot = load_table(shard.pivot_model, shard.pivot_logits)
     source = load_table(shard.source_model, shard.source_logits)
     aligner = Aligner(pivot, source, method)
     common = usable_ids(shard.source_logits) & dialogue_ids(shard.pivot_logits)
     pivot_rows = read_tokens(shard.pivot_logits, pivot)
     source_rows = read_tokens(shard.source_logits, source)
-    counts, aligned, identical = PairCounts(source.size), 0, 0
+    counts, aligned, identical, changed = PairCounts(source.size), 0, 0, 0
+    unscored = len(dialogue_ids(shard.pivot_logits)) - len(common)
     facts = {
         "method": method,
         "equal_tokenizers": aligner.equal,
@@ -50,7 +60,7 @@ def align_tokens(shard: Shard, output: Path, method: Literal["spans", "dtw"] = "
         "source_tokenizer": source.fingerprint,
         "pivot_end_of_turn": pivot.pieces[pivot.roles["eos"]],
         "source_end_of_turn": source.pieces[source.roles["eos"]],
-        "excluded": len(dialogue_ids(shard.pivot_logits)) - len(common),
+        "excluded": unscored,
     }
     with spans_file.SpansWriter(output, facts) as writer:
         rows = pair(pivot_rows, source_rows, common, str(shard.source_logits))
@@ -59,6 +69,9 @@ def align_tokens(shard: Shard, output: Path, method: Literal["spans", "dtw"] = "
             if not alignment.identity:
                 if aligned < CHECKED:
                     check_same_text(pivot, source, row, other)
+                if changed_share(pivot, source, row.ids, other.ids) > max_changed:
+                    changed += 1
+                    continue
                 counts.add(row.ids, other.ids, alignment)
             writer.write(row.dialogue_id, alignment)
             aligned, identical = aligned + 1, identical + alignment.identity
@@ -66,8 +79,13 @@ def align_tokens(shard: Shard, output: Path, method: Literal["spans", "dtw"] = "
     logging.info(
         "%s tokenizers; %d dialogues aligned, %d of them token by token, %d excluded",
         "equal" if aligner.equal else "different",
-        *(aligned, identical, facts["excluded"]),
+        *(aligned, identical, unscored + changed),
     )
+    if changed:
+        logging.warning(
+            "%d dialogues are left out for %s: its tokenizer changes more than %g of their text",
+            *(changed, shard.source_model.name, max_changed),
+        )
 
 
 def map_vocabulary(

@@ -213,3 +213,24 @@ def check_same_text(
             f"({texts[0][:30]!r}, {texts[1][:30]!r}); the files do not belong to these tokenizers "
             f"({pivot.name}, {source.name})"
         )
+
+
+def changed_share(
+    pivot: TokenTable, source: TokenTable, pivot_ids: np.ndarray, source_ids: np.ndarray
+) -> float:
+    """How much of a text another tokenizer's normaliser changed, or has no token for: the share of
+    its characters that the two sides do not have in common.
+
+    Where one side ends earlier, the longer one's rest does not count.
+    """
+    from rapidfuzz.distance import LCSseq
+
+    texts = [
+        b"".join(table.token_bytes[i] for i in ids[~table.special[ids] | (ids == unknown)].tolist())
+        for table, ids in ((pivot, pivot_ids), (source, source_ids))
+        for unknown in [table.roles.get("unk", token_table.NO_TOKEN)]
+    ]
+    first, second = (text.decode("utf-8", "surrogateescape").strip() for text in texts)
+    if first == second or not first or not second:
+        return 0.0
+    return 1.0 - LCSseq.similarity(first, second) / min(len(first), len(second))

@@ -43,7 +43,8 @@ class Quality:
     """Counts of all dialogues of a source.
 
     `rows` int64 [dialogues, kinds]: pivot tokens of each kind; `mass_in`, `mass_out` float64
-    [dialogues]: listed probability before and after; `shard` int64 [dialogues].
+    [dialogues]: listed probability before and after; `shard` int64 [dialogues]. `changed`: of the
+    excluded ones, those whose text the source's tokenizer changed.
     """
 
     dialogue_ids: list[str]
@@ -52,6 +53,7 @@ class Quality:
     mass_in: np.ndarray
     mass_out: np.ndarray
     excluded: int
+    changed: int = 0
 
     @property
     def kept(self) -> float:
@@ -133,17 +135,18 @@ def verdict(values: dict[str, Any]) -> str:
 def read_quality(aligned: Sequence[str | os.PathLike[str]]) -> Quality:
     """Collect what transfer_logits counted; only the small columns are read."""
     names: list[str] = []
-    shard, tables, excluded = [], [], 0
+    shard, tables, excluded, changed = [], [], 0, 0
     columns = ["dialogue_id", *KINDS, "mass_in", "mass_out"]
     for index, path in enumerate(aligned):
         table = read_columns(path, columns)
-        excluded += read_provenance(path)["excluded"]
+        facts = read_provenance(path)
+        excluded, changed = excluded + facts["excluded"], changed + facts["changed"]
         names += table["dialogue_id"].to_pylist()
         shard += [index] * len(table)
         tables.append(np.column_stack([table[c].to_numpy() for c in columns[1:]]))
     values = np.concatenate(tables)
     rows, masses = values[:, : len(KINDS)].astype(np.int64), values[:, len(KINDS) :]
-    return Quality(names, np.array(shard), rows, masses[:, 0], masses[:, 1], excluded)
+    return Quality(names, np.array(shard), rows, masses[:, 0], masses[:, 1], excluded, changed)
 
 
 def frequent_pairs(
@@ -195,6 +198,7 @@ def facts(
         "equal_tokenizers": token_table.equal(pivot, source),
         "dialogues": len(quality.dialogue_ids),
         "excluded": quality.excluded,
+        "text_changed": quality.changed,
         "pivot_tokens": int(quality.rows.sum()),
         "rates": quality.rates,
         "mass_kept": quality.kept,
@@ -295,7 +299,8 @@ def markdown(values: dict[str, Any], worst_dialogues: str) -> str:
             verdict(values),
             "",
             f"Tokenizers: {equal}. Method: {values['method']}. Rules: {values['rules']}.",
-            f"Dialogues: {values['dialogues']}, excluded for this source: {values['excluded']}.",
+            f"Dialogues: {values['dialogues']}, excluded for this source: {values['excluded']}"
+            f" (its tokenizer changes too much of the text of {values['text_changed']}).",
             f"Response tokens of the pivot: {values['pivot_tokens']}. Taught by the pivot, for "
             f"want of a distribution of this source: {values['rows_taught_by_pivot']}.",
             f"Vocabulary map, source ids by origin: {vocabulary}.",

@@ -109,6 +109,11 @@ def read_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
     return read_metadata(path, _open(path).schema_arrow, METADATA_KEY, "align_tokens")
 
 
+def count_dialogues(path: str | os.PathLike[str]) -> int:
+    """The dialogues that were aligned; one more row holds the pair counts."""
+    return _open(path).metadata.num_rows - 1
+
+
 def read_alignments(path: str | os.PathLike[str]) -> Iterator[tuple[str, Alignment | None]]:
     """Stream (dialogue_id, alignment); None stands for identity, of whatever length."""
     columns = ["dialogue_id", "identity", "start", "count"]

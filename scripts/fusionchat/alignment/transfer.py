@@ -20,20 +20,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from fusionchat.alignment import prior
-from fusionchat.alignment.cutting import Cutter
 from fusionchat.alignment.groups import Alignment
 from fusionchat.alignment.transfer_kernel import Distributions, Tables, Transferred, transfer_groups
-from fusionchat.alignment.vocabulary_map import by_bytes
-from fusionchat.models.token_table import NO_TOKEN, TokenTable
+from fusionchat.models.cutting import cut_texts
+from fusionchat.models.token_table import NO_TOKEN, TokenTable, by_bytes
 
 __all__ = ["MassTransfer", "Transferred"]
 
 
 @dataclass(frozen=True)
 class MassTransfer:
-    """The `mass` rules for one pivot, one source and one vocabulary map."""
+    """The `mass` rules for one pivot, one source and one vocabulary map.
+
+    `cut_lengths`: int64 [source size], how many pivot tokens spell each token.
+    """
 
     tables: Tables
+    cut_lengths: np.ndarray
 
     @classmethod
     def of(cls, pivot: TokenTable, source: TokenTable, mapped: np.ndarray) -> "MassTransfer":
@@ -44,9 +47,8 @@ class MassTransfer:
         """
         unknown = mapped == pivot.roles.get("unk", NO_TOKEN)
         mapped = np.where(unknown & ~source.special, NO_TOKEN, mapped)
-        known, cutter = by_bytes(pivot), Cutter(pivot)
-        texts = [b"" if s else b for b, s in zip(source.token_bytes, source.special, strict=True)]
-        cuts = [cutter(data) if data else () for data in texts]
+        known = by_bytes(pivot)
+        texts, cuts = cut_texts(source, pivot)
         return cls(
             Tables(
                 *_text_bytes(pivot),
@@ -55,7 +57,8 @@ class MassTransfer:
                 mapped.astype(np.int64),
                 next_tokens(pivot, texts, cuts),
                 *prior.build(source, texts, cuts),
-            )
+            ),
+            np.array([len(cut) for cut in cuts], np.int64),
         )
 
     def __call__(
@@ -66,9 +69,11 @@ class MassTransfer:
         top_ids: np.ndarray,
         top_logprobs: np.ndarray,
         token_ce: np.ndarray,
+        steps: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> Transferred:
         """Transfer one dialogue: ids int32 [N] and [M], the source's rows [M, k] and CE [M].
 
+        `steps`: the masses of prefixes that a dump for this pivot stores.
         Where a CE is NaN (an imported dump), a token that is not listed has no probability, and
         the CE at the pivot's tokens is NaN.
         """
@@ -77,7 +82,16 @@ class MassTransfer:
         source = source_ids.astype(np.int64), top_ids.astype(np.int64)
         known = not np.isnan(token_ce).any()
         ce = np.where(np.isnan(token_ce), np.inf, token_ce).astype(np.float64)
-        rows = Distributions(*source, mass, ce)
+        cut_at, byte_at = (
+            np.concatenate([[0], np.cumsum(lengths[source_ids])])
+            for lengths in (self.cut_lengths, np.diff(self.tables.source_offsets))
+        )
+        cut_mass, byte_mass = (
+            np.exp(part.astype(np.float64)) for part in steps or 2 * (np.empty(0),)
+        )
+        if steps and (len(cut_mass), len(byte_mass)) != (cut_at[-1], byte_at[-1]):
+            raise ValueError("the masses of prefixes are not those of these tokens")
+        rows = Distributions(*source, mass, ce, cut_mass, cut_at, byte_mass, byte_at)
         pivot = (array.astype(np.int64) for array in (pivot_ids, alignment.start, alignment.count))
         found = transfer_groups(self.tables, rows, *pivot)
         return found if known else found._replace(token_ce=np.full(len(pivot_ids), np.nan))

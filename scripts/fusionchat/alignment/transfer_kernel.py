@@ -23,6 +23,7 @@ KINDS = ("one_to_one", "many_to_one", "one_to_many", "many_to_many", "fallback")
 ONE_TO_ONE, MANY_TO_ONE, ONE_TO_MANY, MANY_TO_MANY, FALLBACK = range(5)
 DEAD, ALIVE, ENDED = 0, 1, 2  # a listed id: other text; same text so far; the same, and it is over
 SMALLEST = 1e-30
+ALIKE = 3.0  # where the text goes on so, others that begin as it does are likelier than usual
 # Keys of prefixes: where they begin, and how values are mixed in.
 EMPTY = np.int64(0x2545F4914F6CDD1D)
 MULTIPLIER, SHIFT = np.int64(0x369DEA0F31A53F85), np.int64(32)
@@ -48,12 +49,20 @@ class Tables(NamedTuple):
 
 
 class Distributions(NamedTuple):
-    """The source's side: M response ids, listed ids and probabilities [M, k], CE [M]."""
+    """The source's side: M response ids, listed ids and probabilities [M, k], CE [M].
+
+    `cut_mass`, `byte_mass`: probability of all that begins as the token does, by prefixes of the
+    pivot's tokens and of bytes, those of token c from `cut_at[c]`, `byte_at[c]` on; or empty.
+    """
 
     token: np.ndarray
     ids: np.ndarray
     mass: np.ndarray
     ce: np.ndarray
+    cut_mass: np.ndarray
+    cut_at: np.ndarray
+    byte_mass: np.ndarray
+    byte_at: np.ndarray
 
 
 class Transferred(NamedTuple):
@@ -135,9 +144,25 @@ def _one_to_one(tables, rows, pivot_ids, row, c, slots, out):
         out.mass_in[row] += mass
         here = other == rows.token[c]
         _add(slots, pivot_ids[row] if here else _partner(tables, other), mass)
+    if len(rows.cut_mass) and tables.mapped[rows.token[c]] == pivot_ids[row]:
+        _complete(rows, pivot_ids[row], c, slots)
     _keep(slots, pivot_ids[row], row, out)
     out.token_ce[row] = rows.ce[c]
     out.kinds[row] = ONE_TO_ONE
+
+
+@njit(cache=True, nogil=True)
+def _complete(rows, gold, c, slots):
+    """Add what is not listed and whose cut begins with the one token that the token at c is cut to.
+
+    Special tokens have no cut.
+    """
+    if rows.cut_at[c + 1] - rows.cut_at[c] == 1:
+        known = 0.0
+        for slot in range(slots.used[0]):
+            if slots.ids[slot] == gold:
+                known = slots.mass[slot]
+        _add(slots, gold, rows.cut_mass[rows.cut_at[c]] - known)
 
 
 @njit(cache=True, nogil=True)
@@ -172,8 +197,12 @@ def _spelled(tables, rows, pivot_ids, first, last, begin, stop, slots, alive, ou
         shown = not inside or c + 1 == stop or _next_token(tables, rows.token[c], u) == gold
         pieces = _hashed(pieces, gold)
         if c == begin:
-            seen += tables.prior[rows.token[c]] if usual else 0.0
-            unseen = min(unseen, _unlisted(tables, rows, c, _share(tables, pieces), seen))
+            if usual and len(rows.cut_mass):
+                whole = rows.cut_mass[rows.cut_at[c] + row - first]
+                unseen = min(unseen, max(0.0, whole - mass - _of_token(rows, c)))
+            else:
+                seen += tables.prior[rows.token[c]] if usual else 0.0
+                unseen = min(unseen, _unlisted(tables, rows, c, _share(tables, pieces), seen))
             mass += unseen
         elif inside:
             unseen = min(unseen, _unlisted_bytes(tables, rows, c, u + length))
@@ -344,7 +373,8 @@ def _unlisted(tables, rows, c, share, seen):
     if not _listed(rows, c):
         mass -= _of_token(rows, c)
         prior -= tables.prior[rows.token[c]]
-    return max(0.0, mass) * min(1.0, max(0.0, share - seen) / max(prior, SMALLEST))
+    alike = ALIKE * max(0.0, share - seen) / max(prior, SMALLEST)
+    return max(0.0, mass) * min(1.0, alike)
 
 
 @njit(cache=True, nogil=True)
@@ -359,11 +389,16 @@ def _share(tables, pieces):
 def _unlisted_bytes(tables, rows, c, length):
     """Mass at c that is not listed and begins with the first bytes of the token there."""
     token = rows.token[c]
-    seen = 0.0 if _listed(rows, c) else tables.prior[token]
+    listed = _listed(rows, c)
+    known = 0.0 if listed else _of_token(rows, c)
+    seen = 0.0 if listed else tables.prior[token]
     for entry in range(rows.ids.shape[1]):
         other = rows.ids[c, entry]
         if rows.mass[c, entry] > 0.0 and _agrees(tables, other, token, length) != DEAD:
+            known += rows.mass[c, entry]
             seen += tables.prior[other]
+    if len(rows.byte_mass):
+        return max(0.0, rows.byte_mass[rows.byte_at[c] + length - 1] - known)
     share = tables.byte_shares[tables.source_offsets[token] + length - 1]
     return _unlisted(tables, rows, c, share, seen)
 

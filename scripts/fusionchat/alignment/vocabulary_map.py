@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fusionchat.models.token_table import NO_TOKEN, TokenTable, special_map
+from fusionchat.models.token_table import NO_TOKEN, TokenTable, by_bytes, special_map, text_ids
 
 
 def identity(source: TokenTable, pivot: TokenTable) -> np.ndarray:
@@ -10,9 +10,9 @@ def identity(source: TokenTable, pivot: TokenTable) -> np.ndarray:
 
     Only for equal tokenizers (`tokenizer.equal`). Added tokens that are text go by spelling.
     """
-    same_piece = {pivot.pieces[i]: i for i in _text_ids(pivot)}
+    same_piece = {pivot.pieces[i]: i for i in text_ids(pivot)}
     mapped = np.full(source.size, NO_TOKEN, np.int32)
-    for index in _text_ids(source):
+    for index in text_ids(source):
         mapped[index] = same_piece.get(source.pieces[index], NO_TOKEN)
     return _with_special(mapped, source, pivot)
 
@@ -24,7 +24,7 @@ def exact(source: TokenTable, pivot: TokenTable) -> np.ndarray:
     byte, then the lowest id. Special tokens go by role.
     """
     same_bytes = by_bytes(pivot)
-    same_piece = {pivot.pieces[i]: i for i in _text_ids(pivot)}
+    same_piece = {pivot.pieces[i]: i for i in text_ids(pivot)}
     mapped = np.full(source.size, NO_TOKEN, np.int32)
     for index, (piece, data) in enumerate(zip(source.pieces, source.token_bytes, strict=True)):
         if piece and data and not source.special[index]:
@@ -33,18 +33,6 @@ def exact(source: TokenTable, pivot: TokenTable) -> np.ndarray:
                 twin = same_bytes.get(data, NO_TOKEN)
             mapped[index] = twin
     return _with_special(mapped, source, pivot)
-
-
-def by_bytes(table: TokenTable) -> dict[bytes, int]:
-    """The id of the token that spells some bytes; ordinary tokens before byte tokens (`<0x61>`)."""
-    found: dict[bytes, int] = {}
-    for index in sorted(_text_ids(table), key=lambda i: (table.pieces[i].startswith("<0x"), i)):
-        found.setdefault(table.token_bytes[index], index)
-    return found
-
-
-def _text_ids(table: TokenTable) -> list[int]:
-    return [i for i in np.flatnonzero(~table.special).tolist() if table.token_bytes[i]]
 
 
 def _with_special(mapped: np.ndarray, source: TokenTable, pivot: TokenTable) -> np.ndarray:

@@ -11,10 +11,13 @@ from fusionchat.dialogues.renderer import Renderer, open_renderer
 from fusionchat.files import sha256
 from fusionchat.logits import dump
 from fusionchat.logits.parts import Parts, report
+from fusionchat.logits.steps import Steps
+from fusionchat.logits.store import STEPS
 from fusionchat.models import loading, processes, token_table
 from fusionchat.models.causal_lm import CausalLM
 from fusionchat.models.finished import fingerprint
 from fusionchat.models.model_config import load_config
+from fusionchat.models.token_table import TokenTable
 from fusionchat.models.tokenizer import check_vocabulary
 from fusionchat.progress import IN_PARTS, progress
 
@@ -42,11 +45,15 @@ class ForwardOptions:
 class DumpOptions:
     """The entries of a distribution that are kept, the longest dialogue that is scored (None: what
     the model takes), and the dialogues that a kill can cost.
+
+    `exact_steps_for`: folder of the pivot whose tokenizer the distributions will be transferred to;
+    they then come with the masses that make the transfer's steps exact (None: lists alone).
     """
 
     top_k: int = 10
     max_length: int | None = None
     part: int = 1024
+    exact_steps_for: Path | None = None
 
 
 def dump_logits(
@@ -58,12 +65,14 @@ def dump_logits(
     first writes, and the others return nothing.
     """
     dialogues, model, renderer = _open(forward)
+    table = token_table.load(forward.model, renderer.end_of_turn)
+    steps, steps_of = _steps(table, options.exact_steps_for)
     limits = [length for length in (options.max_length, model.max_length) if length]
     settings = dump.Settings(forward.token_budget, options.top_k, min(limits, default=None))
     provenance = {
         "model": forward.model.name,
         "model_files": fingerprint(forward.model),
-        "vocabulary": token_table.load(forward.model, renderer.end_of_turn).fingerprint,
+        "vocabulary": table.fingerprint,
         "vocab_size": model.vocab_size,
         "dialogues": sha256(forward.dialogues),
         "dtype": forward.dtype,
@@ -72,15 +81,17 @@ def dump_logits(
         "part": options.part,
         **asdict(settings),
         **renderer.facts(),
+        **steps_of,
     }
-    store, starts = Parts(output, provenance), range(0, len(dialogues), options.part)
+    extra = {field.name: field.type for field in STEPS} if steps else None
+    store, starts = Parts(output, provenance, extra), range(0, len(dialogues), options.part)
     first = processes.is_first_process()
     missing = processes.from_first_process(store.missing(len(starts)) if first else None)
     chunks = {index: dialogues[starts[index] : starts[index] + options.part] for index in missing}
     total = sum(map(len, chunks.values()))
     with _bar(forward, total) as bar:
         for index, chunk in chunks.items():
-            rows = dump.dump(model, renderer, chunk, settings, bar.update)
+            rows = dump.dump(model, renderer, chunk, settings, bar.update, steps)
             if first:
                 store.write(index, rows)
     processes.part_from_others()
@@ -88,6 +99,16 @@ def dump_logits(
         return {}
     store.finish(len(starts))
     return report(output)
+
+
+def _steps(source: TokenTable, pivot: Path | None) -> tuple[Steps | None, dict[str, str]]:
+    """What exact steps need, and what the store says of them; nothing for equal tokenizers."""
+    if pivot is None:
+        return None, {}
+    table = token_table.load(pivot)
+    if token_table.equal(source, table):
+        return None, {}
+    return Steps.of(source, table), {"exact_steps": table.identity}
 
 
 def measure_nll(forward: ForwardOptions) -> dict[str, Any]:

@@ -5,7 +5,7 @@ of a whole batch never exist together.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from fusionchat.dialogues.conversation import Encoded, response_bytes
 from fusionchat.dialogues.dialogue import Dialogue
 from fusionchat.dialogues.renderer import Renderer
+from fusionchat.logits.steps import Steps
 from fusionchat.logits.store import DialogueLogits, response_positions, unusable
 from fusionchat.models.causal_lm import CausalLM
 
@@ -33,12 +34,14 @@ class Scores:
     """What a model says of the N response tokens of a dialogue.
 
     `top_ids` int32 [N, k] and `top_logprobs` float32 [N, k], most probable first; `token_ce`
-    float32 [N], nats: the negative log-probability of the token that is there.
+    float32 [N], nats: the negative log-probability of the token that is there. `steps`: the
+    log-probabilities of prefixes, see `DialogueLogits`.
     """
 
     top_ids: np.ndarray
     top_logprobs: np.ndarray
     token_ce: np.ndarray
+    steps: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def finite(self) -> bool:
@@ -66,11 +69,12 @@ def unseen(_dialogues: float) -> None:
 
 
 def head_scores(
-    model: CausalLM, hidden: torch.Tensor, targets: torch.Tensor, k: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    model: CausalLM, hidden: torch.Tensor, targets: torch.Tensor, k: int, steps: Steps | None = None
+) -> tuple[torch.Tensor, ...]:
     """Top-k ids [n, k], their log-softmax float32 [n, k] and the targets' cross-entropy [n].
 
-    `hidden` [n, H] goes through the head in chunks, whatever n is; `targets` are token ids [n].
+    With `steps`, the masses of the targets' prefixes as well. `hidden` [n, H] goes through the head
+    in chunks, whatever n is; `targets` are token ids [n].
     """
     rows = max(MINIMUM_ROWS, CHUNK_ELEMENTS[hidden.device.type] // model.vocab_size)
     parts = []
@@ -80,10 +84,9 @@ def head_scores(
         norm = torch.logsumexp(logits, dim=-1, keepdim=True)
         ce = norm.squeeze(-1) - logits.gather(-1, gold[:, None]).squeeze(-1)
         top = torch.topk(logits, k, dim=-1)
-        parts.append((top.indices, top.values - norm, ce))
-    columns = zip(*parts, strict=True)
-    ids, logprobs, losses = (torch.cat(column) for column in columns)
-    return ids, logprobs, losses
+        masses = steps.masses((logits - norm).exp(), gold) if steps else ()
+        parts.append((top.indices, top.values - norm, ce, *masses))
+    return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
 
 def pad(batch: Sequence[Encoded]) -> torch.Tensor:
@@ -101,7 +104,11 @@ def pad(batch: Sequence[Encoded]) -> torch.Tensor:
 
 @torch.inference_mode()
 def score_batch(
-    model: CausalLM, batch: Sequence[Encoded], top_k: int, advance: Advance = unseen
+    model: CausalLM,
+    batch: Sequence[Encoded],
+    top_k: int,
+    advance: Advance = unseen,
+    steps: Steps | None = None,
 ) -> list[Scores]:
     """Scores of dialogues that go through the backbone together.
 
@@ -116,11 +123,16 @@ def score_batch(
         hidden = model.hidden(input_ids).flatten(0, 1)
     hidden = hidden[(index - 1).to(hidden.device)]
     gold = input_ids.flatten()[index]
-    ids, logprobs, ce = head_scores(model, hidden, gold, min(top_k, model.vocab_size))
+    k = min(top_k, model.vocab_size)
+    ids, logprobs, ce, *masses = head_scores(model, hidden, gold, k, steps)
     advance(share)
     bounds = np.cumsum([len(part) for part in positions])[:-1]
     parts = [np.split(tensor.cpu().numpy(), bounds) for tensor in (ids.int(), logprobs.float(), ce)]
-    return [Scores(*group) for group in zip(*parts, strict=True)]
+    found = [Scores(*group) for group in zip(*parts, strict=True)]
+    if steps:
+        logs = steps.split([mass.cpu().numpy() for mass in masses], gold.numpy(), bounds)
+        found = [replace(one, steps=part) for one, part in zip(found, logs, strict=True)]
+    return found
 
 
 def score(
@@ -129,10 +141,11 @@ def score(
     top_k: int,
     token_budget: int,
     advance: Advance = unseen,
+    steps: Steps | None = None,
 ) -> Iterator[tuple[int, Scores]]:
     """Scores of every dialogue with its index, in the order in which batches are made."""
     for batch in batches([len(e.input_ids) for e in encoded], token_budget):
-        scores = score_batch(model, [encoded[i] for i in batch], top_k, advance)
+        scores = score_batch(model, [encoded[i] for i in batch], top_k, advance, steps)
         yield from zip(batch, scores, strict=True)
 
 
@@ -151,6 +164,7 @@ def score_dialogues(
     dialogues: Sequence[Dialogue],
     settings: Settings,
     advance: Advance = unseen,
+    steps: Steps | None = None,
 ) -> list[tuple[Encoded, Scores | None]]:
     """Token ids and scores in the order of the dialogues.
 
@@ -162,7 +176,8 @@ def score_dialogues(
     fitting = [i for i, e in enumerate(encoded) if len(e.input_ids) <= limit]
     found: list[Scores | None] = [None] * len(encoded)
     chosen = [encoded[i] for i in fitting]
-    for index, scores in score(model, chosen, settings.top_k, settings.token_budget, advance):
+    scored = score(model, chosen, settings.top_k, settings.token_budget, advance, steps)
+    for index, scores in scored:
         found[fitting[index]] = scores if scores.finite else None
     return list(zip(encoded, found, strict=True))
 
@@ -173,11 +188,12 @@ def dump(
     dialogues: Sequence[Dialogue],
     settings: Settings,
     advance: Advance = unseen,
+    steps: Steps | None = None,
 ) -> list[DialogueLogits]:
     """Rows of the logit store; a dialogue without scores becomes an unusable row."""
     k = min(settings.top_k, model.vocab_size)
     rows = []
-    scored = score_dialogues(model, renderer, dialogues, settings, advance)
+    scored = score_dialogues(model, renderer, dialogues, settings, advance, steps)
     for dialogue, (encoded, scores) in zip(dialogues, scored, strict=True):
         if scores is None:
             rows.append(unusable(dialogue.dialogue_id, encoded.input_ids, encoded.spans, k))
@@ -193,6 +209,7 @@ def dump(
                 token_ce=scores.token_ce.astype(np.float16),
                 ce=nats / len(scores.token_ce),
                 ce_byte=nats / response_bytes(dialogue),
+                steps=scores.steps,
             )
         )
     return rows

@@ -7,6 +7,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from fusionchat.errors import UserError
 from fusionchat.files import remove_partials
 from fusionchat.logits.store import DialogueLogits, LogitWriter, read_logits, read_provenance
@@ -16,10 +18,17 @@ class Parts:
     """The parts of the store `output`, in a hidden folder beside it until `finish`.
 
     Each part is a store of its own, whole or not there, with the provenance of the final one; what
-    an earlier run with other arguments, model or dialogues left is thrown away.
+    an earlier run with other arguments, model or dialogues left is thrown away. `extra`: further
+    columns.
     """
 
-    def __init__(self, output: str | os.PathLike[str], provenance: dict[str, Any]):
+    def __init__(
+        self,
+        output: str | os.PathLike[str],
+        provenance: dict[str, Any],
+        extra: dict[str, pa.DataType] | None = None,
+    ):
+        self._extra = extra
         self._output = Path(output)
         self._provenance = provenance
         self._folder = self._output.with_name(f".{self._output.name}.parts")
@@ -48,13 +57,13 @@ class Parts:
 
     def write(self, index: int, rows: list[DialogueLogits]) -> None:
         """Store one part."""
-        with LogitWriter(self._path(index), self._provenance) as writer:
+        with LogitWriter(self._path(index), self._provenance, self._extra) as writer:
             for row in rows:
                 writer.write(row)
 
     def finish(self, count: int) -> None:
         """Join `count` parts into the output and remove them."""
-        with LogitWriter(self._output, self._provenance) as writer:
+        with LogitWriter(self._output, self._provenance, self._extra) as writer:
             for index in range(count):
                 for row in read_logits(self._path(index)):
                     writer.write(row)

@@ -54,6 +54,8 @@ SCHEMA = pa.schema(
 )
 
 KNOWN = pa.field("known", _list(pa.float16()))  # a column that transferred rows have
+# columns that a dump for a pivot's tokenizer has
+STEPS = tuple(pa.field(name, _list(pa.float16())) for name in ("cut_logmass", "byte_logmass"))
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,9 @@ class DialogueLogits:
     A dialogue that the model could not score has `ce` NaN and nothing but unused slots.
     `known`: float16 [N], in a store of transferred rows: the share of a row that its entries hold
     once they are renormalised; the rest is unknown. None: they hold all of it.
+    `steps`: float16, two arrays, natural logarithms of the mass of the full vocabulary that begins
+    as the token that stands there does: of each of its prefixes, row by row, the shortest first,
+    in the pivot's tokens and in bytes. None: not stored.
     """
 
     dialogue_id: str
@@ -78,6 +83,7 @@ class DialogueLogits:
     ce: float
     ce_byte: float
     known: np.ndarray | None = None
+    steps: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def response_ids(self) -> np.ndarray:
@@ -181,6 +187,9 @@ class LogitWriter:
             return pa.array([getattr(row, field.name) for row, _ in self._rows], field.type)
         if field.name == KNOWN.name:
             return pa.array([row.known for row, _ in self._rows], field.type)
+        if field in STEPS:
+            index = STEPS.index(field)
+            return pa.array([row.steps and row.steps[index] for row, _ in self._rows], field.type)
         return pa.array([extra.get(field.name) for _, extra in self._rows], field.type)
 
 
@@ -219,7 +228,7 @@ def read_columns(path: str | os.PathLike[str], names: Iterable[str]) -> pa.Table
 def read_logits(path: str | os.PathLike[str]) -> Iterator[DialogueLogits]:
     """Stream a store, row group by row group; a broken or foreign file is a `UserError`."""
     file = _open(path)
-    optional = [KNOWN.name] if KNOWN.name in file.schema_arrow.names else []
+    optional = [f.name for f in (KNOWN, *STEPS) if f.name in file.schema_arrow.names]
     for table in read_groups(file, path, [*SCHEMA.names, *optional]):
         yield from _decode(table)
 
@@ -234,7 +243,9 @@ def _decode(table: pa.Table) -> Iterator[DialogueLogits]:
     values = {name: array.values.to_numpy() for name, array in lists.items()}
     offsets = {name: array.offsets.to_numpy() for name, array in lists.items()}
     ce, ce_byte = (table[name].to_numpy() for name in ("ce", "ce_byte"))
-    known = table[KNOWN.name].chunk(0) if KNOWN.name in table.column_names else None
+    known, *steps = (
+        table[f.name].chunk(0) if f.name in table.column_names else None for f in (KNOWN, *STEPS)
+    )
     for i, dialogue_id in enumerate(table["dialogue_id"].to_pylist()):
         row = {n: values[n][offsets[n][i] : offsets[n][i + 1]] for n in LISTS}
         count = len(row["token_ce"])
@@ -249,7 +260,17 @@ def _decode(table: pa.Table) -> Iterator[DialogueLogits]:
             ce=float(ce[i]),
             ce_byte=float(ce_byte[i]),
             known=None if known is None else known[i].values.to_numpy(),
+            steps=_steps(steps, i),
         )
+
+
+def _steps(
+    columns: Sequence[pa.ListArray | None], row: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The masses of prefixes of one dialogue; None where it was not scored, too."""
+    cells = [column[row].values for column in columns if column is not None]
+    arrays = [cell.to_numpy() for cell in cells if cell is not None]
+    return (arrays[0], arrays[1]) if len(arrays) == len(STEPS) else None
 
 
 def check_shards(paths: Iterable[str | os.PathLike[str]], keys: Iterable[str]) -> dict[str, Any]:

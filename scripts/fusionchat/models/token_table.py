@@ -185,6 +185,19 @@ def _first_roles(table: TokenTable) -> dict[str, int]:
     return found
 
 
+def by_bytes(table: TokenTable) -> dict[bytes, int]:
+    """The id of the token that spells some bytes; ordinary tokens before byte tokens (`<0x61>`)."""
+    found: dict[bytes, int] = {}
+    for index in sorted(text_ids(table), key=lambda i: (table.pieces[i].startswith("<0x"), i)):
+        found.setdefault(table.token_bytes[index], index)
+    return found
+
+
+def text_ids(table: TokenTable) -> list[int]:
+    """The ids that stand for text."""
+    return [i for i in np.flatnonzero(~table.special).tolist() if table.token_bytes[i]]
+
+
 def check_ids(table: TokenTable, ids: np.ndarray, where: str) -> None:
     """Stop when a file holds ids that the tokenizer does not have."""
     if ids.size and (ids.min() < 0 or ids.max() >= table.size):

@@ -246,6 +246,20 @@ def test_what_the_source_could_not_score_is_excluded(tmp_path):
     assert read_provenance(aligned)["excluded"] == 2
 
 
+def test_text_that_the_sources_tokenizer_changes_is_excluded_and_counted(tmp_path, caplog):
+    def normalise(content, names):
+        content["normalizer"] = {"type": "NFKC"}
+
+    wide = "".join(chr(ord(c) + 0xFEE0) for c in "quietriverandtheotherone")
+    stage = Stage(tmp_path, change=normalise)
+    made = stage.all(dialogues=[[TEXTS[0]], [wide], [TEXTS[0] + wide[:2]]])
+    assert [row.dialogue_id for row in read_logits(made[-1])] == ["d0", "d2"], "a little is taken"
+    facts = read_provenance(made[-1])
+    assert (facts["excluded"], facts["changed"]) == (1, 1)
+    assert "1 dialogues are left out" in caplog.text
+    assert "excluded for this source: 1 (its tokenizer changes" in stage.report(made)
+
+
 def test_no_dialogue_at_all(tmp_path):
     stage = Stage(tmp_path)
     made = stage.all(dialogues=[])

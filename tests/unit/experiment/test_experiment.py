@@ -248,3 +248,11 @@ def test_the_sample_is_one_shard_and_never_more_than_the_run_uses():
         "sample."
     ) == {"limit": 50}
     assert experiment_of().limit("") == {}
+
+
+def test_sources_are_dumped_for_the_pivots_tokenizer_on_request():
+    demo = experiment_of(logits={"exact_steps": True})
+    folder = str(Path(demo.manifest("tiny_openchat")).parent)
+    assert demo.step_options("tiny_solar") == {"exact_steps_for": folder}
+    assert demo.step_options("tiny_openchat") == {}, "the pivot is not transferred"
+    assert experiment_of().step_options("tiny_solar") == {}

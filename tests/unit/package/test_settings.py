@@ -123,7 +123,10 @@ def test_the_default_of_a_call_is_the_schema_s(options: type):
 
 
 def test_the_calls_that_align_have_the_schema_s_defaults():
-    assert align_tokens.__defaults__ == (default("alignment.method"),)
+    assert align_tokens.__defaults__ == (
+        default("alignment.method"),
+        default("alignment.max_changed"),
+    )
     assert map_vocabulary.__defaults__ == (default("alignment.vocabulary"),)
     assert transfer_logits.__defaults__ == (default("alignment.transfer"),)
 

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 
 from tokenizers import Tokenizer
 
-from fusionchat.alignment.vocabulary_map import by_bytes
-from fusionchat.models.token_table import BYTE_LEVEL, METASPACE, TokenTable, byte_alphabet
+from fusionchat.models.token_table import BYTE_LEVEL, METASPACE, TokenTable, by_bytes, byte_alphabet
 
 
 class Cutter:
@@ -58,3 +57,10 @@ class Cutter:
             if not at:
                 return
             yield self._known[data[begin:at]]
+
+
+def cut_texts(source: TokenTable, pivot: TokenTable) -> tuple[list[bytes], list[tuple[int, ...]]]:
+    """Bytes of each source token and the pivot tokens that spell it; none for special tokens."""
+    cutter = Cutter(pivot)
+    texts = [b"" if s else b for b, s in zip(source.token_bytes, source.special, strict=True)]
+    return texts, [cutter(data) if data else () for data in texts]

@@ -41,6 +41,7 @@ include: "rules/named_targets.smk"
 
 # Jobs on this machine: what the bars in their logs say is shown here, too.
 onstart:
+    refuse_unedited()
     if workflow.local_exec:
         show_running_jobs(f"{RESULTS}/logs", logger.info)
 

@@ -80,8 +80,8 @@ def submitted_unedited():
     return sorted({j.rule.name for j in jobs if "EDIT" in map(j.resources.get, keys)})
 
 
-# Before anything is downloaded: jobs would be refused hours later.
-onstart:
+def refuse_unedited():
+    """End before anything is downloaded: jobs would be refused hours later."""
     if unedited := submitted_unedited():
         raise SystemExit(
             f"error: the profile still says EDIT for {', '.join(unedited)}; put in your account and"

@@ -110,6 +110,20 @@ def load_examples(args: argparse.Namespace, tokenizer: Any, config: Any) -> Any:
     return examples
 
 
+def learnt_end(args: argparse.Namespace, tokenizer: Any) -> int:
+    """The id that ends a turn in the training data: as they were dumped, or as it is rendered."""
+    from fusionchat.dialogues.end_of_turn import end_of_turn
+    from fusionchat.logits.store import read_provenance
+    from fusionchat.models.generation_config import generation_ends
+
+    named = args.end_of_turn
+    if args.fused:
+        pivot, *_ = read_provenance(args.fused[0]).get("inputs") or [{}]
+        named = pivot.get("end_of_turn", named)
+    ends = generation_ends(args.pivot_model)
+    return tokenizer.convert_tokens_to_ids(end_of_turn(tokenizer, ends, named))
+
+
 def run_facts(args: argparse.Namespace) -> dict[str, Any]:
     """Everything that defines the run: arguments, and checksums of what it reads."""
     from fusionchat.files import sha256
@@ -212,6 +226,7 @@ def train(
     tokenizer = load_tokenizer(args.pivot_model)
     config = load_config(args.pivot_model)
     check_vocabulary(config, tokenizer, args.pivot_model)
+    end = learnt_end(args, tokenizer)
     examples = load_examples(args, tokenizer, config.get_text_config())
     model = target_folder.load_float32(args.pivot_model)
     options = fused_forward.LossOptions(args.clm_weight, args.loss, args.temperature, args.tail)
@@ -226,7 +241,7 @@ def train(
     state = zero.full_weights(trainer)
     training.disconnect(trainer)  # the others need not wait, nor time out, while the first saves
     if output:
-        target_folder.save_target(model, args.pivot_model, output, state)
+        target_folder.save_target(model, args.pivot_model, output, state, end)
         del state  # the audit loads all of it once more
         training.write_curve(output / "loss.csv", trainer.state.log_history)
         counts = target_folder.audit_target(output, args.pivot_model)

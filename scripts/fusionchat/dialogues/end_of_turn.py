@@ -1,13 +1,11 @@
 """Which token of a model's vocabulary ends a turn, and at which ids an answer stops."""
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusionchat.dialogues.jinja import EOS
 from fusionchat.dialogues.templates import JinjaTemplate, Template
 from fusionchat.errors import UserError
-from fusionchat.files import read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -24,15 +22,6 @@ def tokenizer_template(tokenizer: "PreTrainedTokenizerBase") -> JinjaTemplate:
             "name of FastChat's or a Jinja file"
         )
     return JinjaTemplate(f"of {tokenizer.name_or_path}", tokenizer.get_chat_template())
-
-
-def generation_ends(folder: Path) -> frozenset[int]:
-    """The ids at which transformers would stop: generation_config.json's, or config.json's."""
-    for name in ("generation_config.json", "config.json"):
-        if (folder / name).exists():
-            ids = read_json(folder / name).get("eos_token_id")
-            return frozenset(ids if isinstance(ids, list) else [ids]) - {None}
-    return frozenset()
 
 
 def end_of_turn(

@@ -15,7 +15,6 @@ from fusionchat.dialogues.conversation import Encoded
 from fusionchat.dialogues.dialogue import Dialogue
 from fusionchat.dialogues.end_of_turn import (
     end_of_turn,
-    generation_ends,
     stop_ids,
     tokenizer_template,
 )
@@ -34,6 +33,7 @@ from fusionchat.dialogues.templates import (
 )
 from fusionchat.dialogues.text_tokens import TextTokens
 from fusionchat.errors import UserError
+from fusionchat.models.generation_config import generation_ends
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

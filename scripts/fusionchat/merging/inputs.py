@@ -8,6 +8,7 @@ from fusionchat.errors import UserError
 from fusionchat.merging.checkpoint_audit import check_tokenizers, match_tensors
 from fusionchat.merging.config_differences import differences
 from fusionchat.models.checkpoint import Checkpoint, open_checkpoint
+from fusionchat.models.generation_config import generation_ends
 from fusionchat.readers.safetensors import TensorInfo
 
 PIVOT = "pivot"
@@ -38,6 +39,7 @@ class Inputs:
     matched: dict[str, dict[str, str]]
     tokenizer_from: Checkpoint | None = field(default=None)
     template_from: Checkpoint | None = field(default=None)
+    stops: frozenset[int] = frozenset()  # the ids at which every target ends an answer
 
     @classmethod
     def open(cls, options: InputOptions) -> "Inputs":
@@ -58,7 +60,8 @@ class Inputs:
         if not options.allow_other_tokenizer:
             for other in (pivot, *targets.values()):
                 check_tokenizers(tokenizer or pivot, other)
-        return cls(pivot, targets, matched, tokenizer, template)
+        stops = frozenset.intersection(*(generation_ends(t.folder) for t in targets.values()))
+        return cls(pivot, targets, matched, tokenizer, template, stops)
 
     def sources(self, with_pivot: bool) -> dict[str, Checkpoint]:
         """The checkpoints that a method reads, by name, the pivot first."""

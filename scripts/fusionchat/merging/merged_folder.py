@@ -17,6 +17,7 @@ from fusionchat.merging.rounding import ROUNDING, Rounding, write_rounding
 from fusionchat.merging.side_files import copy_side_files
 from fusionchat.merging.streaming import Merge, Method, Outcome, Values
 from fusionchat.models.checkpoint import stored_twice
+from fusionchat.models.generation_config import stop_also
 from fusionchat.output_folder import output_folder
 from fusionchat.progress import progress
 from fusionchat.readers.safetensors import TensorInfo
@@ -123,6 +124,7 @@ def finish_folder(
     """Add everything but the tensors to the folder of a merged model."""
     layout = _layout(options, inputs)
     copy_side_files(inputs.pivot, folder, layout, inputs.tokenizer_from, inputs.template_from)
+    stop_also(folder, inputs.stops)
     units = effective_units(inputs, method)
     rows = weight_rows(inputs, units)
     merged = Merged(inputs, _nbytes(options, inputs), rows, outcome.rounding)

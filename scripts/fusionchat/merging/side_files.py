@@ -10,6 +10,7 @@ from typing import Any
 from fusionchat.files import MANIFEST, read_json
 from fusionchat.merging.checkpoint_writer import DTYPE_NAMES
 from fusionchat.models.checkpoint import FLOATS, Checkpoint
+from fusionchat.models.generation_config import GENERATION_CONFIG
 from fusionchat.readers.safetensors import TensorInfo
 
 CONFIG = "config.json"
@@ -29,7 +30,6 @@ _TOKENIZER = re.compile(
     r"|.*\.(model|spm|tiktoken|vocab|bpe)"
 )
 _TEMPLATE = re.compile(r"chat_template.*|additional_chat_templates")
-_GENERATION = "generation_config.json"  # which tokens end an answer
 _TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
@@ -80,11 +80,11 @@ def _replace(source: Path, folder: Path, patterns: tuple[re.Pattern[str], ...]) 
     """Exchange the files of these names for those of `source`."""
 
     def chosen(path: Path) -> bool:
-        return path.name == _GENERATION or any(p.fullmatch(path.name) for p in patterns)
+        return path.name == GENERATION_CONFIG or any(p.fullmatch(path.name) for p in patterns)
 
     files = [path for path in _side_files(source) if chosen(path)]
     for path in filter(chosen, list(folder.iterdir())):
-        if path.name != _GENERATION or any(file.name == _GENERATION for file in files):
+        if path.name != GENERATION_CONFIG or any(file.name == GENERATION_CONFIG for file in files):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     for path in files:
         _copy(path, folder)

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from fusionchat.errors import UserError
 from fusionchat.models.checkpoint import HEAD, Checkpoint, open_checkpoint
+from fusionchat.models.generation_config import stop_also
 from fusionchat.models.loading import check_weights, load_model
 from fusionchat.models.model_folder import supporting_files
 from fusionchat.models.names import canonical
@@ -34,16 +35,22 @@ def load_float32(folder: Path) -> PreTrainedModel:
 
 
 def save_target(
-    model: PreTrainedModel, pivot: Path, folder: Path, state: dict[str, torch.Tensor] | None
+    model: PreTrainedModel,
+    pivot: Path,
+    folder: Path,
+    state: dict[str, torch.Tensor] | None,
+    end_of_turn: int,
 ) -> None:
     """Write the model (float32 safetensors) and its config into `folder`, which is there.
 
     `state` holds its weights where the model itself does not. The tokenizer is the pivot's, byte
-    for byte: saved anew, it would be this version's idea of it.
+    for byte: saved anew, it would be this version's idea of it. The generation config stops at
+    `end_of_turn`, which the model learnt, also where the pivot's does not.
     """
     for path in supporting_files(pivot):
         shutil.copyfile(path, folder / path.name)
     model.save_pretrained(folder, state_dict=state)
+    stop_also(folder, [end_of_turn])
     for path in folder.glob("*.safetensors"):  # safetensors lets the owner alone read them
         path.chmod((folder / "config.json").stat().st_mode)
 

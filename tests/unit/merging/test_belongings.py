@@ -67,6 +67,15 @@ def test_tokenizer_and_template_come_from_the_target_that_is_named(options, tmp_
         merge_varm.main([*options, "--template-from=c", f"--output={output}"])
 
 
+def test_the_merged_model_stops_where_all_targets_stop(options, tmp_path):
+    put(tmp_path / "pivot" / "generation_config.json", '{"eos_token_id": 3, "top_p": 0.5}')
+    put(tmp_path / "a" / "generation_config.json", '{"eos_token_id": [3, 7, 9]}')
+    put(tmp_path / "b" / "generation_config.json", '{"eos_token_id": 7}')
+    merge_linear.main([*options, f"--output={tmp_path / 'm'}"])
+    generation = read_json(tmp_path / "m" / "generation_config.json")
+    assert generation == {"eos_token_id": [3, 7], "top_p": 0.5}
+
+
 @pytest.mark.parametrize(
     ("pivot", "target", "told"),
     [

@@ -97,7 +97,7 @@ def test_other_names_of_the_same_weights_are_taken_everywhere(saved, tmp_path, k
         assert match_tensors(*pair).keys() == pair[0].tensors.keys()
     trained = tmp_path / "trained"
     trained.mkdir()
-    save_target(load_float32(folder), folder, trained, None)
+    save_target(load_float32(folder), folder, trained, None, 1)
     audit_target(trained, folder)
     assert torch.equal(logits(trained), logits(folder))
     assert not any("module" in n or "_orig_mod" in n for n in open_checkpoint(trained).tensors)

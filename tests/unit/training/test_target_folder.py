@@ -6,19 +6,23 @@ import pytest
 import tiny_models
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, GenerationConfig
 
 from fusionchat.errors import UserError
 from fusionchat.training.target_folder import audit_target, save_target
+
+EOS, END = 1, 7
 
 
 @pytest.fixture
 def folders(tmp_path):
     pivot, target = tmp_path / "pivot", tmp_path / "target"
     model = tiny_models.build("qwen2")
+    model.generation_config.eos_token_id = EOS
     model.bfloat16().save_pretrained(pivot)
     tiny_models.tokenizer().save_pretrained(pivot)
     target.mkdir()
-    save_target(model.float(), pivot, target, None)
+    save_target(model.float(), pivot, target, None, END)
     return pivot, target
 
 
@@ -45,6 +49,20 @@ def test_the_tokenizer_is_the_pivots_and_whoever_reads_the_config_reads_the_weig
         assert (target / name).read_bytes() == (pivot / name).read_bytes()
     modes = {(target / name).stat().st_mode for name in ("config.json", "model.safetensors")}
     assert len(modes) == 1
+
+
+def test_the_target_stops_at_the_end_of_turn_that_it_learnt(folders):
+    """Also where the pivot's generation config does not, and in any program."""
+    pivot, target = folders
+    assert GenerationConfig.from_pretrained(pivot).eos_token_id == EOS
+    assert GenerationConfig.from_pretrained(target).eos_token_id == [EOS, END]
+    model = AutoModelForCausalLM.from_pretrained(target)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[:] = 0
+        model.get_input_embeddings().weight[:, 0] = 1
+        model.get_input_embeddings().weight[END] *= 9  # its head is tied, so END is always next
+    generated = model.generate(torch.tensor([[3, 4]]), max_new_tokens=20)
+    assert generated[0, 2:].tolist() == [END]
 
 
 def test_a_tied_head_may_be_stored_in_the_pivot(folders):

@@ -51,7 +51,7 @@ rule all:
     default_target: True
     input:
         rules.table1.input,
-        rules.table2.input,
+        rules.table2.input if experiment.main else [],
         rules.figures.input,
         rules.report.output,
         rules.agreement.output if experiment.raters > 1 else [],

@@ -1,6 +1,7 @@
 """What puts a run together.
 
-In: tables, figures, answers, judgments. Out: report.html, one page that needs nothing beside it.
+In: the run's config, tables, figures, answers, judgments. Out: report.html, one page that needs
+nothing beside it.
 """
 
 
@@ -15,7 +16,7 @@ rule report:
         tables=[
             *([rules.claims.output.html] if experiment.claimed else []),
             rules.write_table1.output.html,
-            rules.write_table2.output.html,
+            *([rules.write_table2.output.html] if experiment.main else []),
         ],
         picture=rules.claims.output.svg if experiment.claimed else [],
         sweeps=collect(
@@ -52,25 +53,14 @@ rule report:
             *flags("--picture", [input.picture] if input.picture else []),
             *flags("--alignment", [input.alignment] if input.alignment else []),
             *flags("--winners", [input.winners] if input.winners else []),
-            *(["--generated"] if experiment.generated else []),
-            *claim_words(experiment),
         ],
-        name=lookup(dpath="name", within=config),
-        rows=ROWS,
-        judge=experiment.judge,
-        judge_model=experiment.judge_model,
-        baseline=experiment.baseline,
-        main=experiment.main,
-        show=experiment.shown,
     shell:
-        "python {input.program:q} --name {params.name:q} --scores {input.scores:q}"
-        " --judge {params.judge:q} --judge-model {params.judge_model:q}"
-        " {params.rows:q} --baseline {params.baseline:q} --nll {input.nll:q}"
-        " --main {params.main:q} --tables {input.tables:q} --figures {input.figures:q}"
+        "python {input.program:q} --configfile {input.config:q} --scores {input.scores:q}"
+        " --nll {input.nll:q} --tables {input.tables:q} --figures {input.figures:q}"
         " --captions {input.captions:q} --questions {input.questions:q}"
-        " --answers {input.answers:q} --judgments {input.judgments:q} --show {params.show:q}"
+        " --answers {input.answers:q} --judgments {input.judgments:q}"
         " --manifests {input.manifests:q} --costs {input.costs:q}"
-        " {params.details:q} --sweeps {input.sweeps:q} --config {input.config:q}"
+        " {params.details:q} --sweeps {input.sweeps:q}"
         " --output {output.page:q} > {log:q} 2>&1"
 
 

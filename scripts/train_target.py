@@ -211,6 +211,7 @@ def train(
     Returns the folder of this run's checkpoints.
     """
     from fusionchat.files import write_manifest
+    from fusionchat.models.loading import check_weights
     from fusionchat.models.model_config import load_config
     from fusionchat.models.tokenizer import check_vocabulary, load_tokenizer
     from fusionchat.training import checkpointing, fused_forward, target_folder, zero
@@ -220,6 +221,7 @@ def train(
     args.micro_batch_size = micro_batch or args.micro_batch_size
     if args.deepspeed:
         zero.prepare(device)
+        check_weights(args.pivot_model)  # ZeRO-3, once it is on, places weights as it reads them
     facts = run_facts(args)
     folder = args.checkpoints / checkpointing.run_key(facts)
     settings = training_arguments(args, folder, device)

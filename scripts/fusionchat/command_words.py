@@ -65,26 +65,31 @@ def calibration_options(experiment: Experiment, name: str) -> list[str]:
 
 
 def table_rows(experiment: Experiment, names: Iterable[str]) -> list[str]:
-    """--row GROUP:NAME:LABEL[:PAPER_ROW] for each model, in the paper's groups."""
+    """--row for each model."""
+    return flags("--row", rows(experiment, names))
+
+
+def rows(experiment: Experiment, names: Iterable[str]) -> list[str]:
+    """GROUP:NAME:LABEL[:PAPER_ROW] of each model, in the paper's groups."""
     groups = {
         "Comparison": "comparisons",
         "Source": "models",
         "Target": "targets",
         "Fused": "merges",
     }
-    rows = {
+    known = {
         name: _row(group, name, entry, entry.get("paper_row"))
         for group, section in groups.items()
         for name, entry in experiment.config[section].items()
     }
-    return flags("--row", [rows[name] for name in names])
+    return [known[name] for name in names]
 
 
 def printed_rows(experiment: Experiment) -> list[str]:
     """--row for each model whose numbers are the paper's."""
     entries = experiment.config["comparisons"].items()
-    rows = [_row("Paper", name, one, one["paper"]) for name, one in entries if "paper" in one]
-    return flags("--row", rows)
+    printed = [_row("Paper", name, one, one["paper"]) for name, one in entries if "paper" in one]
+    return flags("--row", printed)
 
 
 def _row(group: str, name: str, entry: Config, paper: str | None) -> str:
@@ -107,7 +112,12 @@ def null_controls(experiment: Experiment) -> list[str]:
 
 
 def claim_words(experiment: Experiment) -> list[str]:
-    """--claim CLAIM:ROW:CONTROL for each claim; its control is found by what the settings say."""
+    """--claim for each claim."""
+    return flags("--claim", claims(experiment))
+
+
+def claims(experiment: Experiment) -> list[str]:
+    """CLAIM:ROW:CONTROL of each claim; its control is found by what the settings say."""
     words = []
     for main in experiment.claimed:
         targets = list(experiment.merges[main].targets)
@@ -120,7 +130,7 @@ def claim_words(experiment: Experiment) -> list[str]:
             "averaging": _means_of_plain_trainings(experiment),
         }
         words += [f"{claim}:{main}:{','.join(found)}" for claim, found in controls.items()]
-    return flags("--claim", words)
+    return words
 
 
 def _alike(experiment: Experiment, names: Iterable[str], target: str) -> list[str]:

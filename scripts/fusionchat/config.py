@@ -62,12 +62,16 @@ def lay_over(config: Config, more: Config) -> None:
             config[key] = value
 
 
-def save_config(path: str | Path, config: Config) -> None:
-    """Write a configuration as YAML, its keys in their order."""
+def config_text(config: Config) -> str:
+    """A configuration as YAML, its keys in their order."""
     plain = json.loads(json.dumps(config))  # Snakemake's mappings are of several kinds
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
+
+
+def save_config(path: str | Path, config: Config) -> None:
+    """Write a configuration as YAML."""
     with atomic_file(path) as partial:
-        text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(config_text(config), encoding="utf-8")
 
 
 def checked(config: Config, files: Sequence[str | Path] = (), settings: Config = NOTHING) -> Config:

@@ -289,6 +289,13 @@ class Experiment:
         made = (self.merges[name] for name in self.merged_by("varm"))
         return next((m.name for m in made if m.settings["granularity"] == "matrix"), None)
 
+    @property
+    def subject(self) -> str:
+        """The model that the report is about: the main merge, or the last that the run makes."""
+        return (
+            self.main or list(self.config["merges"] or self.config["targets"] or [self.pivot])[-1]
+        )
+
     @cached_property
     def granularities(self) -> list[str]:
         """Merges by VaRM of the same targets as the main one, coarse to fine."""
@@ -304,8 +311,8 @@ class Experiment:
 
     @cached_property
     def shown(self) -> list[str]:
-        """The models of the examples: the source LLMs, the baseline and the main merge."""
-        return [*self.source_llms, self.baseline, *([self.main] if self.main else [])]
+        """The models of the examples: the source LLMs, the baseline and the report's subject."""
+        return list(dict.fromkeys([*self.source_llms, self.baseline, self.subject]))
 
     @cached_property
     def figures(self) -> list[str]:
@@ -313,8 +320,8 @@ class Experiment:
         return [
             "scores",
             *(["nll"] if self.targets and self.controls else []),
-            *("radar", "figure1"),
-            *(["weights"] if self.main else []),
+            "radar",
+            *(["figure1", "weights"] if self.main else []),
             *(["winners", "cross_entropy", "alignment"] if self.taught else []),
             *(["losses"] if self.trained else []),
             "costs",

@@ -37,6 +37,30 @@ def rows(names=MODELS) -> list[str]:
     return words
 
 
+def config() -> dict:
+    """The configuration of such a run; its labels hold what HTML must escape."""
+    pretrain = {"architecture": "llama", "tokenizer": "metaspace"}
+    sources = {"clm": [], "multi": list(SOURCES), "mixtral": ["tiny_mixtral"]}
+    sources["solar"] = ["tiny_solar"]
+    merged = {"targets": {"mixtral": 1, "solar": 1}}
+    methods = {"linear": "linear", "ta": "task_arithmetic", "varm_model": "varm", "varm": "varm"}
+    run = {
+        "name": "test",
+        "system_message": "A <tag>.",
+        "pivot": "tiny_openchat",
+        "device": "cpu",
+        "models": {n: {"pretrain": pretrain} for n in ("tiny_openchat", *SOURCES)},
+        "data": {"world": {"seed": 3}, "heldout": 30},
+        "targets": {name: {"sources": listed} for name, listed in sources.items()},
+        "merges": {name: {"method": methods[name], **merged} for name in MERGES},
+    }
+    run["merges"]["varm_model"]["granularity"] = "model"
+    for section in ("models", "targets", "merges"):
+        for name, entry in run[section].items():
+            entry["label"] = LABELS.get(name, name.replace("_", " ").title())
+    return run
+
+
 def make_run(folder: Path, seed: int = 0, replicated: tuple[str, ...] = ()) -> Path:
     """Write questions, answers, judgments, scores, nll, losses, weights, fused shards and so on.
 

@@ -95,6 +95,7 @@ def open_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
             )
     checkpoint = Checkpoint(folder, kept, config, frozenset(tensors.keys() - kept.keys()))
     _check_complete(checkpoint)
+    _check_sizes(checkpoint)
     return checkpoint
 
 
@@ -113,6 +114,33 @@ def _check_complete(checkpoint: Checkpoint) -> None:
         raise UserError(
             f"{path} does not tie the output layer, but the files hold none ({HEAD}); it was "
             "lost: save the whole model again"
+        )
+
+
+def _check_sizes(checkpoint: Checkpoint) -> None:
+    """Raise `UserError` where config.json and the input embedding disagree on their sizes."""
+    path, name = checkpoint.folder / "config.json", input_embedding(checkpoint)
+    facts = checkpoint.config.get("text_config") or checkpoint.config
+    if not isinstance(facts, dict):
+        raise UserError(f"{path}: text_config is not an object with keys")
+    check_pad_id(facts.get("pad_token_id"), facts.get("vocab_size"), path)
+    if name is None or {"embedding_size", "word_embed_proj_dim"} & facts.keys():
+        return  # an embedding that is narrower than the model
+    rows, width, *_ = (*checkpoint.tensors[name].shape, 0, 0)
+    for key, size in (("vocab_size", rows), ("hidden_size", width)):
+        if isinstance(said := facts.get(key), int) and said != size:
+            raise UserError(
+                f"{path} says {key} {said}, {name} has {size}; the files do not belong together: "
+                "copy the model again"
+            )
+
+
+def check_pad_id(pad: Any, size: Any, path: Path) -> None:
+    """Raise `UserError` for padding that the embedding has no row for."""
+    if isinstance(pad, int) and isinstance(size, int) and not -size <= pad < size:
+        raise UserError(
+            f"{path}: pad_token_id {pad} is beyond the {size} tokens of the model (vocab_size); "
+            "set it to an id that the model has, or to null"
         )
 
 

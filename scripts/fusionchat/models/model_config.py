@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fusionchat.errors import UserError
 from fusionchat.files import read_json_object
-from fusionchat.models.checkpoint import refuse_quantised
+from fusionchat.models.checkpoint import check_pad_id, refuse_quantised
 from fusionchat.models.remote_code import runs_code
 
 if TYPE_CHECKING:
@@ -35,11 +35,7 @@ def load_config(folder: str | os.PathLike[str]) -> "PretrainedConfig":
         raise UserError(
             f"{path} is no config that transformers {version('transformers')} can read: {reason}"
         ) from error
-    if pad is not None and not -size <= pad < size:
-        raise UserError(
-            f"{path}: pad_token_id {pad} is beyond the {size} tokens of the model (vocab_size); "
-            "set it to an id that the model has, or to null"
-        )
+    check_pad_id(pad, size, path)
     return config
 
 

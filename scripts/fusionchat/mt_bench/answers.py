@@ -197,12 +197,11 @@ class Journal:
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON lines of a file up to the first torn one."""
+    """The JSON lines of a file up to the first torn one; `read_jsonl` would refuse the file."""
     lines = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").split("\n"):
-            try:
-                lines.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
+    for line in path.read_bytes().split(b"\n") if path.exists() else ():
+        try:
+            lines.append(dict(json.loads(line)))
+        except (ValueError, TypeError):
+            break
     return lines

@@ -14,7 +14,7 @@ from typing import Any
 from fusionchat.figures.alignment import kind_label
 from fusionchat.figures.costs import duration
 from fusionchat.files import read_json, sha256
-from fusionchat.readers.yaml import read_yaml
+from fusionchat.schema import Config
 from fusionchat.scores.teachers import ALL
 from fusionchat.tables.table import Table, fixed, html_table
 
@@ -37,23 +37,20 @@ def numbers_note(paths: Sequence[Path], root: Path) -> str:
     return f'<p class="note">Numbers: {names}</p>'
 
 
-def run_section(config: Path | None, manifests: Sequence[Path], root: Path) -> str:
-    """Config file, versions of the training packages, hardware, and each model's checksum."""
+def run_section(config: Config, text: str, manifests: Sequence[Path], root: Path) -> str:
+    """Config (`text`: as YAML), versions of the training packages, hardware, and checksums."""
     parts = [_origin_table(config), _software_table(manifests), _model_table(manifests, root)]
     parts += [_rounding_table(manifests), _installed()]
-    if config is not None:
-        text = html.escape(config.read_text(encoding="utf-8"))
-        parts.append(f"<details><summary>config ({html.escape(config.name)})</summary>")
-        parts.append(f'<pre tabindex="0">{text}</pre></details>')
+    pre = f'<pre tabindex="0">{html.escape(text)}</pre>'
+    parts.append(f"<details><summary>config</summary>{pre}</details>")
     return "".join(part for part in parts if part)
 
 
-def _origin_table(config: Path | None) -> str:
+def _origin_table(config: Config) -> str:
     """Commit of the package, date of the page, and the seeds of the run's config."""
     lines = [["package", f"fusionchat {version('fusionchat')}"]]
     lines += [["commit", commit()], ["date of this page", datetime.date.today().isoformat()]]
-    settings = read_yaml(config) if config is not None else {}
-    lines += [[name, str(value)] for name, value in seeds(settings)]
+    lines += [[name, str(value)] for name, value in seeds(config)]
     return html_table(Table("Origin", ["what", "value"], {"": lines}, left=2))
 
 

@@ -22,6 +22,7 @@ UNUSED = {
     "answer_elsewhere": {"jinja2", "torch", "transformers", "vllm"},
     "doctor": {"snakemake"},
     "plan": {"snakemake"},
+    "report": {"fastchat", "jinja2", "snakemake"},
 }
 
 

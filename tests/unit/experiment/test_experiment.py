@@ -144,7 +144,18 @@ def test_without_targets_the_pivot_is_the_baseline():
     run = experiment_of(targets={}, merges={})
     assert run.baseline == "tiny_openchat"
     assert run.main is None
-    assert run.figures == ["scores", "radar", "figure1", "costs"]
+    assert run.subject == "tiny_openchat"
+    assert run.shown == run.source_llms
+    assert run.figures == ["scores", "radar", "costs"]
+
+
+def test_without_varm_the_report_is_about_the_last_model_that_the_run_makes():
+    run = experiment_of(merges={})
+    assert (run.main, run.subject) == (None, list(run.config["targets"])[-1])
+    linear = {"method": "linear", "targets": {"mixtral": 1, "solar": 1}}
+    run = experiment_of(merges={"mean": linear})
+    assert (run.main, run.subject) == (None, "mean")
+    assert not {"figure1", "weights"} & set(run.figures)
 
 
 def seeded(seeds: int, **merges: Any) -> Experiment:

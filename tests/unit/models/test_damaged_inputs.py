@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import released_dump
 import tiny_models
 import torch
 from mt_bench_files import answers, jsonl, questions
@@ -21,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from fusionchat import cli
 from fusionchat.dialogues.dialogue import write_dialogues
-from fusionchat.files import write_manifest
+from fusionchat.files import sha256, write_manifest
 
 ROWS = "--row Source:a:A --row Target:b:B --row Fused:c:C"
 MODELS = "--pivot-model {tokenizer} --source-model {model}"
@@ -58,6 +59,9 @@ PROGRAMS = {
     "score": "--judgments {judgments} --questions {questions} --output {out}",
     "export_fastchat": "--questions {questions} --answers {answers} --judgments {judgments} "
     "--output {out}",
+    "import_logits": "--released {released} --model {tokenizer} --dialogues {dialogues} "
+    "--output {out}",
+    "convert_checkpoint": "--checkpoint {pickled} --checksums {checksums} --output {out}",
     "pretrain_source": "--dialogues {mixture} --text {text} --architecture llama "
     "--tokenizer byte_level --output {out}",
     "agreement": "--scores {scores} --output {out}",
@@ -131,6 +135,8 @@ def table(**columns: list) -> Edit:
 
 BAR = re.compile(r"\[\d\d:\d\d, |\[\d\d:\d\d<")
 WEIGHTS = "model.safetensors"
+DUMP = "train/data.parquet"
+BIN = "pytorch_model.bin"
 UP = "model.layers.1.mlp.up_proj.weight"
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
 LATIN = '{"a": "\xe9"}\n'.encode("latin-1")
@@ -166,12 +172,6 @@ CHECKPOINTS: dict[str, Edit] = {
     "added after it was finished": finished(
         lambda f: (shutil.copy(f / WEIGHTS, f / "b.safetensors"), shard_beside(f))
     ),
-}
-# A merge reads no config of a model class: what only that shows is found when the model is loaded.
-ONLY_THE_MODEL_SHOWS = {
-    name: {"pad id beyond the model", "config of another size"}
-    for name in PROGRAMS
-    if name.startswith("merge_") or name in ("measure_variation", "compare_released")
 }
 TOKENIZERS: dict[str, Edit] = {
     "tokenizer of a newer form": change_json("tokenizer.json", model={"type": "Quantum", "v": 2}),
@@ -211,6 +211,26 @@ YAML: dict[str, Edit] = {
     "tabs": put("", b"name:\n\tx: 1\n"),
     "latin-1": put("", b"name: \xe9\n"),
 }
+RELEASED: dict[str, Edit] = {
+    "empty": lambda f: shutil.rmtree(f / "train"),
+    "cut off": cut(DUMP, -20),
+    "LFS pointer": put(DUMP, LFS),
+    "text": put(DUMP, b"a,b\n1,2\n"),
+    "another table": lambda f: pq.write_table(pa.table({"a": [1]}), f / DUMP),
+}
+PICKLED: dict[str, Edit] = {
+    "no weights": lambda f: (f / BIN).unlink(),
+    "cut off": cut(BIN, -100),
+    "LFS pointer": put(BIN, LFS),
+    "other weights": lambda f: torch.save({"a": torch.ones(2)}, f / BIN),
+    "index is a list": put(f"{BIN}.index.json", b"[]"),
+    "index of other tensors": put(f"{BIN}.index.json", b'{"weight_map": {"x": "y"}}'),
+}
+CHECKSUMS: dict[str, Edit] = {
+    "empty": put("", b""),
+    "latin-1": put("", LATIN),
+    "of other files": put("", b"0" * 64 + b"  other.bin\n"),
+}
 KINDS = {
     "checkpoint": CHECKPOINTS,
     "tokenizer": TOKENIZERS,
@@ -218,6 +238,9 @@ KINDS = {
     **dict.fromkeys(("questions", "answers", "judgments"), JSON_LINES),
     **dict.fromkeys(("mixture", "nll"), JSON),
     "config": YAML,
+    "released": RELEASED,
+    "pickled": PICKLED,
+    "checksums": CHECKSUMS,
 }
 TOKENIZER_READERS = ("dump_logits", "measure_nll", "train_target", "answer")
 
@@ -228,8 +251,7 @@ def cases() -> Iterator[tuple[str, str, str]]:
             both = kind == "tokenizer" and program in TOKENIZER_READERS
             if f"{{{kind}}}" in line or both:
                 for damage in damages:
-                    if damage not in ONLY_THE_MODEL_SHOWS.get(program, ()):
-                        yield program, kind, damage
+                    yield program, kind, damage
 
 
 def shard_beside(folder: Path) -> None:
@@ -267,6 +289,18 @@ def whole(tmp_path_factory) -> dict[str, object]:
     files["mixture"] = tiny_models.mixture(folder / "mixture.json", items)
     files["questions"] = jsonl(folder / "questions.jsonl", questions(8))
     files["answers"] = jsonl(folder / "answers.jsonl", answers("a", 8))
+    files["released"] = folder / "released"
+    (files["released"] / "train").mkdir(parents=True)
+    model, encode = tiny_models.build("llama"), tiny_models.renderer().encode
+    short = [i for i in items if len(encode(i).input_ids) <= released_dump.WIDTH]
+    records = [released_dump.record(model, item) for item in short]
+    released_dump.columns(records).to_parquet(files["released"] / DUMP)
+    files["pickled"] = folder / "pickled"
+    shutil.copytree(files["model"], files["pickled"])
+    torch.save(load_file(files["pickled"] / WEIGHTS), files["pickled"] / BIN)
+    (files["pickled"] / WEIGHTS).unlink()
+    files["checksums"] = folder / "checksums"
+    files["checksums"].write_text(f"{sha256(files['pickled'] / BIN)}  {BIN}\n")
     (folder / "text").write_text("one\ntwo\n")
     files["text"] = folder / "text"
     nll = {"model": "a", "per_dialogue": [["d", None, 1.0, 2, 3], ["e", None, 2.0, 3, 4]]}

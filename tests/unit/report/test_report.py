@@ -18,7 +18,7 @@ from fusionchat.page.page import Section, document
 from fusionchat.tables.table import Table, html_table
 
 ROOT = Path(__file__).resolve().parents[3]
-SHOWN = ("tiny_openchat", "clm", "varm")
+SHOWN = ("tiny_openchat", *report_run.SOURCES, "clm", "varm")
 
 CONTRAST = """
 function channels(text) { return text.match(/[\\d.]+/g).map(Number); }
@@ -84,24 +84,24 @@ def page(tmp_path_factory):
     figure = run / "figures/scores.svg"
     figure.parent.mkdir()
     figure.write_text('<svg xmlns="http://www.w3.org/2000/svg" width="500pt" height="9pt"></svg>')
-    (run / "config.yaml").write_text("name: test # <tag>\ndata: {world: {seed: 3}}\n")
+    (run / "config.yaml").write_text(json.dumps(report_run.config()))  # JSON is YAML
     costs = "rule,jobs,seconds,cpu_seconds,peak_mb\ntrain_target,2,150.0,110.0,512.0\n"
     (run / "costs.csv").write_text(costs)
     answers, judgments = (
         [str(run / f"mt_bench/{kind}/{model}.jsonl") for model in SHOWN]
         for kind in ("answers", "judgments/rule")
     )
-    words = ["--name", "test", *scores, "--baseline", "clm", "--main", "varm"]
+    words = ["--configfile", str(run / "config.yaml"), *scores[:2]]
     words += ["--tables", str(run / "tables/table1.html"), "--figures", str(figure)]
     nll = [str(path) for path in sorted((run / "nll").glob("*.json"))]
     claimed = ["--claim", "fusion:varm:clm", "--claim", "weights:varm:"]
     files = ["--figure", str(run / "figures/claims"), "--output", str(run / "tables/claims")]
     claims.main([*scores, *claimed, "--nll", *nll, *files])
-    words += [*claimed, "--picture", str(run / "figures/claims.svg"), "--generated"]
+    words += ["--picture", str(run / "figures/claims.svg")]
     winners = "target,category,teacher,dialogues,share\nmulti,all,tiny_solar,0,0.0\n"
     (run / "winners.csv").write_text(winners)
     words += ["--winners", str(run / "winners.csv")]
-    words += ["--captions", str(ROOT / "resources/captions"), "--show", *SHOWN]
+    words += ["--captions", str(ROOT / "resources/captions")]
     words += ["--questions", str(run / "questions.jsonl"), "--answers", *answers]
     words += ["--judgments", *judgments, "--examples", "2"]
     words += ["--nll", *(str(path) for path in sorted((run / "nll").glob("*.json")))]
@@ -110,7 +110,7 @@ def page(tmp_path_factory):
     quality += "tiny_solar,0.75,0.125,0.125,0.9231,0.998,24,2\n"
     (run / "alignment.csv").write_text(quality)
     words += ["--alignment", str(run / "alignment.csv")]
-    words += ["--config", str(run / "config.yaml"), "--costs", str(run / "costs.csv")]
+    words += ["--costs", str(run / "costs.csv")]
     report.main([*words, "--output", str(run / "report.html")])
     return run / "report.html"
 
@@ -136,7 +136,7 @@ def test_page_names_the_file_of_each_table_and_figure(page):
     notes = re.findall(r'<p class="note">Numbers: (.*?)</p>', text)
     numbers = [re.findall("<code>([^<]*)</code>", note) for note in notes]
     assert numbers[:2] == [["tables/table1.csv"]] * 2
-    assert [f"mt_bench/judgments/rule/{model}.jsonl" for model in SHOWN] == numbers[2][3:]
+    assert [f"mt_bench/judgments/rule/{model}.jsonl" for model in SHOWN] == numbers[2][len(SHOWN) :]
     assert numbers[3:] == [["winners.csv"], ["alignment.csv"], ["costs.csv"]]
     listed = text.split('id="files"')[1]
     used = {*page.parent.glob("nll/*.json"), *page.parent.glob("*.csv")}

@@ -460,6 +460,18 @@ def test_settings_that_cannot_work_are_refused_in_one_line(data, tmp_path, optio
     assert "Traceback" not in run.log()
 
 
+def test_zero3_does_not_load_a_pivot_that_lacks_weights(data, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(data / "pivot", broken)
+    weights = load_file(broken / "model.safetensors")
+    weights.pop("model.layers.1.mlp.up_proj.weight")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    run = Run(data, tmp_path, "--pivot-model", str(broken), *zero_options("zero3"))
+    assert run.run_ranks(1) == [1], run.log()
+    last = run.log().splitlines()[-1]
+    assert last.startswith(f"error: {broken} lacks weights: model.layers.1.mlp.up_proj.weight")
+
+
 @pytest.mark.parametrize(
     "option",
     [

@@ -192,7 +192,8 @@ class ResponseStore:
         with path.open("rb") as stream:
             stream.seek(start)
             data = stream.read()
-        # A line without its end is still being written, or was when its process was killed.
+        # A line without its end is still being written, or was when its process was killed; so
+        # only what is new is read, and `read_jsonl`, which takes whole files, does not fit.
         whole = data[: data.rfind(b"\n") + 1]
         self._read_bytes[path] = start + len(whole)
         for line in whole.splitlines():

@@ -67,6 +67,7 @@ def test_a_committed_lock_takes_precedence(tmp_path, monkeypatch):
 
 def test_a_local_model_depends_on_its_configuration(tmp_path):
     (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").touch()
     models = experiment_of().config["models"]
     models["tiny_solar"] = {"path": str(tmp_path)}
     origins = Origins(experiment_of(models=models))

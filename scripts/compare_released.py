@@ -32,23 +32,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     name, folder = args.released
     targets = dict(args.target)
-    found = compare(folder, args.pivot, targets, dict(args.candidate))
-    order = sorted(found.distances, key=found.relative)
+    comparison = compare(folder, args.pivot, targets, dict(args.candidate))
+    order = sorted(comparison.distances, key=comparison.relative)
     records = [
         {
             "model": other,
-            "relative_distance": found.relative(other),
-            "equal_share": found.distances[other].equal / found.elements,
-            "largest_difference": found.distances[other].largest,
+            "relative_distance": comparison.relative(other),
+            "equal_share": comparison.distances[other].equal / comparison.elements,
+            "largest_difference": comparison.distances[other].largest,
         }
         for other in order
     ]
     cells = [[r["model"], *(f"{v:.4g}" for v in list(r.values())[1:])] for r in records]
-    verdict = found.verdict(name, list(targets))
+    verdict = comparison.verdict(name, list(targets))
     weights = ", ".join(
         f"{target} {weight:.4f} ({low:.4f} to {high:.4f})"
         for target, weight, (low, high) in zip(
-            targets, found.coefficients(), found.intervals(), strict=True
+            targets, comparison.coefficients(), comparison.intervals(), strict=True
         )
     )
     table = Table(
@@ -59,14 +59,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             verdict,
             f"Relative distance: 0 is the same model, 1 is as far away as the pivot from {name}.",
             f"Best mixture of the targets' changes, with 95% intervals: {weights}; "
-            f"{found.left_over():.4f} of the change is left over.",
+            f"{comparison.left_over():.4f} of the change is left over.",
         ],
     )
     print(verdict)
     write_tables(args.output, [table], records)
     tensors = [
         {"tensor": tensor, **dict(zip(targets, map(float, row), strict=True))}
-        for tensor, row in found.by_tensor.items()
+        for tensor, row in comparison.by_tensor.items()
     ]
     write_csv(Path(f"{args.output}_tensors.csv"), tensors)
 

@@ -28,12 +28,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.tables.table import write_csv
 
     sources = chosen(args.rows, [name for name, _ in args.aligned], "--aligned")
-    found = {name: read_quality(paths) for name, paths in args.aligned}
-    figure = alignment_figure(found, sources, style.looks(args.rows))
-    kept = [f"{row.label} {found[row.name].kept:.1%}" for row in sources]
+    qualities = {name: read_quality(paths) for name, paths in args.aligned}
+    figure = alignment_figure(qualities, sources, style.looks(args.rows))
+    kept = [f"{row.label} {qualities[row.name].kept:.1%}" for row in sources]
     words = "Kinds of alignment by source, and listed probability kept: " + ", ".join(kept) + "."
     style.save(figure, args.output, words)
-    write_csv(Path(f"{args.output}.csv"), records(found))
+    write_csv(Path(f"{args.output}.csv"), records(qualities))
 
 
 if __name__ == "__main__":

@@ -80,16 +80,16 @@ def join(pivot: Path, sources: Sequence[tuple[str, Path]]) -> Iterator[list["Row
     for row in read_logits(pivot):
         candidates: list[Row | None] = [(row, None)]
         for index, (name, path) in enumerate(sources):
-            found = waiting[index]
-            if found is None or found[0].dialogue_id != row.dialogue_id:
+            candidate = waiting[index]
+            if candidate is None or candidate[0].dialogue_id != row.dialogue_id:
                 candidates.append(None)
                 continue
-            if not np.array_equal(found[0].response_ids, row.response_ids):
+            if not np.array_equal(candidate[0].response_ids, row.response_ids):
                 raise UserError(
                     f"{path}: dialogue {row.dialogue_id} of {name} is not at the pivot's response "
                     "tokens; transfer it to the pivot's vocabulary first"
                 )
-            candidates.append(found)
+            candidates.append(candidate)
             waiting[index] = next(streams[index], None)
         yield candidates
     for (name, path), left in zip(sources, waiting, strict=True):
@@ -130,8 +130,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     extra = {"winner": pa.string(), "ces": pa.list_(pa.float32()), KNOWN.name: KNOWN.type}
     winners: Counter[str] = Counter()
     with LogitWriter(args.output, provenance, extra=extra) as writer:
-        for found in progress(join(args.pivot_logits, args.source), desc="fuse"):
-            rows, groups = zip(*(one or (None, None) for one in found), strict=True)
+        for joined in progress(join(args.pivot_logits, args.source), desc="fuse"):
+            rows, groups = zip(*(one or (None, None) for one in joined), strict=True)
             fused = fuse_dialogue(rows, args.function, args.level, groups)
             row = fused.row if args.top_k is None else narrowed(fused.row, args.top_k)
             writer.write(row, winner=names[fused.winner], ces=fused.ces.tolist())

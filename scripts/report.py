@@ -69,17 +69,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name in (experiment.baseline, experiment.subject, *experiment.shown)
     )
     benchmark = read_benchmark(args.scores, experiment.judge)
-    found = views.find(benchmark, models, baseline, experiment.judge_model)
+    findings = views.find(benchmark, models, baseline, experiment.judge_model)
     likelihoods = read_likelihoods(args.nll)
     examples = Examples(args.answers, args.judgments, benchmark.judge)
     root = args.output.parent
     numbers = [path.with_suffix(".csv") for path in args.tables]
     answer = summary.question(subject, baseline)
-    lines = summary.claims(claimed, found, likelihoods)
+    lines = summary.claims(claimed, findings, likelihoods)
     if args.picture:
         text = page.caption(args.picture.stem, args.captions)
         lines = page.picture(lines, args.picture, text, root)
-    answer += lines + summary.summary(found, subject, likelihoods)
+    answer += lines + summary.summary(findings, subject, likelihoods)
     answer += run_facts.numbers_note(numbers[:1], root)
     dialogues = dialogue_section(read_questions(args.questions), shown, examples, args.examples)
     dialogues += run_facts.numbers_note([*args.answers, *args.judgments], root)
@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         page.Section("files", "The file behind each number", run_facts.file_section(files, root)),
     ]
     asked = GENERATED if experiment.generated else "MT-Bench"
-    heading = f"{asked}; judge: {views.judge_name(found)}."
+    heading = f"{asked}; judge: {views.judge_name(findings)}."
     with atomic_file(args.output) as partial:
         partial.write_text(page.document(config["name"], heading, sections), encoding="utf-8")
 

@@ -62,29 +62,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     paper = read_paper(args.paper, rows) if args.paper else None
     likelihoods = read_likelihoods(args.nll)
     benchmark = read_benchmark(args.scores, args.judge)
-    found = views.find(benchmark, rows, baseline, args.judge_model)
-    scores = views.score_table(found, args.title, likelihoods)
+    findings = views.find(benchmark, rows, baseline, args.judge_model)
+    scores = views.score_table(findings, args.title, likelihoods)
     subject = find_row(rows, args.subject, "--subject") if args.subject else None
-    beside = others.against_others(found, subject) if subject else {}
-    controls = precision.null_controls(found, args.null)
+    beside = others.against_others(findings, subject) if subject else {}
+    controls = precision.null_controls(findings, args.null)
     equal = equal_changes(*args.equal_changes) if args.equal_changes else None
     tables = present(
-        printed.with_printed(scores, shown, paper, found.benchmark.categories),
-        views.percent_table(found),
-        views.comparison_table(found),
-        others.others_table(found, subject, beside) if subject else None,
-        likelihood_table(found, likelihoods),
-        views.paper_table(found, paper, verdict=args.compare == "verdicts") if paper else None,
-        precision.precision_table(found),
-        precision.noise_table(found),
-        precision.null_table(found, controls, equal),
+        printed.with_printed(scores, shown, paper, findings.benchmark.categories),
+        views.percent_table(findings),
+        views.comparison_table(findings),
+        others.others_table(findings, subject, beside) if subject else None,
+        likelihood_table(findings, likelihoods),
+        views.paper_table(findings, paper, verdict=args.compare == "verdicts") if paper else None,
+        precision.precision_table(findings),
+        precision.noise_table(findings),
+        precision.null_table(findings, controls, equal),
     )
     records = [
         record
         | views.comparison_record("subject_minus", beside.get(row.name))
         | likelihood_record(likelihoods, row.name, baseline.name)
-        | precision.precision_record(found, controls, equal, row.name)
-        for row, record in zip(rows, views.score_records(found, paper), strict=True)
+        | precision.precision_record(findings, controls, equal, row.name)
+        for row, record in zip(rows, views.score_records(findings, paper), strict=True)
     ]
     write_tables(args.output, tables, printed.printed_records(shown, paper) + records)
 

@@ -26,15 +26,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     baseline = checked_baseline(args.rows, args.baseline)
     paper = read_paper(args.paper, args.rows) if args.paper else None
     benchmark = read_benchmark(args.scores, args.judge)
-    found = views.find(benchmark, args.rows, baseline, args.judge_model)
-    by_turn = turns.turn_scores(found)
+    findings = views.find(benchmark, args.rows, baseline, args.judge_model)
+    by_turn = turns.turn_scores(findings)
     tables = present(
-        views.score_table(found, "Table 2: VaRM by merging granularity", {}),
-        turns.turn_table(found, by_turn),
-        views.comparison_table(found),
-        views.paper_table(found, paper, verdict=args.compare == "verdicts") if paper else None,
+        views.score_table(findings, "Table 2: VaRM by merging granularity", {}),
+        turns.turn_table(findings, by_turn),
+        views.comparison_table(findings),
+        views.paper_table(findings, paper, verdict=args.compare == "verdicts") if paper else None,
     )
-    records = views.score_records(found, paper)
+    records = views.score_records(findings, paper)
     write_tables(args.output, tables, turns.with_turns(records, by_turn))
 
 

@@ -129,7 +129,7 @@ def claims(experiment: Experiment) -> list[str]:
             "merging": targets,
             "averaging": _means_of_plain_trainings(experiment),
         }
-        words += [f"{claim}:{main}:{','.join(found)}" for claim, found in controls.items()]
+        words += [f"{claim}:{main}:{','.join(names)}" for claim, names in controls.items()]
     return words
 
 
@@ -153,14 +153,14 @@ def _plain_means(experiment: Experiment) -> dict[str, set[str]]:
 
 
 def _means(experiment: Experiment, targets: set[str]) -> list[str]:
-    found = _plain_means(experiment).items()
-    return [name for name, members in found if members == targets][:1]
+    means = _plain_means(experiment).items()
+    return [name for name, members in means if members == targets][:1]
 
 
 def _means_of_plain_trainings(experiment: Experiment) -> list[str]:
-    found = _plain_means(experiment).items()
+    means = _plain_means(experiment).items()
     plain = {name for name, target in experiment.targets.items() if not target.sources}
-    return [name for name, members in found if len(members) > 1 and members <= plain][:1]
+    return [name for name, members in means if len(members) > 1 and members <= plain][:1]
 
 
 def sweep_values(experiment: Experiment, names: Sequence[str]) -> list[str]:

@@ -229,8 +229,8 @@ class Experiment:
     @cached_property
     def rows(self) -> list[str]:
         """The models of Table 1; replicates are part of their model's row."""
-        own = (*self.config["targets"], *self.config["merges"])
-        return [*self.compared, *self.source_llms, *own]
+        ours = (*self.config["targets"], *self.config["merges"])
+        return [*self.compared, *self.source_llms, *ours]
 
     @cached_property
     def evaluated(self) -> list[str]:
@@ -286,27 +286,26 @@ class Experiment:
     @cached_property
     def main(self) -> str | None:
         """The merge that the report is about: the first VaRM with a weight for each matrix."""
-        made = (self.merges[name] for name in self.merged_by("varm"))
-        return next((m.name for m in made if m.settings["granularity"] == "matrix"), None)
+        merges = (self.merges[name] for name in self.merged_by("varm"))
+        return next((m.name for m in merges if m.settings["granularity"] == "matrix"), None)
 
     @property
     def subject(self) -> str:
         """The model that the report is about: the main merge, or the last that the run makes."""
-        return (
-            self.main or list(self.config["merges"] or self.config["targets"] or [self.pivot])[-1]
-        )
+        ours = (*self.config["targets"], *self.config["merges"])
+        return self.main or next(reversed(ours), self.pivot)
 
     @cached_property
     def granularities(self) -> list[str]:
         """Merges by VaRM of the same targets as the main one, coarse to fine."""
         merges = [self.merges[name] for name in self.merged_by("varm")]
-        made = [merge for merge in merges if merge.base == merge.name]
+        alike = [merge for merge in merges if merge.base == merge.name]
         if self.main:
             targets = self.merges[self.main].targets.keys()
-            made = [merge for merge in made if merge.targets.keys() == targets]
+            alike = [merge for merge in alike if merge.targets.keys() == targets]
         return [
             merge.name
-            for merge in sorted(made, key=lambda m: GRANULARITIES.index(m.settings["granularity"]))
+            for merge in sorted(alike, key=lambda m: GRANULARITIES.index(m.settings["granularity"]))
         ]
 
     @cached_property
@@ -342,11 +341,11 @@ class Experiment:
     @cached_property
     def claimed(self) -> list[str]:
         """The merges that stand for the paper's: VaRM by matrix, one for each set of targets."""
-        found: dict[frozenset[str], str] = {}
+        first: dict[frozenset[str], str] = {}
         for merge in (self.merges[name] for name in self.merged_by("varm")):
             if merge.base == merge.name and merge.settings["granularity"] == "matrix":
-                found.setdefault(frozenset(merge.targets), merge.name)
-        return list(found.values())
+                first.setdefault(frozenset(merge.targets), merge.name)
+        return list(first.values())
 
     def trained_alike(self, one: str, other: str) -> bool:
         """Whether two targets differ in nothing but their sources."""

@@ -92,8 +92,8 @@ def checksums(
     `known` are those that need not be taken again.
     """
     folder = Path(folder)
-    found = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in _ABOUT)
-    names = {str(path.relative_to(folder)): path for path in found}
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in _ABOUT)
+    names = {str(path.relative_to(folder)): path for path in files}
     return {name: known.get(name) or sha256(path) for name, path in names.items()}
 
 
@@ -197,6 +197,6 @@ def write_manifest(
     packages = {name: version(name) for name in ("torch", "transformers", "tokenizers", "numpy")}
     files = checksums(folder, known)
     samples = {name: sample_digest(Path(folder) / name) for name in files}
-    made = {"package": PACKAGE, "program": program, "files": files, "samples": samples}
-    made |= {"versions": packages, "hardware": hardware()}
-    write_json(Path(folder) / MANIFEST, {**made, **facts})
+    record = {"package": PACKAGE, "program": program, "files": files, "samples": samples}
+    record |= {"versions": packages, "hardware": hardware()}
+    write_json(Path(folder) / MANIFEST, {**record, **facts})

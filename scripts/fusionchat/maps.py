@@ -79,8 +79,8 @@ def _at(group: Mapping[Partial, str], place: Place) -> str | None:
     """The model of a group that stands at a place."""
     fits = (
         model
-        for own, model in group.items()
-        if all(a is None or a == b for a, b in zip(own, place, strict=True))
+        for at, model in group.items()
+        if all(a is None or a == b for a, b in zip(at, place, strict=True))
     )
     return next(fits, None)
 

@@ -155,16 +155,16 @@ def frequent_pairs(
     """The most frequent aligned pairs of different bytes: (pivot, source, count, mapped to)."""
     roles = token_table.special_map(source, pivot)
     pairs = vocabulary.pairs
-    found = []
+    frequent = []
     for index in np.argsort(-pairs.count, kind="stable").tolist():
         p, s = int(pairs.pivot[index]), int(pairs.source[index])
         if pivot.token_bytes[p] != source.token_bytes[s] and roles.get(s) != p:
             target = int(vocabulary.mapped[s])
             mapped = pivot.pieces[target] if target != token_table.NO_TOKEN else "(nothing)"
-            found.append((pivot.pieces[p], source.pieces[s], int(pairs.count[index]), mapped))
-        if len(found) == FREQUENT_PAIRS:
+            frequent.append((pivot.pieces[p], source.pieces[s], int(pairs.count[index]), mapped))
+        if len(frequent) == FREQUENT_PAIRS:
             break
-    return found
+    return frequent
 
 
 def worst(quality: Quality) -> list[int]:
@@ -259,7 +259,7 @@ def odd_groups(
     """Spellings of both sides of each group that is not one token to one of the same bytes."""
     roles = token_table.special_map(source, pivot)
     firsts = np.flatnonzero(alignment.begins).tolist()
-    found = []
+    odd = []
     for first, last in zip(firsts, [*firsts[1:], len(pivot_ids)], strict=True):
         p = pivot_ids[first:last].tolist()
         stop = int((alignment.start[first:last] + alignment.count[first:last]).max())
@@ -268,8 +268,8 @@ def odd_groups(
             pivot.token_bytes[p[0]] == source.token_bytes[s[0]] or roles.get(s[0]) == p[0]
         )
         if not same:
-            found.append(([pivot.pieces[i] for i in p], [source.pieces[i] for i in s]))
-    return found
+            odd.append(([pivot.pieces[i] for i in p], [source.pieces[i] for i in s]))
+    return odd
 
 
 def _tokens(pieces: Sequence[str]) -> str:

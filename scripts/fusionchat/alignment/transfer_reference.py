@@ -78,7 +78,7 @@ class ReferenceTransfer:
         [source positions, k].
         """
         uses = Counter(position for row in partners for position in row)
-        found = []
+        merged_rows = []
         for pivot_id, positions in zip(pivot_ids, partners, strict=True):
             branch, used = self._branch(pivot_id, positions, source_ids, uses)
             weights = np.ones(len(used))
@@ -88,8 +88,8 @@ class ReferenceTransfer:
             for position, weight in zip(used, weights.tolist(), strict=True):
                 for token, logit in self._mapped(top_ids[position], logits[position]).items():
                     merged[token] = max(merged.get(token, -np.inf), logit * weight)
-            found.append((merged, branch))
-        return found
+            merged_rows.append((merged, branch))
+        return merged_rows
 
     def _branch(
         self, pivot_id: int, positions: Sequence[int], source_ids: Sequence[int], uses: Counter[int]
@@ -130,12 +130,12 @@ class ReferenceTransfer:
 
     def _mapped(self, ids: np.ndarray, logits: np.ndarray) -> Distribution:
         """One distribution in pivot ids; only the first entry of an id is kept."""
-        found: Distribution = {}
+        by_target: Distribution = {}
         for index, logit in zip(ids.tolist(), logits.tolist(), strict=True):
             target = self._target[index] if index < len(self._target) else NO_TOKEN
             if target != NO_TOKEN and np.isfinite(logit):
-                found.setdefault(target, logit)
-        return found
+                by_target.setdefault(target, logit)
+        return by_target
 
 
 class ReferenceRules:
@@ -152,7 +152,7 @@ class ReferenceRules:
             here = slice(pivot_end, pivot_end + n)
             turn = Alignment(alignment.start[here] - source_end, alignment.count[here])
             rows = slice(source_end, source_end + m)
-            found = self._rules.rows(
+            merged_rows = self._rules.rows(
                 p.input_ids[p_start - 1 : p_start + n - 1].tolist(),
                 s.input_ids[s_start - 1 : s_start + m - 1].tolist(),
                 _shifted(turn, n, m),
@@ -160,7 +160,7 @@ class ReferenceRules:
                 s.top_logprobs[rows].astype(np.float64),
             )
             mass = np.exp(s.top_logprobs[rows].astype(np.float64))
-            parts.append(_as_rows(found, turn, mass, s.token_ce[rows].astype(np.float64)))
+            parts.append(_as_rows(merged_rows, turn, mass, s.token_ce[rows].astype(np.float64)))
             pivot_end, source_end = pivot_end + n, source_end + m
         return Transferred(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
@@ -178,18 +178,18 @@ def _shifted(turn: Alignment, n: int, m: int) -> list[list[int]]:
 
 
 def _as_rows(
-    found: list[tuple[Distribution, str]],
+    merged_rows: list[tuple[Distribution, str]],
     alignment: Alignment,
     mass: np.ndarray,
     token_ce: np.ndarray,
 ) -> Transferred:
     """Softmax over each list, the k most probable entries."""
-    n, k = len(found), mass.shape[1]
+    n, k = len(merged_rows), mass.shape[1]
     ids, teacher = np.zeros((n, k), np.int64), np.zeros((n, k))
     mass_in = np.append(mass.sum(axis=1), 0.0)[alignment.start]
     mass_out = np.zeros(n)
     kinds = np.full(n, FALLBACK, np.int8)
-    for row, (distribution, branch) in enumerate(found):
+    for row, (distribution, branch) in enumerate(merged_rows):
         if not distribution:  # no listed id has a partner: the row stays empty
             continue
         kinds[row] = KIND_OF_BRANCH[branch]

@@ -128,9 +128,9 @@ def reference_statistics(pivot: TokenTable, source: TokenTable, pairs: Pairs) ->
     )
     score = cost * (1.0 / (1.0 + np.exp(-pairs.count.astype(np.float64))))
     order = np.lexsort([pairs.pivot, score, pairs.source])
-    found, first = np.unique(pairs.source[order], return_index=True)
+    ids, first = np.unique(pairs.source[order], return_index=True)
     mapped = np.full(source.size, pivot.roles.get("unk", NO_TOKEN), np.int32)
-    mapped[found] = pairs.pivot[order][first]
+    mapped[ids] = pairs.pivot[order][first]
     for role in ("bos", "eos"):
         if role in source.roles and role in pivot.roles:
             mapped[source.roles[role]] = pivot.roles[role]
@@ -193,11 +193,11 @@ def _nearest_of_length(
                 workers=1,
             )
             column = distance.argmin(axis=1)
-            found, index = distance[np.arange(len(waiting)), column], part[column]
-            better = (found < best[waiting]) | (
-                (found == best[waiting]) & (index < nearest[waiting])
+            smallest, index = distance[np.arange(len(waiting)), column], part[column]
+            better = (smallest < best[waiting]) | (
+                (smallest == best[waiting]) & (index < nearest[waiting])
             )
-            best[waiting[better]], nearest[waiting[better]] = found[better], index[better]
+            best[waiting[better]], nearest[waiting[better]] = smallest[better], index[better]
     return nearest
 
 

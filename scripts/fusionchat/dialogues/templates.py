@@ -248,8 +248,8 @@ def _layout(template: Template, pattern: Pattern, open_turn: bool) -> tuple[str,
     markup = []
     for role, mark in said:
         if mark:
-            before, found, rest = rest.partition(mark)
-            if not found or mark in rest:
+            before, marked, rest = rest.partition(mark)
+            if not marked or mark in rest:
                 raise template.refuse(_lost(role, with_system=said[0].role == "system"))
             markup.append(before)
     return (*markup, rest)

@@ -23,7 +23,7 @@ def kind_label(kind: str) -> str:
     return "none" if kind == "fallback" else kind.replace("_", " ")
 
 
-def records(found: Mapping[str, "Quality"]) -> list[dict[str, object]]:
+def records(qualities: Mapping[str, "Quality"]) -> list[dict[str, object]]:
     """The numbers of the figure, one record a source.
 
     `listed_mass` is the mean probability that the source's top-k entries hold at a response token,
@@ -38,12 +38,12 @@ def records(found: Mapping[str, "Quality"]) -> list[dict[str, object]]:
             "dialogues": len(quality.dialogue_ids),
             "excluded": quality.excluded,
         }
-        for name, quality in found.items()
+        for name, quality in qualities.items()
     ]
 
 
 def alignment_figure(
-    found: Mapping[str, "Quality"], sources: Sequence[Row], looks: Mapping[str, Look]
+    qualities: Mapping[str, "Quality"], sources: Sequence[Row], looks: Mapping[str, Look]
 ) -> "Figure":
     """Left: kinds of token alignment. Right: share of dialogues that keep at least so much mass."""
     figure = new_figure(PAGE, 2.0 + 0.2 * len(sources))
@@ -51,12 +51,12 @@ def alignment_figure(
     handles: dict[str, Artist] = {}
     for place, row in enumerate(sources):
         start = 0.0
-        for index, (kind, share) in enumerate(found[row.name].rates.items()):
+        for index, (kind, share) in enumerate(qualities[row.name].rates.items()):
             style = fill(Look(SHADES[index], "", "", HATCHES[index]), 0.6)
             bar = left.barh(place, share, 0.6, left=start, label=kind_label(kind), **style)
             handles.setdefault(kind, bar.patches[0])
             start += share
-        kept, look = np.sort(found[row.name].kept_by_dialogue), looks[row.name]
+        kept, look = np.sort(qualities[row.name].kept_by_dialogue), looks[row.name]
         above = 1 - np.arange(len(kept)) / max(1, len(kept))
         line: dict[str, Any] = {"color": look.colour, "linestyle": look.line, "label": row.label}
         right.step([0, *kept, 1], [1, *above, 0], **line)
@@ -65,7 +65,7 @@ def alignment_figure(
     left.set_xticks([0, 0.5, 1], ["0", "50%", "100%"])
     left.set_xlabel("pivot's response tokens, source to pivot")
     left.tick_params(axis="y", length=0)
-    lowest = min((q.kept_by_dialogue.min(initial=1) for q in found.values()), default=1)
+    lowest = min((q.kept_by_dialogue.min(initial=1) for q in qualities.values()), default=1)
     right.set_xlim(min(lowest, 0.95) - 0.01, 1.003)
     right.set_xlabel("listed probability kept, at least")
     right.set_ylabel("share of dialogues")

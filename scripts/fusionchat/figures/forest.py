@@ -34,8 +34,8 @@ def likelihood_figure(
         shift = 0.5 * (index + 0.5) / len(references) - 0.25
         for row in shown:
             if row.name != reference.name:
-                found = likelihood_difference(likelihoods[row.name], likelihoods[reference.name])
-                draw_interval(axes, places[row.name] + shift, found, index)
+                bounds = likelihood_difference(likelihoods[row.name], likelihoods[reference.name])
+                draw_interval(axes, places[row.name] + shift, bounds, index)
         handles.append(key(index, f"minus {reference.label}"))
     axes.set_yticks(list(places.values()), [row.label for row in shown])
     axes.set_ylim(max(places.values()) + 0.7, -0.7)
@@ -52,26 +52,26 @@ def likelihood_words(
     """What the figure shows, in words."""
     parts = []
     for reference in references:
-        found = {
+        differences = {
             row.label: likelihood_difference(likelihoods[row.name], likelihoods[reference.name])
             for row in rows
             if row.name in likelihoods and row.group == "Fused" and row.name != reference.name
         }
-        better = [label for label, (_, _, high) in found.items() if high < 0]
-        worse = [label for label, (_, low, _) in found.items() if low > 0]
-        if found:
-            best = min(found, key=lambda label: found[label][0])
+        better = [label for label, (_, _, high) in differences.items() if high < 0]
+        worse = [label for label, (_, low, _) in differences.items() if low > 0]
+        if differences:
+            best = min(differences, key=lambda label: differences[label][0])
             parts.append(
-                f"Against {reference.label}, {len(better)} of {len(found)} merges have a lower "
-                f"NLL and {len(worse)} a higher one beyond their interval; the lowest is {best} "
-                f"with {fixed(found[best][0], 4, signed=True)}."
+                f"Against {reference.label}, {len(better)} of {len(differences)} merges have a "
+                f"lower NLL and {len(worse)} a higher one beyond their interval; the lowest is "
+                f"{best} with {fixed(differences[best][0], 4, signed=True)}."
             )
     return "Differences in held-out NLL with intervals. " + " ".join(parts)
 
 
-def draw_interval(axes: "Axes", place: float, found: Bounded, index: int) -> None:
+def draw_interval(axes: "Axes", place: float, bounds: Bounded, index: int) -> None:
     """One difference and its interval, in the colour and mark of its reference."""
-    value, low, high = found
+    value, low, high = bounds
     colour = COLOURS[index % len(COLOURS)]
     if np.isfinite(low):
         axes.plot([low, high], [place, place], color=colour, linewidth=1.5)

@@ -70,20 +70,20 @@ def loss_curves(
     return figure
 
 
-def _part(found: Mapping[str, np.ndarray], part: str) -> Curve:
-    part = part if _has(found, part) else "loss"
-    return found["step"], smooth(found[part], _width(found))
+def _part(curve: Mapping[str, np.ndarray], part: str) -> Curve:
+    part = part if _has(curve, part) else "loss"
+    return curve["step"], smooth(curve[part], _width(curve))
 
 
-def _minus(found: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray]) -> Curve:
+def _minus(curve: Mapping[str, np.ndarray], first: Mapping[str, np.ndarray]) -> Curve:
     """The gold-token loss minus the first target's at the same steps."""
-    steps, here, there = np.intersect1d(found["step"], first["step"], return_indices=True)
-    part, base = ("clm" if _has(one, "clm") else "loss" for one in (found, first))
-    return steps, smooth(found[part][here] - first[base][there], _width(found))
+    steps, here, there = np.intersect1d(curve["step"], first["step"], return_indices=True)
+    part, base = ("clm" if _has(one, "clm") else "loss" for one in (curve, first))
+    return steps, smooth(curve[part][here] - first[base][there], _width(curve))
 
 
-def _width(found: Mapping[str, np.ndarray]) -> int:
-    return max(1, len(found["step"]) // 10)
+def _width(curve: Mapping[str, np.ndarray]) -> int:
+    return max(1, len(curve["step"]) // 10)
 
 
 def _curve(axes: "Axes", steps: np.ndarray, values: np.ndarray, look: Look, label: str) -> "Artist":
@@ -110,5 +110,5 @@ def loss_words(losses: Mapping[str, Mapping[str, np.ndarray]], rows: Sequence[Ro
     return "Gold-token loss at the first and the last steps: " + "; ".join(parts) + "."
 
 
-def _has(found: Mapping[str, np.ndarray], part: str) -> bool:
-    return part in found and bool(np.nan_to_num(found[part]).any())
+def _has(curve: Mapping[str, np.ndarray], part: str) -> bool:
+    return part in curve and bool(np.nan_to_num(curve[part]).any())

@@ -73,8 +73,8 @@ def map_figure(gains: Sequence[Gain], x: str, y: str, measure: str) -> "Figure":
     panels = figure.subplots(len(controls), len(rows), squeeze=False, sharex=True, sharey=True)
     for line, control in zip(panels, controls, strict=True):
         for axes, row in zip(line, rows, strict=True):
-            found = {(g.x, g.y): g for g in gains if (g.row, g.control) == (row, control)}
-            image = _panel(axes, found, xs, ys, half)
+            cells = {(g.x, g.y): g for g in gains if (g.row, g.control) == (row, control)}
+            image = _panel(axes, cells, xs, ys, half)
             axes.set_title(f"{row} − {control}")
     for axes in panels[-1]:
         axes.set_xticks(range(len(xs)), [f"{value:g}" for value in xs])
@@ -90,7 +90,7 @@ def map_figure(gains: Sequence[Gain], x: str, y: str, measure: str) -> "Figure":
 
 def _panel(
     axes: "Axes",
-    found: Mapping[tuple[float, float], Gain],
+    cells: Mapping[tuple[float, float], Gain],
     xs: Sequence[float],
     ys: Sequence[float],
     half: float,
@@ -98,10 +98,10 @@ def _panel(
     from matplotlib.patches import Rectangle
 
     grid = np.full((len(ys), len(xs)), np.nan)
-    for (x, y), gain in found.items():
+    for (x, y), gain in cells.items():
         grid[ys.index(y), xs.index(x)] = gain.gain
     image = axes.imshow(grid, cmap="RdBu", vmin=-half, vmax=half, aspect="auto", origin="lower")
-    for (x, y), gain in found.items():
+    for (x, y), gain in cells.items():
         if not np.isfinite(gain.gain):
             continue
         place = (xs.index(x), ys.index(y))
@@ -130,14 +130,14 @@ def curve_figure(gains: Sequence[Gain], x: str, measure: str) -> "Figure":
     for axes, control in zip(panels, controls, strict=True):
         axes.axhline(0, color=GREY, linewidth=0.8)
         for index, row in enumerate(rows):
-            found = sorted(
+            points = sorted(
                 (g for g in gains if (g.row, g.control) == (row, control)), key=lambda g: g.x
             )
             shift = 0.16 * (index - (len(rows) - 1) / 2)
-            at = [xs.index(g.x) + shift for g in found]
+            at = [xs.index(g.x) + shift for g in points]
             style = {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % 4]}
-            axes.plot(at, [g.gain for g in found], label=row, markersize=4, linewidth=1, **style)
-            for place, g in zip(at, found, strict=True):
+            axes.plot(at, [g.gain for g in points], label=row, markersize=4, linewidth=1, **style)
+            for place, g in zip(at, points, strict=True):
                 axes.plot([place, place], [g.low, g.high], color=style["color"], linewidth=1.2)
         axes.set_xticks(range(len(xs)), [f"{value:g}" for value in xs])
         axes.set_xlabel(x)
@@ -152,13 +152,13 @@ def map_words(gains: Sequence[Gain], x: str, y: str) -> str:
     """What the figure shows, in words."""
     parts = []
     for row, control in dict.fromkeys((gain.row, gain.control) for gain in gains):
-        found = [g for g in gains if (g.row, g.control) == (row, control)]
-        up = sum(g.settled and g.gain > 0 for g in found)
-        down = sum(g.settled and g.gain < 0 for g in found)
-        top = max(found, key=lambda g: g.gain)
+        points = [g for g in gains if (g.row, g.control) == (row, control)]
+        up = sum(g.settled and g.gain > 0 for g in points)
+        down = sum(g.settled and g.gain < 0 for g in points)
+        top = max(points, key=lambda g: g.gain)
         place = f"{x} {top.x:g}" + (f", {y} {top.y:g}" if y else "")
         parts.append(
-            f"{row} over {control}: higher in {up} and lower in {down} of {len(found)} settings, "
+            f"{row} over {control}: higher in {up} and lower in {down} of {len(points)} settings, "
             f"most at {place} ({fixed(top.gain, signed=True)})."
         )
     return " ".join(parts)

@@ -88,7 +88,9 @@ def score_bars(
     made from the pivot could not be told apart beside them.
     """
     names = [row.name for row in rows]
-    scores = {name: found["average"] for name, found in score_models(benchmark, names).items()}
+    scores = {
+        name: by_category["average"] for name, by_category in score_models(benchmark, names).items()
+    }
     others = [row.name for row in rows if row.group != "Source" and row.name != baseline.name]
     differences = compare(benchmark, others, baseline.name)
     figure = new_figure(PAGE, 0.9 + 0.2 * len(rows))
@@ -118,11 +120,11 @@ def category_words(benchmark: Benchmark, rows: Sequence[Row]) -> str:
     scores = score_models(benchmark, [row.name for row in rows], draws=1)
     parts = []
     for row in rows:
-        found = {c: scores[row.name][c].mean for c in benchmark.categories}
-        best, worst = max(found, key=found.__getitem__), min(found, key=found.__getitem__)
+        means = {c: scores[row.name][c].mean for c in benchmark.categories}
+        best, worst = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
         parts.append(
-            f"{row.label} is best in {full_name(best)} ({fixed(found[best])}) and worst in "
-            f"{full_name(worst)} ({fixed(found[worst])})"
+            f"{row.label} is best in {full_name(best)} ({fixed(means[best])}) and worst in "
+            f"{full_name(worst)} ({fixed(means[worst])})"
         )
     return "Category scores around a circle. " + "; ".join(parts) + "."
 
@@ -156,10 +158,10 @@ def _draw_bars(
     light_grid(axes)
 
 
-def _draw_difference(axes: "Axes", place: float, found: Comparison, look: Look) -> None:
-    if np.isfinite(found.low):
-        axes.plot([found.low, found.high], [place, place], color=look.colour, linewidth=1.6)
-    axes.plot(found.difference, place, look.marker, color=look.colour, markersize=4.5)
+def _draw_difference(axes: "Axes", place: float, result: Comparison, look: Look) -> None:
+    if np.isfinite(result.low):
+        axes.plot([result.low, result.high], [place, place], color=look.colour, linewidth=1.6)
+    axes.plot(result.difference, place, look.marker, color=look.colour, markersize=4.5)
     axes.tick_params(axis="y", length=0)
 
 
@@ -174,12 +176,12 @@ def turn_bars(benchmark: Benchmark, rows: Sequence[Row], looks: Mapping[str, Loo
     handles: list[Artist] = []
     for index, row in enumerate(rows):
         centres = np.arange(len(panels)) - 0.43 + width * (index + 0.5)
-        found = [scores[row.name]["average"] for scores in panels.values()]
-        heights = [score.mean - SCALE[0] for score in found]
+        averages = [scores[row.name]["average"] for scores in panels.values()]
+        heights = [score.mean - SCALE[0] for score in averages]
         style = fill(looks[row.name], 0.3) | {"label": row.label, "bottom": SCALE[0]}
         bars = axes.bar(centres, heights, width * 0.94, **style)
         handles.append(bars.patches[0])
-        for centre, score in zip(centres, found, strict=True):
+        for centre, score in zip(centres, averages, strict=True):
             _mark_interval(axes, centre, score)
     axes.set_xticks(range(len(panels)), list(panels))
     axes.tick_params(axis="x", length=0)

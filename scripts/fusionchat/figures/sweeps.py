@@ -50,10 +50,10 @@ def sweep_figure(
         panels.append(("held-out nats per byte", [likelihoods[name].byte for name in names]))
     figure = new_figure(PAGE, 2.6)
     places = np.asarray([values[name] for name in names])
-    for axes, (title, found) in zip(
+    for axes, (title, points) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
     ):
-        _draw(axes, places, np.asarray(found))
+        _draw(axes, places, np.asarray(points))
         axes.set_ylabel(title)
         axes.set_xlabel(setting)
         base = places[names.index(rows[0].name)]
@@ -66,10 +66,10 @@ def _bounded(score: Score) -> Bounded:
     return score.mean, score.low, score.high
 
 
-def _draw(axes: "Axes", places: np.ndarray, found: np.ndarray) -> None:
+def _draw(axes: "Axes", places: np.ndarray, points: np.ndarray) -> None:
     """A line through the values, each with its interval; equal settings stand side by side."""
-    axes.plot(places, found[:, 0], "-o", color=COLOUR, linewidth=1.2, markersize=4)
-    for place, (_, low, high) in zip(places, found, strict=True):
+    axes.plot(places, points[:, 0], "-o", color=COLOUR, linewidth=1.2, markersize=4)
+    for place, (_, low, high) in zip(places, points, strict=True):
         if np.isfinite(low):
             axes.plot([place, place], [low, high], color=COLOUR, linewidth=1.2)
     if places.min() > 0 and places.max() / places.min() >= FARTHEST:

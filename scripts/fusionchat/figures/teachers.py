@@ -37,17 +37,17 @@ def winners(
     looks: Mapping[str, Look],
 ) -> "Figure":
     """A panel a target: for each category a bar of the shares that each teacher won."""
-    most = max(len(found) for found in shares.values())
+    most = max(len(by_category) for by_category in shares.values())
     figure = new_figure(PAGE, 0.4 + (0.8 + 0.2 * most) * panel_rows(len(targets)))
     panels = panel_grid(figure, len(targets), sharey=True)
     handles: dict[str, Artist] = {}
     for axes, target in zip(panels, targets, strict=True):
-        found = shares[target.name]
-        models = [row for row in rows if any(row.name in won for won in found.values())]
-        for place, won in enumerate(found.values()):
+        by_category = shares[target.name]
+        models = [row for row in rows if any(row.name in won for won in by_category.values())]
+        for place, won in enumerate(by_category.values()):
             _stack(axes, place, [(row, won[row.name][1]) for row in models], looks, handles)
         axes.set_title(target.label)
-        idle = [row.label for row in rows if found[ALL].get(row.name, (1, 0))[0] == 0]
+        idle = [row.label for row in rows if by_category[ALL].get(row.name, (1, 0))[0] == 0]
         if idle:
             axes.set_title(f"{target.label}\n(never teaches: {', '.join(idle)})", fontsize=7.5)
         axes.set_xlim(0, 1)
@@ -74,8 +74,8 @@ def winner_records(shares: Mapping[str, Shares]) -> list[dict[str, object]]:
     """One record for each target, category and teacher."""
     return [
         {"target": target, "category": category, "teacher": name, "dialogues": won, "share": share}
-        for target, found in shares.items()
-        for category, teachers in found.items()
+        for target, by_category in shares.items()
+        for category, teachers in by_category.items()
         for name, (won, share) in teachers.items()
     ]
 
@@ -107,9 +107,9 @@ def _stack(
         start += share
 
 
-def _name_categories(axes: "Axes", found: Shares) -> None:
+def _name_categories(axes: "Axes", by_category: Shares) -> None:
     names = []
-    for category, won in found.items():
+    for category, won in by_category.items():
         total = sum(count for count, _ in won.values())
         names.append(f"{full_name(category)} (n = {total})")
     axes.set_yticks(range(len(names)), names)

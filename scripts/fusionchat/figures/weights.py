@@ -70,7 +70,7 @@ def heatmap(weights: Mapping[str, Mapping[str, float]], labels: Mapping[str, str
     """
     equal = 1 / len(weights)
     weights = dict(list(weights.items())[:1]) if len(weights) == 2 else weights
-    grids = {target: weight_grid(found) for target, found in weights.items()}
+    grids = {target: weight_grid(by_matrix) for target, by_matrix in weights.items()}
     names, columns, _ = next(iter(grids.values()))
     figure = new_figure(PAGE, 0.2 + (0.9 + 0.2 * len(names)) * panel_rows(len(grids)))
     panels = panel_grid(figure, len(grids), sharey=True)
@@ -97,19 +97,20 @@ def largest_deviation(weights: Mapping[str, Mapping[str, float]], equal: float) 
 
     Never narrower than `NARROWEST`, so that rounding does not look like an effect.
     """
-    values = [value for found in weights.values() for value in found.values()]
+    values = [value for by_matrix in weights.values() for value in by_matrix.values()]
     return max(NARROWEST, *(abs(value - equal) for value in values))
 
 
 def weight_words(weights: Mapping[str, Mapping[str, float]], labels: Mapping[str, str]) -> str:
     """What the figure shows, in words."""
-    target, found = next(iter(weights.items()))
+    target, by_matrix = next(iter(weights.items()))
     label, equal = labels.get(target, target), 1 / len(weights)
-    top, low = (choose(found, key=found.__getitem__) for choose in (max, min))
-    far = sum(abs(value - equal) >= FAR for value in found.values())
+    top, low = (choose(by_matrix, key=by_matrix.__getitem__) for choose in (max, min))
+    far = sum(abs(value - equal) >= FAR for value in by_matrix.values())
     return (
-        f"Weights of {label} by matrix: from {found[low]:.3f} ({low}) to {found[top]:.3f} ({top}); "
-        f"{far} of {len(found)} lie at least {FAR} from {equal:.3g}."
+        f"Weights of {label} by matrix: from {by_matrix[low]:.3f} ({low}) to "
+        f"{by_matrix[top]:.3f} ({top}); "
+        f"{far} of {len(by_matrix)} lie at least {FAR} from {equal:.3g}."
     )
 
 

@@ -115,9 +115,9 @@ def span_starts(count: int, groups: Sequence[np.ndarray | None]) -> np.ndarray:
     begins = np.ones(count, dtype=bool)
     for sizes in groups:
         if sizes is not None:
-            own = np.zeros(count + 1, dtype=bool)
-            own[np.concatenate([[0], np.cumsum(sizes)])] = True
-            begins &= own[:count]
+            first = np.zeros(count + 1, dtype=bool)
+            first[np.concatenate([[0], np.cumsum(sizes)])] = True
+            begins &= first[:count]
     return np.flatnonzero(begins)
 
 

@@ -108,8 +108,8 @@ def find(folder: Path) -> list[Path]:
 
 def _check_complete(paths: Sequence[Path]) -> None:
     numbered = [(path, match) for path in paths if (match := NUMBERED.fullmatch(path.name))]
-    found = Counter((path.parent, match[1], int(match[2])) for path, match in numbered)
-    for (folder, name, promised), count in found.items():
+    present = Counter((path.parent, match[1], int(match[2])) for path, match in numbered)
+    for (folder, name, promised), count in present.items():
         if count != promised:
             raise UserError(
                 f"{folder} holds {count} of the {promised} files {name}-*; download the others"
@@ -162,10 +162,10 @@ def _check_columns(schema: pa.Schema, path: Path) -> None:
             if name == TOKEN_CE:
                 continue
             raise UserError(f"{path} has no column {name}; it is no released dump")
-        kind, found = schema.field(name).type, 0
+        kind, levels = schema.field(name).type, 0
         while _is_list(kind):
-            kind, found = kind.value_type, found + 1
-        if found != depth or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+            kind, levels = kind.value_type, levels + 1
+        if levels != depth or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
             raise UserError(
                 f"{path}: column {name} is {schema.field(name).type}, not numbers in lists of "
                 f"depth {depth}"

@@ -198,9 +198,9 @@ def _check_shapes(row: DialogueLogits) -> None:
     expected = {"top_ids": (count, row.top_ids.shape[-1]), "token_ce": (count,)}
     expected["top_logprobs"] = expected["top_ids"]
     for name, shape in expected.items():
-        found = getattr(row, name).shape
-        if found != shape:
-            raise ValueError(f"dialogue {row.dialogue_id}: {name} is {found}, not {shape}")
+        actual = getattr(row, name).shape
+        if actual != shape:
+            raise ValueError(f"dialogue {row.dialogue_id}: {name} is {actual}, not {shape}")
 
 
 def _open(path: str | os.PathLike[str]) -> pq.ParquetFile:
@@ -278,12 +278,12 @@ def check_shards(paths: Iterable[str | os.PathLike[str]], keys: Iterable[str]) -
     keys = list(keys)
     shared: dict[str, Any] | None = None
     for path in paths:
-        found = {key: read_provenance(path).get(key) for key in keys}
-        shared = found if shared is None else shared
+        facts = {key: read_provenance(path).get(key) for key in keys}
+        shared = facts if shared is None else shared
         for key in keys:
-            if found[key] != shared[key]:
+            if facts[key] != shared[key]:
                 raise UserError(
-                    f"{path} is a shard of another store: its {key} is {found[key]!r}, "
+                    f"{path} is a shard of another store: its {key} is {facts[key]!r}, "
                     f"that of the others {shared[key]!r}"
                 )
     return shared or {}

@@ -135,8 +135,8 @@ def _table(inputs: Inputs, rows: Iterable[Row]) -> list[str]:
     """Mean (by elements), least and greatest weight of each target."""
     lines = ["| target | mean | least | greatest |", "|---|---:|---:|---:|"]
     for target in inputs.targets:
-        own = [(weight, elements) for _, name, weight, elements in rows if name == target]
-        values, sizes = (np.array(column, float) for column in zip(*own, strict=True))
+        units = [(weight, elements) for _, name, weight, elements in rows if name == target]
+        values, sizes = (np.array(column, float) for column in zip(*units, strict=True))
         mean = np.average(values, weights=sizes) if sizes.sum() else values.mean()
         lines.append(f"| {target} | {mean:.4f} | {values.min():.4f} | {values.max():.4f} |")
     return lines

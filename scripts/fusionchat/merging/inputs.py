@@ -79,10 +79,10 @@ class Inputs:
 
 
 def _check_config(pivot: Checkpoint, target: Checkpoint) -> None:
-    if found := differences(pivot.config, target.config):
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    if different := differences(pivot.config, target.config):
+        more = f" (and {len(different) - 1} more)" if len(different) > 1 else ""
         raise UserError(
-            f"{target.folder}/config.json: {found[0]}{more}; the merged model gets the pivot's "
+            f"{target.folder}/config.json: {different[0]}{more}; the merged model gets the pivot's "
             "config: say --allow-other-config if that is what you want"
         )
 

@@ -79,8 +79,8 @@ class TensorStack:
         """Float32 blocks [inputs, n]; a block is valid until the next one."""
         for values in self.raw_blocks():
             block = self._blocks[:, : values[0].size]
-            for row, own in zip(block, values, strict=True):
-                widen(own, row)
+            for row, stored in zip(block, values, strict=True):
+                widen(stored, row)
             yield block
 
     def result(self, size: int) -> Values:

@@ -61,8 +61,8 @@ def measure(
             if pivot.dtype not in FLOATS:
                 continue
             infos = [inputs.tensor(source, name) for source in sources]
-            found = _measure_tensor(name, stack.open(infos))
-            for target, row in zip(inputs.targets, found, strict=True):
+            changes = _measure_tensor(name, stack.open(infos))
+            for target, row in zip(inputs.targets, changes, strict=True):
                 if not np.isfinite(row.sum_square):
                     raise UserError(not_finite([inputs.pivot, inputs.targets[target]], name))
                 rows[target][name] = row
@@ -170,8 +170,8 @@ def known_weights(
     elements = {name: inputs.pivot.tensors[name].elements for name in sums}
     twice = stored_twice(inputs.pivot)  # counts once
     pooled = pool([name for name in sums if name not in twice], granularity, sums, elements)
-    own = {unit: weights(total, count, normalise) for unit, (total, count) in pooled.items()}
-    return {name: own[unit_of(twice.get(name, name), granularity)] for name in sums}
+    by_unit = {unit: weights(total, count, normalise) for unit, (total, count) in pooled.items()}
+    return {name: by_unit[unit_of(twice.get(name, name), granularity)] for name in sums}
 
 
 def check_digests(tables: Mapping[str, VariationTable], digests: Mapping[str, str]) -> None:

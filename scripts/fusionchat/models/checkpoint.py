@@ -102,10 +102,10 @@ def open_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
 def _check_complete(checkpoint: Checkpoint) -> None:
     """What shows without the model's class: an output layer or whole layers that are not there."""
     path, config = checkpoint.folder / "config.json", checkpoint.config
-    found = [match for name in checkpoint.names if (match := _LAYER.match(name))]
-    layers = 1 + max((int(match[1]) for match in found), default=-1)
+    numbered = [match for name in checkpoint.names if (match := _LAYER.match(name))]
+    layers = 1 + max((int(match[1]) for match in numbered), default=-1)
     wanted = config.get("num_hidden_layers", layers)
-    if found and isinstance(wanted, int) and layers < wanted:
+    if numbered and isinstance(wanted, int) and layers < wanted:
         raise UserError(f"{path} says {wanted} layers, the files hold {layers}; copy them again")
     headless = not any(name.endswith(_HEADS) for name in checkpoint.names)
     classes = str(config.get("architectures"))  # a base model has no output layer
@@ -146,8 +146,8 @@ def check_pad_id(pad: Any, size: Any, path: Path) -> None:
 
 def input_embedding(checkpoint: Checkpoint) -> str | None:
     """The name of the input embedding, if it has one of the usual names."""
-    found = [name for name in checkpoint.tensors if name.endswith(_EMBEDDINGS)]
-    return found[0] if len(found) == 1 else None
+    names = [name for name in checkpoint.tensors if name.endswith(_EMBEDDINGS)]
+    return names[0] if len(names) == 1 else None
 
 
 def stored_twice(checkpoint: Checkpoint) -> dict[str, str]:

@@ -170,16 +170,16 @@ def _download_file(url: str, path: Path, size: int, checksum: str) -> None:
     partial.parent.mkdir(parents=True, exist_ok=True)
     continued = partial.exists()
     _transfer(url, partial, size)
-    found = sha256(partial)
-    if found != checksum and continued:
+    actual = sha256(partial)
+    if actual != checksum and continued:
         logging.warning("%s: what an earlier run left is damaged; beginning again", path.name)
         partial.unlink()
         _transfer(url, partial, size)
-        found = sha256(partial)
-    if found != checksum:
+        actual = sha256(partial)
+    if actual != checksum:
         partial.unlink()
         raise UserError(
-            f"{_plain(url)}: the sha256 is {found}, but {checksum} is locked; it was changed or "
+            f"{_plain(url)}: the sha256 is {actual}, but {checksum} is locked; it was changed or "
             "damaged on its way"
         )
     partial.replace(path)

@@ -124,8 +124,8 @@ def _check_report(
     unexpected = {name for name in report["unexpected_keys"] if canonical(name) not in ignored}
     kinds = {"lacks": report["missing_keys"], "has besides the model's": unexpected}
     kinds |= {"does not fit in": report["mismatched_keys"], "fails in": report["error_msgs"]}
-    for verb, found in kinds.items():
-        names = sorted(name if isinstance(name, str) else name[0] for name in found)
+    for verb, keys in kinds.items():
+        names = sorted(name if isinstance(name, str) else name[0] for name in keys)
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise UserError(

@@ -58,9 +58,9 @@ def _check(file: Path, checksums: dict[str, str]) -> None:
     expected = checksums.get(file.name)
     if expected is None:
         raise UserError(f"{file}: no checksum is known; a pickled file is only read with one")
-    found = sha256(file)
-    if found != expected:
-        raise UserError(f"{file}: the sha256 is {found}, not {expected}")
+    actual = sha256(file)
+    if actual != expected:
+        raise UserError(f"{file}: the sha256 is {actual}, not {expected}")
 
 
 def _load(file: Path) -> dict[str, torch.Tensor]:

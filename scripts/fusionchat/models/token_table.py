@@ -163,26 +163,26 @@ def special_map(source: TokenTable, pivot: TokenTable) -> dict[int, int]:
     ours, theirs = _first_roles(source), _first_roles(pivot)
     if not equal(source, pivot):
         ours.pop("unk", None)
-    found = {index: theirs[role] for role, index in ours.items() if role in theirs}
+    partners = {index: theirs[role] for role, index in ours.items() if role in theirs}
     by_spelling = {
         pivot.pieces[i]: i
         for i in np.flatnonzero(pivot.special).tolist()
         if i not in theirs.values()
     }
-    unmatched = set(np.flatnonzero(source.special).tolist()) - {*found, source.roles.get("unk")}
+    unmatched = set(np.flatnonzero(source.special).tolist()) - {*partners, source.roles.get("unk")}
     for index in sorted(unmatched):
         if source.pieces[index] in by_spelling:
-            found[index] = by_spelling[source.pieces[index]]
-    return found
+            partners[index] = by_spelling[source.pieces[index]]
+    return partners
 
 
 def _first_roles(table: TokenTable) -> dict[str, int]:
     """Role to id, each token once: padding is often the end of turn, or the unknown token."""
-    found: dict[str, int] = {}
+    roles: dict[str, int] = {}
     for role in ROLES:
-        if role in table.roles and table.roles[role] not in found.values():
-            found[role] = table.roles[role]
-    return found
+        if role in table.roles and table.roles[role] not in roles.values():
+            roles[role] = table.roles[role]
+    return roles
 
 
 def by_bytes(table: TokenTable) -> dict[bytes, int]:

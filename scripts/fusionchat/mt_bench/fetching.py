@@ -63,10 +63,10 @@ def download(url: str, expected_sha256: str | None, first_wait: float = 1.0) -> 
 
 def check(data: bytes, expected_sha256: str | None, where: object) -> None:
     """Raise a `UserError` when the content is not the locked one."""
-    found = hashlib.sha256(data).hexdigest()
-    if expected_sha256 is not None and found != expected_sha256:
+    actual = hashlib.sha256(data).hexdigest()
+    if expected_sha256 is not None and actual != expected_sha256:
         raise UserError(
-            f"{where}: has sha256 {found}, but {expected_sha256} is locked; "
+            f"{where}: has sha256 {actual}, but {expected_sha256} is locked; "
             "the file has changed or is damaged"
         )
 

@@ -73,14 +73,14 @@ def seeds(settings: Any, place: str = "") -> list[tuple[str, object]]:
     """Every `seed` and `seeds` of a config with its place."""
     if not isinstance(settings, dict):
         return []
-    found: list[tuple[str, object]] = []
+    listed: list[tuple[str, object]] = []
     for key, value in settings.items():
         where = f"{place}.{key}" if place else str(key)
         if key in ("seed", "seeds"):
-            found.append((where, value))
+            listed.append((where, value))
         else:
-            found += seeds(value, where)
-    return found
+            listed += seeds(value, where)
+    return listed
 
 
 def _installed() -> str:
@@ -112,13 +112,13 @@ def teacher_section(winners: Path | None, root: Path) -> str:
 
 def _software_table(manifests: Sequence[Path]) -> str:
     """Versions that the manifests name, all different ones, then those of this program."""
-    found: dict[str, set[str]] = {}
+    by_package: dict[str, set[str]] = {}
     for path in manifests:
         for name, number in (read_json(path).get("versions") or {}).items():
-            found.setdefault(name, set()).add(str(number))
+            by_package.setdefault(name, set()).add(str(number))
     for name in PACKAGES:
-        found.setdefault(name, {version(name)})
-    lines = [[name, ", ".join(sorted(numbers))] for name, numbers in sorted(found.items())]
+        by_package.setdefault(name, {version(name)})
+    lines = [[name, ", ".join(sorted(numbers))] for name, numbers in sorted(by_package.items())]
     machine = f"{platform.machine()}, {os.cpu_count()} CPU cores, {platform.system()}"
     lines += [["Python", platform.python_version()], ["machine of this page", machine]]
     return html_table(Table("Software and hardware", ["what", "version"], {"": lines}, left=2))

@@ -97,8 +97,8 @@ def pairs(claims: Sequence[Claim]) -> list[Pair]:
 
 def by_ratings(claims: Sequence[Claim], benchmark: Benchmark) -> list[Finding]:
     """The verdicts of the Average, paired by question and training seed; more is better."""
-    found = compare_pairs(benchmark, {pair: pair for pair in pairs(claims)})
-    return [find(claim, found, 1) for claim in claims]
+    results = compare_pairs(benchmark, {pair: pair for pair in pairs(claims)})
+    return [find(claim, results, 1) for claim in claims]
 
 
 def by_likelihood(claims: Sequence[Claim], likelihoods: Mapping[str, Likelihood]) -> list[Finding]:
@@ -111,19 +111,21 @@ def by_likelihood(claims: Sequence[Claim], likelihoods: Mapping[str, Likelihood]
         and (test := likelihood_test(likelihoods[row], likelihoods[control])) is not None
     }
     corrected = holm(np.asarray([float(test.p[0]) for test in tests.values()]))
-    found = {
+    results = {
         pair: comparison(test, p)
         for (pair, test), p in zip(tests.items(), corrected.tolist(), strict=True)
     }
-    return [find(claim, found, -1) for claim in claims]
+    return [find(claim, results, -1) for claim in claims]
 
 
-def find(claim: Claim, found: Mapping[Pair, Comparison], better: int) -> Finding:
+def find(claim: Claim, comparisons: Mapping[Pair, Comparison], better: int) -> Finding:
     """One claim's verdict; `better` is the sign of a difference in its favour.
 
     Supported by a significant gain over every control, contradicted by a significant loss to one.
     """
-    results = {c: found[claim.row, c] for c in claim.controls if (claim.row, c) in found}
+    results = {
+        c: comparisons[claim.row, c] for c in claim.controls if (claim.row, c) in comparisons
+    }
     if not claim.controls or len(results) < len(claim.controls):
         return Finding(claim, None, None, CONTROL_MISSING)
     gains = {control: better * result.difference for control, result in results.items()}

@@ -53,7 +53,7 @@ def score_models(
     benchmark: Benchmark, models: Sequence[str], *, turn: int | None = None, draws: int = DRAWS
 ) -> dict[str, dict[str, Score]]:
     """The category scores and the "average" of each model, with intervals."""
-    found: dict[str, dict[str, Score]] = {model: {} for model in models}
+    scored: dict[str, dict[str, Score]] = {model: {} for model in models}
     means = {model: benchmark.question_means(model, turn) for model in models}
     for seeds in sorted({values.shape[1] for values in means.values()}):
         alike = [model for model in models if means[model].shape[1] == seeds]
@@ -64,8 +64,8 @@ def score_models(
             result = interval(values[chosen], strata, bounds=SCALE, draws=draws)
             for i, model in enumerate(alike):
                 numbers = (result.mean[i], result.low[i], result.high[i])
-                found[model][category] = Score(*map(float, numbers))
-    return found
+                scored[model][category] = Score(*map(float, numbers))
+    return scored
 
 
 def compare(benchmark: Benchmark, models: Sequence[str], reference: str) -> dict[str, Comparison]:

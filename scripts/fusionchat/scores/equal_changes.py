@@ -27,5 +27,5 @@ def equal_changes(target: str, variation: Path) -> EqualChanges:
     sums = {row["tensor"]: np.full(2, row["sum_square"]) for row in rows}
     elements = {row["tensor"]: row["elements"] for row in rows}
     units = pool(sums, "matrix", sums, elements)
-    found = np.array([weights(total, count) for total, count in units.values()])
-    return EqualChanges(target, len(units), float(np.abs(found - 1 / 2).max()))
+    shares = np.array([weights(total, count) for total, count in units.values()])
+    return EqualChanges(target, len(units), float(np.abs(shares - 1 / 2).max()))

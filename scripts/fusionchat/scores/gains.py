@@ -45,10 +45,10 @@ def gains(
     return compare_pairs(benchmark, pairs)
 
 
-def gain_records(found: Mapping[Key, Comparison]) -> list[dict[str, Any]]:
+def gain_records(gains: Mapping[Key, Comparison]) -> list[dict[str, Any]]:
     """One record a gain, in the columns that figure_map reads."""
     return [
         {"x": x, "y": y, "row": row, "control": control}
         | {"gain": one.difference, "low": one.low, "high": one.high, "p_holm": one.p_holm}
-        for (x, y, row, control), one in found.items()
+        for (x, y, row, control), one in gains.items()
     ]

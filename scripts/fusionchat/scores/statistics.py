@@ -281,8 +281,8 @@ def ratio_test(totals: np.ndarray, sizes: np.ndarray, level: float = LEVEL) -> T
 
 def ratio_interval(totals: np.ndarray, sizes: np.ndarray) -> tuple[float, float, float]:
     """The same as (value, low, high)."""
-    found = ratio_test(totals, sizes)
-    return float(found.mean[0]), float(found.low[0]), float(found.high[0])
+    result = ratio_test(totals, sizes)
+    return float(result.mean[0]), float(result.low[0]), float(result.high[0])
 
 
 def detectable_difference(

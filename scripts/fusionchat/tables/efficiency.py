@@ -160,13 +160,13 @@ def efficiency_table(
 ) -> Table:
     """The sources, all of them together, the fused model, and the ratio of the last two."""
     everything = together([measured[row.name] for row in sources])
-    own = measured[fused.name]
+    ours = measured[fused.name]
     groups = {
         "Sources": [[row.label, *_cells(measured[row.name])] for row in sources],
         "Together": [["all sources", *_cells(everything)]],
         "Fused": [
-            [fused.label, *_cells(own)],
-            ["relative to all sources", *_ratio_cells(own, everything)],
+            [fused.label, *_cells(ours)],
+            ["relative to all sources", *_ratio_cells(ours, everything)],
         ],
     }
     columns = ["Model", "parameters", "used a token", "weights", "cache/token", "tokens/s", "peak"]
@@ -190,9 +190,9 @@ def _cells(model: Measured) -> list[str]:
     ]
 
 
-def _ratio_cells(own: Measured, everything: Measured) -> list[str]:
+def _ratio_cells(ours: Measured, everything: Measured) -> list[str]:
     names = ("parameters", "active", "weights", "cache", "speed", "peak")
-    pairs = [(getattr(own, name), getattr(everything, name)) for name in names]
+    pairs = [(getattr(ours, name), getattr(everything, name)) for name in names]
     return [f"{100 * a / b:.0f}%" if b else "–" for a, b in pairs]
 
 

@@ -46,7 +46,7 @@ class Examples:
     def ratings(self, models: Sequence[str], question: Question) -> list[float]:
         """Each model's mean rating of a question over its turns; NaN where one is missing."""
         turns = [self.answered(model, question) for model in models]
-        return [sum(turn.score for turn in found) / len(found) for found in turns]
+        return [sum(turn.score for turn in answer) / len(answer) for answer in turns]
 
     def answered(self, model: str, question: Question) -> list[Answered]:
         """The model's turns to a question; a missing answer or judgment is an empty text."""

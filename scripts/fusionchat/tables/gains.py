@@ -13,13 +13,13 @@ NOTE = (
 )
 
 
-def gain_table(found: Mapping[Key, Comparison], x: str, y: str, title: str) -> Table:
+def gain_table(gains: Mapping[Key, Comparison], x: str, y: str, title: str) -> Table:
     """A line for each row, control and value of y."""
-    columns = sorted({key[0] for key in found})
-    lines = dict.fromkeys((row, control, level) for _, level, row, control in found)
+    columns = sorted({key[0] for key in gains})
+    lines = dict.fromkeys((row, control, level) for _, level, row, control in gains)
     groups: dict[str, list[list[str]]] = {}
     for row, control, level in lines:
-        cells = [_cell(found.get((value, level, row, control))) for value in columns]
+        cells = [_cell(gains.get((value, level, row, control))) for value in columns]
         pair = f"{row} − {control}"
         groups.setdefault(pair if y else "", []).append([f"{level:g}" if y else pair, *cells])
     heads = [f"{x} {value:g}" for value in columns]

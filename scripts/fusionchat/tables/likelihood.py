@@ -9,13 +9,13 @@ DIGITS = 4
 Likelihoods = dict[str, Likelihood]
 
 
-def likelihood_table(found: Findings, likelihoods: Likelihoods) -> Table | None:
+def likelihood_table(findings: Findings, likelihoods: Likelihoods) -> Table | None:
     """Nats per response byte of each row, and the paired difference from the baseline."""
-    base = found.baseline.name
+    base = findings.baseline.name
     if base not in likelihoods:
         return None
     cells = {}
-    for row in found.rows:
+    for row in findings.rows:
         if row.name in likelihoods:
             value, low, high = likelihoods[row.name].byte
             cells[row.name] = [fixed(value, DIGITS), span(low, high, DIGITS)]
@@ -23,7 +23,7 @@ def likelihood_table(found: Findings, likelihoods: Likelihoods) -> Table | None:
                 ["–", "–"] if row.name == base else _cells(likelihoods, row.name, base)
             )
     columns = ["Model", "NLL/byte", "95% interval"]
-    columns += [f"− {short_label(found.baseline.label)}", "95% interval"]
+    columns += [f"− {short_label(findings.baseline.label)}", "95% interval"]
     several = any(len(entry.seeds) > 1 for entry in likelihoods.values())
     seeds = " and training seed" if several else ""
     notes = [
@@ -31,7 +31,7 @@ def likelihood_table(found: Findings, likelihoods: Likelihoods) -> Table | None:
         f"better. Intervals: 95%, t over dialogues{seeds}; differences are paired by them, "
         "uncorrected."
     ]
-    return Table("Held-out likelihood", columns, grouped(found.rows, cells), notes)
+    return Table("Held-out likelihood", columns, grouped(findings.rows, cells), notes)
 
 
 def _cells(likelihoods: Likelihoods, name: str, base: str) -> list[str]:
@@ -50,8 +50,8 @@ def likelihood_record(likelihoods: Likelihoods, name: str, base: str) -> dict[st
         return {}
     numbers = {"nll": likelihoods[name].token, "nll_byte": likelihoods[name].byte}
     if base in likelihoods and name != base:
-        found = likelihood_difference(likelihoods[name], likelihoods[base])
-        numbers["nll_byte_difference"] = found
+        difference = likelihood_difference(likelihoods[name], likelihoods[base])
+        numbers["nll_byte_difference"] = difference
     record: dict[str, object] = {}
     for key, (value, low, high) in numbers.items():
         record |= {key: value, f"{key}_low": low, f"{key}_high": high}

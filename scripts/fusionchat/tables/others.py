@@ -12,13 +12,15 @@ from fusionchat.tables.views import Findings, comparison_cells, grouped
 OTHERS = ("Comparison", "Source")
 
 
-def against_others(found: Findings, subject: Row) -> dict[str, Comparison]:
+def against_others(findings: Findings, subject: Row) -> dict[str, Comparison]:
     """The subject minus each compared model and source LLM, a family of Holm's of its own."""
-    others = [row.name for row in found.rows if row.group in OTHERS and row.name != subject.name]
-    return compare_pairs(found.benchmark, {name: (subject.name, name) for name in others})
+    others = [row.name for row in findings.rows if row.group in OTHERS and row.name != subject.name]
+    return compare_pairs(findings.benchmark, {name: (subject.name, name) for name in others})
 
 
-def others_table(found: Findings, subject: Row, results: Mapping[str, Comparison]) -> Table | None:
+def others_table(
+    findings: Findings, subject: Row, results: Mapping[str, Comparison]
+) -> Table | None:
     """Difference, interval, p and a verdict for each of them."""
     if not results:
         return None
@@ -29,7 +31,9 @@ def others_table(found: Findings, subject: Row, results: Mapping[str, Comparison
         f"±{TOLERANCE}, which is what approaching a model means; otherwise not resolvable."
     ]
     columns = ["Model", f"{subject.label} minus it", "95% interval", "p", "verdict"]
-    return Table(f"{subject.label} beside other models", columns, grouped(found.rows, cells), notes)
+    return Table(
+        f"{subject.label} beside other models", columns, grouped(findings.rows, cells), notes
+    )
 
 
 def standing(result: Comparison) -> str:

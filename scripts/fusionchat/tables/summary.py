@@ -24,19 +24,19 @@ def question(subject: Row, baseline: Row) -> str:
     return f'<p class="lead">{html.escape(text)}</p>'
 
 
-def claims(claims: Sequence[Claim], found: Findings, likelihoods: Likelihoods) -> str:
+def claims(claims: Sequence[Claim], findings: Findings, likelihoods: Likelihoods) -> str:
     """Claim, control and verdict, a line each; empty without claims."""
     if not claims:
         return ""
     measured = by_likelihood(claims, likelihoods) if likelihoods else []
-    return claim_lines(by_ratings(claims, found.benchmark), measured, found.rows)
+    return claim_lines(by_ratings(claims, findings.benchmark), measured, findings.rows)
 
 
-def summary(found: Findings, subject: Row, likelihoods: Likelihoods) -> str:
+def summary(findings: Findings, subject: Row, likelihoods: Likelihoods) -> str:
     """A sentence each on CLM, the best target, other merges, and likelihood."""
-    lines = [_against_baseline(found, subject), _against_target(found, subject)]
-    lines += [_among_merges(found, subject)]
-    lines += [likelihood_sentence(likelihoods, subject, found.baseline), _caution(found)]
+    lines = [_against_baseline(findings, subject), _against_target(findings, subject)]
+    lines += [_among_merges(findings, subject)]
+    lines += [likelihood_sentence(likelihoods, subject, findings.baseline), _caution(findings)]
     items = "".join(f"<li>{html.escape(line)}</li>" for line in lines if line)
     return f'<ul class="findings">{items}</ul>'
 
@@ -54,13 +54,13 @@ def settled(result: Comparison) -> str:
     return f"{numbers}, {word} on its own but not after correction for the other comparisons"
 
 
-def _against_baseline(found: Findings, subject: Row) -> str:
-    result = found.against_baseline.get(subject.name)
+def _against_baseline(findings: Findings, subject: Row) -> str:
+    result = findings.against_baseline.get(subject.name)
     if result is None:
         return ""
-    score, base = (found.scores[row.name][AVERAGE].mean for row in (subject, found.baseline))
+    score, base = (findings.scores[row.name][AVERAGE].mean for row in (subject, findings.baseline))
     return (
-        f"{subject.label} scores {fixed(score)} and {found.baseline.label} {fixed(base)}: "
+        f"{subject.label} scores {fixed(score)} and {findings.baseline.label} {fixed(base)}: "
         f"difference {settled(result)}."
     )
 
@@ -70,21 +70,21 @@ def _p(p: float) -> str:
     return text if text.startswith("<") else f"= {text}"
 
 
-def _against_target(found: Findings, subject: Row) -> str:
-    result = found.against_best.get(subject.name)
-    if result is None or found.best_target is None:
+def _against_target(findings: Findings, subject: Row) -> str:
+    result = findings.against_best.get(subject.name)
+    if result is None or findings.best_target is None:
         return ""
-    return f"Against the best single target, {found.best_target.label}: {settled(result)}."
+    return f"Against the best single target, {findings.best_target.label}: {settled(result)}."
 
 
-def _among_merges(found: Findings, subject: Row) -> str:
+def _among_merges(findings: Findings, subject: Row) -> str:
     """How far apart the merges are, beside the difference that could be detected."""
-    merged = [row for row in found.rows if row.group == "Fused"]
-    means = {row.label: found.scores[row.name][AVERAGE].mean for row in merged}
-    if len(means) < 2 or subject.name not in found.against_baseline:
+    merged = [row for row in findings.rows if row.group == "Fused"]
+    means = {row.label: findings.scores[row.name][AVERAGE].mean for row in merged}
+    if len(means) < 2 or subject.name not in findings.against_baseline:
         return ""
     best, worst = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
-    detectable = found.against_baseline[subject.name].detectable
+    detectable = findings.against_baseline[subject.name].detectable
     return (
         f"The merges lie between {fixed(means[worst])} ({worst}) and {fixed(means[best])} "
         f"({best}); with these questions a paired difference of about {fixed(detectable)} would be "
@@ -92,7 +92,7 @@ def _among_merges(found: Findings, subject: Row) -> str:
     )
 
 
-def _caution(found: Findings) -> str:
-    return f"Judge: {judge_name(found)}. All intervals are over questions or dialogues. " + (
-        seed_statement(found)
+def _caution(findings: Findings) -> str:
+    return f"Judge: {judge_name(findings)}. All intervals are over questions or dialogues. " + (
+        seed_statement(findings)
     )

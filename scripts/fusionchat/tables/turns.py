@@ -9,28 +9,30 @@ from fusionchat.tables.views import AVERAGE, Findings, grouped
 ORDINALS = {1: "First turn", 2: "Second turn"}
 
 
-def turn_scores(found: Findings) -> dict[int, dict[str, Score]]:
+def turn_scores(findings: Findings) -> dict[int, dict[str, Score]]:
     """The Average of each row in each turn, with intervals."""
-    names = [row.name for row in found.rows]
+    names = [row.name for row in findings.rows]
     return {
         turn: {
             name: scores[AVERAGE]
-            for name, scores in score_models(found.benchmark, names, turn=turn).items()
+            for name, scores in score_models(findings.benchmark, names, turn=turn).items()
         }
-        for turn in found.benchmark.turns
+        for turn in findings.benchmark.turns
     }
 
 
-def turn_table(found: Findings, by_turn: dict[int, dict[str, Score]]) -> Table:
+def turn_table(findings: Findings, by_turn: dict[int, dict[str, Score]]) -> Table:
     """First turn, second turn and Average of each row."""
     cells = {}
-    for row in found.rows:
-        scores = [by_turn[turn][row.name] for turn in by_turn] + [found.scores[row.name][AVERAGE]]
+    for row in findings.rows:
+        scores = [by_turn[turn][row.name] for turn in by_turn] + [
+            findings.scores[row.name][AVERAGE]
+        ]
         cells[row.name] = [text for s in scores for text in (fixed(s.mean), span(s.low, s.high))]
     columns = ["Model"]
     for title in (*(ORDINALS.get(turn, f"Turn {turn}") for turn in by_turn), "Average"):
         columns += [title, "95% interval"]
-    return Table("Average by dialogue turn", columns, grouped(found.rows, cells))
+    return Table("Average by dialogue turn", columns, grouped(findings.rows, cells))
 
 
 def with_turns(

@@ -48,8 +48,8 @@ def is_complete(checkpoint: Path) -> bool:
 
 def latest_complete(folder: Path) -> Path | None:
     """The complete checkpoint of the highest step, or None."""
-    found = [path for path in folder.glob("checkpoint-*") if path.name[11:].isdigit()]
-    for checkpoint in sorted(found, key=lambda path: int(path.name[11:]), reverse=True):
+    checkpoints = [path for path in folder.glob("checkpoint-*") if path.name[11:].isdigit()]
+    for checkpoint in sorted(checkpoints, key=lambda path: int(path.name[11:]), reverse=True):
         if is_complete(checkpoint):
             return checkpoint
     return None
@@ -64,8 +64,8 @@ def remove_incomplete(folder: Path) -> None:
 
 def agreed_checkpoint(folder: Path) -> Path | None:
     """`latest_complete` as the first process sees it, told to all; call it on every process."""
-    found = [latest_complete(folder)]
-    return broadcast_object_list(found)[0]
+    latest = [latest_complete(folder)]
+    return broadcast_object_list(latest)[0]
 
 
 class StopOnSignal(TrainerCallback):

@@ -77,9 +77,9 @@ def _stored(checkpoint: Checkpoint) -> Shapes:
     return shapes
 
 
-def _compare(found: Shapes, pivot: Checkpoint, where: str) -> None:
+def _compare(saved: Shapes, pivot: Checkpoint, where: str) -> None:
     """Raise `UserError` unless names, as they are saved, and shapes are the pivot's."""
-    shapes, expected = {canonical(name): shape for name, shape in found.items()}, _stored(pivot)
+    shapes, expected = {canonical(name): shape for name, shape in saved.items()}, _stored(pivot)
     if HEAD not in expected:
         shapes.pop(HEAD, None)
     different = sorted(name for name in expected | shapes if expected.get(name) != shapes.get(name))

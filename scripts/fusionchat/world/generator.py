@@ -64,18 +64,18 @@ class World:
     def distinct(self, category: str, purpose: str, count: int) -> list[Exercise]:
         """`count` exercises of a category with different prompts, always the same ones."""
         random = self.stream(f"{purpose} {category}")
-        found: dict[tuple[str, str], Exercise] = {}
+        by_prompts: dict[tuple[str, str], Exercise] = {}
         failures = 0
-        while len(found) < count:
+        while len(by_prompts) < count:
             exercise = self.draw(category, purpose, random)
-            failures = failures + 1 if exercise.prompts in found else 0
+            failures = failures + 1 if exercise.prompts in by_prompts else 0
             if failures == PATIENCE:
                 raise UserError(
-                    f"world {self.seed} has only {len(found)} {category} exercises for {purpose}, "
-                    f"not {count}; ask for fewer"
+                    f"world {self.seed} has only {len(by_prompts)} {category} exercises for "
+                    f"{purpose}, not {count}; ask for fewer"
                 )
-            found.setdefault(exercise.prompts, exercise)
-        return list(found.values())
+            by_prompts.setdefault(exercise.prompts, exercise)
+        return list(by_prompts.values())
 
     def balanced(self, purpose: str, count: int) -> list[Exercise]:
         """`count` distinct exercises, as equally many of each category as possible, shuffled."""

@@ -142,15 +142,15 @@ class SceMerge:
         """The merged tensor, block by block."""
         everything = self._select == 1
         sums = varm.sum_changes(stack) if everything else self._selected_changes(stack)
-        own = varm.weights(sums, stack.elements)
-        self.effective[name] = own
+        shares = varm.weights(sums, stack.elements)
+        self.effective[name] = shares
         if not self._erase:
             for _, *targets in stack.raw_blocks():
-                yield stack.weighted_sum(targets, own)
+                yield stack.weighted_sum(targets, shares)
             return
         for block in stack.blocks():
             result = stack.result(block.shape[1])
-            erased_sum(block[0], block[1:], own, result)
+            erased_sum(block[0], block[1:], shares, result)
             yield result
 
     def _selected_changes(self, stack: TensorStack) -> Values:

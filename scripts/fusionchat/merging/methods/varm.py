@@ -130,12 +130,12 @@ class VarmMerge:
             return
         if self._known is None:
             sums = sum_changes(stack, self._change)
-            own = weights(sums, stack.elements, self._normalise)
+            shares = weights(sums, stack.elements, self._normalise)
         else:
-            own = self._known[name]
-        self.effective[name] = own
+            shares = self._known[name]
+        self.effective[name] = shares
         for _, *targets in stack.raw_blocks():
-            yield stack.weighted_sum(targets, own)
+            yield stack.weighted_sum(targets, shares)
 
     def _merge_elements(self, name: str, stack: TensorStack) -> Iterator[NDArray[np.float64]]:
         sums = np.zeros(stack.inputs - 1)

@@ -86,7 +86,7 @@ def _side_by_side(parts: Sequence[torch.Tensor], widths: Sequence[int]) -> torch
     """States [B_i, heads, width_i, d] as one tensor [sum of B_i, heads, largest width, d]."""
     width = max(widths)
     padded = [
-        torch.nn.functional.pad(part, (0, 0, width - own, 0))
-        for part, own in zip(parts, widths, strict=True)
+        torch.nn.functional.pad(part, (0, 0, width - length, 0))
+        for part, length in zip(parts, widths, strict=True)
     ]
     return torch.cat(padded)

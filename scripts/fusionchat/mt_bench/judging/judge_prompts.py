@@ -65,8 +65,8 @@ class JudgePrompts:
         for question in questions:
             if len(question.turns) > 2:
                 raise UserError(f"question {question.question_id}: has more than two turns")
-            found = len(self.references.get(question.question_id, ()))
-            if question.needs_reference and found < len(question.turns):
+            count = len(self.references.get(question.question_id, ()))
+            if question.needs_reference and count < len(question.turns):
                 raise UserError(
                     f"question {question.question_id} ({question.category}) has no reference "
                     "answer for all its turns; name a complete file with --references"
@@ -87,10 +87,10 @@ def read_judge_prompts(prompts: Path, references: Path) -> JudgePrompts:
 
 def _references(path: Path) -> dict[int, tuple[str, ...]]:
     """The reference answers of a file by question, a text a turn; some questions have none."""
-    found = {}
+    references = {}
     for record in read_jsonl(path):
         choices = record.get("choices") or [{"turns": record.get("reference")}]
         turns = choices[0].get("turns")
         if isinstance(turns, list):
-            found[record["question_id"]] = tuple(turns)
-    return found
+            references[record["question_id"]] = tuple(turns)
+    return references

@@ -2,7 +2,7 @@
 
 In: the config's `models` (world.smk trains those of the scale model from scratch).
 Out: models/{model}/, a Hugging Face folder whose manifest.json is written last. Released
-checkpoints of targets and merged models come the same way, in the place of training or merging.
+checkpoints of targets and merged models come the same way, in place of training or merging.
 `snakemake check` looks for files of finished models that were lost, cut off or exchanged.
 Whatever needs the network runs where snakemake runs, because compute nodes often have none.
 """

@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Reckon, print, compare with what is there, write."""
+    """Estimate, print, compare with what is there, write."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
     from fusionchat.cluster import calibrate, fitting, plan_report, rates

@@ -61,14 +61,14 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         type=existing_path,
         nargs="+",
         default=[ROOT / "config.yaml"],
-        help="of the run; later ones are laid over earlier ones",
+        help="of the run; later ones override earlier ones",
     )
     parser.add_argument(
         "--config",
         nargs="+",
         default=[],
         metavar="KEY=VALUE",
-        help="laid over the files, such as device=cpu",
+        help="override the files, such as device=cpu",
     )
 
 

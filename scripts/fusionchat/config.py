@@ -167,7 +167,7 @@ def _fill(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> None:
 
 
 def _resize(config: Config) -> None:
-    """Put each model's `pretrain.full` in the place of its small sizes, where asked for."""
+    """Put each model's `pretrain.full` in place of its small sizes, where asked for."""
     for model in config["models"].values() if config["full_shapes"] else ():
         if "pretrain" in model:
             model["pretrain"] |= model["pretrain"].get("full", {})

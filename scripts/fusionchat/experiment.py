@@ -13,7 +13,7 @@ from fusionchat.replicates import replicate_name, split_replicate
 from fusionchat.schema import Config
 
 TOKENIZER = "tokenizer"  # the template that stands for a tokenizer's own
-SAMPLE = ".sample"  # the alignment of a few dialogues, in the place of a target's variant
+SAMPLE = ".sample"  # the alignment of a few dialogues, in place of a target's variant
 SAMPLE_MIXTURE = "sample."  # what the names of that sample's dialogues begin with
 GRANULARITIES = ("model", "layer", "module", "matrix", "parameter")  # coarse to fine
 
@@ -30,7 +30,7 @@ class Target:
     fusion: Config
     alignment: Config
     variant: str  # "@name" where it aligns its sources in a way of its own, otherwise empty
-    checkpoint: Config | None  # released, in the place of training
+    checkpoint: Config | None  # released, in place of training
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Merge:
     targets: dict[str, float]
     method: str
     settings: Config
-    checkpoint: Config | None  # released, in the place of merging
+    checkpoint: Config | None  # released, in place of merging
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Experiment:
 
     @property
     def pivot(self) -> str:
-        """The model that gives every target its architecture and start weights."""
+        """The model that gives every target its architecture and initial weights."""
         return str(self.config["pivot"])
 
     @cached_property

@@ -33,7 +33,7 @@ def faults(config: Config) -> Iterator[str]:
 
 
 def _files(bench: Config) -> Iterator[str]:
-    """The benchmark's files of one's own."""
+    """The user's own benchmark files."""
     yield from missing_folder("mt_bench.questions", bench)
     yield from missing_file("mt_bench.references", bench)
     yield from missing_file("mt_bench.human_votes", bench)

@@ -67,7 +67,7 @@ def unreadable(key: str, path: Path) -> Iterator[str]:
 
 
 def checkpoint(key: str, entry: Config) -> Iterator[str]:
-    """A released checkpoint in the place of training or merging."""
+    """A released checkpoint in place of training or merging."""
     if "checkpoint" in entry:
         released = entry["checkpoint"]
         yield from one_of(f"{key}.checkpoint", released, ("path", "repo"))

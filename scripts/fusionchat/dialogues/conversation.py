@@ -11,7 +11,7 @@ from fusionchat.dialogues.dialogue import Dialogue
 class Encoded:
     """Token ids of a dialogue.
 
-    `input_ids`: int32 [L], with the begin-of-text token where template or tokenizer put one.
+    `input_ids`: int32 [L], with the beginning-of-text token where template or tokenizer put one.
     `spans`: int32 [turns, 2], (start, length) of each turn's response tokens, the end-of-turn
     token included. The distribution that predicts token t is the model's output at t - 1.
     """

@@ -32,7 +32,7 @@ class RenderingError(UserError):
 class SpecialTokens:
     """The tokenizer's spelling of the tokens that markup holds.
 
-    `end_of_turn` stands in the place of the template's own end of turn; None keeps the template's.
+    `end_of_turn` stands in place of the template's own end of turn; None keeps the template's.
     """
 
     bos: str = ""
@@ -84,7 +84,7 @@ class Template(ABC):
         return ends.pop() if len(ends) == 1 else None
 
     def spell(self, markup: str, tokens: SpecialTokens) -> str:
-        """Markup with the tokenizer's special tokens in the place of the template's."""
+        """Markup with the tokenizer's special tokens in place of the template's."""
         spellings = {BOS: tokens.bos, EOS: tokens.eos}
         if tokens.end_of_turn is not None:
             spellings |= {text: getattr(tokens, role) for text, role in self.literals.items()}

@@ -68,7 +68,7 @@ def metadata(inputs: Inputs, method: str) -> dict[str, Any]:
 
 
 def command(program: str, inputs: Inputs, settings: Mapping[str, Any]) -> str:
-    """The command that makes this model, with names in the place of paths."""
+    """The command that makes this model, with names in place of paths."""
     words = [f"{program}.py", "--pivot", label(inputs.pivot)]
     for name, target in inputs.targets.items():
         words += ["--target", f"{name}={label(target)}"]

@@ -113,7 +113,7 @@ def merge_by_mergekit(inputs: Inputs, options: MergekitOptions, output: OutputOp
         computed = _replaced({**config, "out_dtype": "float32"}, places)
         run_mergekit(computed, scratch, options.seed, output.threads)
         shutil.rmtree(folder / RENAMED, ignore_errors=True)
-        # The models' names in the place of this machine's paths.
+        # The models' names in place of this machine's paths.
         config = _replaced(config, {str(m.folder): label(m) for m in sources.values()})
         text = yaml.safe_dump(config, sort_keys=False, default_flow_style=None)
         (folder / CONFIG).write_text(text, encoding="utf-8")
@@ -163,7 +163,7 @@ def layer_count(config: Mapping[str, Any]) -> int:
 
 
 def _replaced(value: Any, names: Mapping[str, str]) -> Any:
-    """A configuration with other texts in the place of some."""
+    """A configuration with other texts in place of some."""
     if isinstance(value, dict):
         return {key: _replaced(part, names) for key, part in value.items()}
     if isinstance(value, list):

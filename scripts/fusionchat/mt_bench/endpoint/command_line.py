@@ -67,7 +67,7 @@ def _add_request_options(parser: argparse.ArgumentParser) -> None:
         "--max-completion-tokens",
         type=cli.positive_int,
         metavar="N",
-        help="tokens of thoughts and reply together, in the place of max_tokens",
+        help="tokens of thoughts and reply together, instead of max_tokens",
     )
     add("--service-tier", metavar="NAME", help="e.g. flex")
     add(

@@ -42,7 +42,7 @@ class FailureWatch:
         raise UserError(
             f"{self._where}: {failures} of {failures + self._succeeded} requests have no usable "
             f"result, {count} of them for this reason: {kind}: {self._reasons[kind]}. "
-            "What arrived is stored; mend the cause and run again"
+            "What arrived is stored; fix the cause and run again"
         )
 
     def summary(self) -> str:

@@ -38,7 +38,9 @@ def load_model(
     check_weights(folder)
     if device != "cpu":  # weights go from the file to the device, not through the host's memory
         placement["device_map"] = device
-    return _load(open_checkpoint(folder), DTYPES[dtype], placement).eval()
+    model = _load(open_checkpoint(folder), DTYPES[dtype], placement).eval()
+    _check_finite(model, Path(folder))
+    return model
 
 
 def check_weights(folder: str | os.PathLike[str]) -> Checkpoint:
@@ -131,6 +133,17 @@ def _check_report(
             raise UserError(
                 f"{checkpoint.folder} {verb} weights: {names[0]}{more}; they are not those of its "
                 "config.json: copy or fetch the model again, or save it in transformers"
+            )
+
+
+def _check_finite(model: "PreTrainedModel", folder: Path) -> None:
+    """Raise `UserError` for a weight that is NaN or infinite: every number would be."""
+    for name, weight in model.named_parameters():
+        local = weight.to_local() if hasattr(weight, "to_local") else weight
+        if not local.is_meta and not torch.isfinite(local).all():
+            raise UserError(
+                f"{folder}: {name} holds NaN or infinity in {local.dtype}; look for a diverged "
+                "training or a damaged file, or take a wider type"
             )
 
 

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.models import model_folder
     from fusionchat.models.pickled import read_checksums
 
-    checksums = read_checksums(args.checksums)
+    checksums = read_checksums(args.checksums, args.checkpoint)
     model_folder.from_pickles(args.checkpoint, checksums, args.output, "convert_checkpoint")
 
 

@@ -11,21 +11,35 @@ import torch
 from safetensors.torch import save_file
 
 from fusionchat.errors import UserError
-from fusionchat.files import read_json, read_text, sha256
+from fusionchat.files import read_json_object, read_text, sha256
 
 INDEX = "pytorch_model.bin.index.json"
 
 
-def read_checksums(path: Path) -> dict[str, str]:
-    """The sha256 of files by name, from a manifest (JSON) or the output of sha256sum."""
+def read_checksums(path: Path, folder: Path) -> dict[str, str]:
+    """The sha256 of files by name, from a manifest (JSON) or the output of sha256sum.
+
+    One that lacks a pickled file of `folder` is a `UserError`.
+    """
+    checksums = _listed(path)
+    for file in _pickled(folder):
+        if file.name not in checksums:
+            raise UserError(f"{path} has no checksum of {file}, and no file is read without one")
+    return checksums
+
+
+def _listed(path: Path) -> dict[str, str]:
     if path.suffix == ".json":
-        content = read_json(path)
-        files = content.get("files") if isinstance(content, dict) else None
+        files = read_json_object(path).get("files")
         if not isinstance(files, dict):
             raise UserError(f"{path} is no manifest: it has no `files` with their checksums")
         return {n: str(v.get("sha256") if isinstance(v, dict) else v) for n, v in files.items()}
     pairs = re.findall(r"^([0-9a-f]{64})[ *]+(\S.*)$", read_text(path), re.M)
     return {Path(name).name: checksum for checksum, name in pairs}
+
+
+def _pickled(folder: Path) -> list[Path]:
+    return sorted(folder.glob("pytorch_model*.bin"))
 
 
 def convert(folder: Path, checksums: dict[str, str], output: Path) -> int:
@@ -34,7 +48,7 @@ def convert(folder: Path, checksums: dict[str, str], output: Path) -> int:
     Each file must have the checksum that is named for it, and hold tensors only: it is read with
     `weights_only=True`. Dtypes and shapes stay as they are.
     """
-    files = sorted(folder.glob("pytorch_model*.bin"))
+    files, wanted = _pickled(folder), _indexed(folder)
     if not files:
         raise UserError(f"{folder} has no pytorch_model*.bin to convert")
     names: dict[str, str] = {}
@@ -50,7 +64,8 @@ def convert(folder: Path, checksums: dict[str, str], output: Path) -> int:
         index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(names.items()))}
         text = json.dumps(index, indent=2) + "\n"
         (output / "model.safetensors.index.json").write_text(text, encoding="utf-8")
-    _check_complete(folder, names)
+    if lacking := sorted(wanted - names.keys()):
+        raise UserError(f"{folder} lacks {len(lacking)} tensors of its index: {lacking[0]} ...")
     return len(names)
 
 
@@ -92,8 +107,10 @@ def _independent(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return result
 
 
-def _check_complete(folder: Path, names: dict[str, str]) -> None:
-    if (folder / INDEX).exists():
-        lacking = sorted(set(read_json(folder / INDEX)["weight_map"]) - names.keys())
-        if lacking:
-            raise UserError(f"{folder} lacks {len(lacking)} tensors of its index: {lacking[0]} ...")
+def _indexed(folder: Path) -> set[str]:
+    """The tensors that the folder's index lists, if it has one."""
+    path = folder / INDEX
+    listed = read_json_object(path).get("weight_map") if path.exists() else {}
+    if not isinstance(listed, dict):
+        raise UserError(f"{path} has no `weight_map` from tensors to files; copy it again")
+    return set(listed)

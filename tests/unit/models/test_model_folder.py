@@ -104,7 +104,9 @@ def test_the_pickles_are_not_replaced_by_what_is_made_of_them(pickled, tmp_path)
 
 
 def test_code_that_the_config_allows_is_kept(pickled, tmp_path):
-    from_pickles(pickled, read_checksums(sums(pickled)), tmp_path / "model", "x", code=True)
+    from_pickles(
+        pickled, read_checksums(sums(pickled), pickled), tmp_path / "model", "x", code=True
+    )
     assert (tmp_path / "model" / "modeling.py").exists()
 
 

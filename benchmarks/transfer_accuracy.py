@@ -236,7 +236,7 @@ def draw(pivot: str, found: dict[tuple[str, int], Errors], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     plt.rcParams["svg.hashsalt"] = "fusionchat"
-    figure, axes = plt.subplots(1, 3, figsize=(10, 3.7), layout="constrained", sharey=True)
+    figure, axes = plt.subplots(1, 3, figsize=(10, 4.3), layout="constrained", sharey=True)
     marks = dict(
         zip(KINDS[1:], (("o", "#0072b2"), ("s", "#d55e00"), ("^", "#009e73")), strict=True)
     )

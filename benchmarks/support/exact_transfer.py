@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fusionchat.alignment.groups import Alignment
-from fusionchat.models.cutting import Cutter
+from fusionchat.logits.cutting import Cutter
 from fusionchat.models.token_table import TokenTable
 
 FOLLOWED = 1e-5  # smaller masses are not cut again together with the token before

@@ -22,7 +22,7 @@ import numpy as np
 from fusionchat.alignment import prior
 from fusionchat.alignment.groups import Alignment
 from fusionchat.alignment.transfer_kernel import Distributions, Tables, Transferred, transfer_groups
-from fusionchat.models.cutting import cut_texts
+from fusionchat.logits.cutting import cut_texts
 from fusionchat.models.token_table import NO_TOKEN, TokenTable, by_bytes
 
 __all__ = ["MassTransfer", "Transferred"]

@@ -21,8 +21,8 @@ from fusionchat.alignment.groups import sum_by_key
 from fusionchat.alignment.spans_file import PAIR
 from fusionchat.errors import UserError
 from fusionchat.files import atomic_file
+from fusionchat.logits.cutting import Cutter
 from fusionchat.models import token_table
-from fusionchat.models.cutting import Cutter
 from fusionchat.models.token_table import NO_TOKEN, TokenTable
 from fusionchat.readers.parquet import read_metadata, read_table
 

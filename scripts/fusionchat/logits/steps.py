@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from fusionchat.models.cutting import cut_texts
+from fusionchat.logits.cutting import cut_texts
 from fusionchat.models.token_table import TokenTable
 
 

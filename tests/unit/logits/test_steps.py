@@ -15,9 +15,9 @@ from fusionchat.alignment.transfer import MassTransfer
 from fusionchat.dialogues.dialogue import write_dialogues
 from fusionchat.errors import UserError
 from fusionchat.logits.api import DumpOptions, ForwardOptions, dump_logits
+from fusionchat.logits.cutting import cut_texts
 from fusionchat.logits.steps import Prefixes, Steps
 from fusionchat.logits.store import read_logits, read_provenance
-from fusionchat.models.cutting import cut_texts
 from fusionchat.models.token_table import load
 
 NO_PAIRS = vocabulary.Pairs(*(np.empty(0, np.int64) for _ in range(3)))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fusionchat import cli
 from fusionchat.merging.methods.mergekit_configs import METHODS
 from fusionchat.merging.options import (
+    add_dry_run_option,
     add_input_options,
     add_output_options,
     add_weight_option,
@@ -30,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
         "dare_linear); by default they are divided by their sum",
     )
     add_output_options(parser, "merge_mergekit")
+    add_dry_run_option(parser)
     return parser
 
 
@@ -39,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.limit_threads(args.threads)
     from fusionchat.merging.api import merge_mergekit
     from fusionchat.merging.inputs import InputOptions
-    from fusionchat.merging.merged_folder import OutputOptions
+    from fusionchat.merging.merged_folder import OutputOptions, dry_run_report
     from fusionchat.merging.methods.mergekit_runs import MergekitOptions
 
     inputs = cli.options_of(InputOptions, args, targets=named_folders(args.target, "--target"))
@@ -48,7 +50,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = cli.options_of(
         MergekitOptions, args, weights=weights, normalise=not args.no_normalise
     )
-    merge_mergekit(inputs, output, options)
+    merged = merge_mergekit(inputs, output, options, write=not args.dry_run)
+    if args.dry_run:
+        print(dry_run_report(merged, args.threads))
 
 
 if __name__ == "__main__":

@@ -79,7 +79,10 @@ def check_output(path: Path, program: str, inputs: Iterable[Path] = ()) -> Path:
         raise UserError(f"--output {path} is a link to itself; choose another folder") from error
     if place.name.startswith(".") and place.suffix[1:] in _KINDS:
         raise UserError(f"--output {path} has a name for unfinished work; choose another name")
-    for kept in (*inputs, Path.cwd()):
+    spared = [*inputs]
+    with suppress(FileNotFoundError):  # somebody has deleted the working folder
+        spared.append(Path.cwd())
+    for kept in spared:
         if place in (kept.resolve(), *kept.resolve().parents):
             raise UserError(f"--output {path} would replace {kept}; choose another folder")
     if not place.exists():
@@ -102,7 +105,8 @@ def _check_contents(path: Path, place: Path, program: str) -> None:
     maker = made_by(place)
     if maker is None:
         raise UserError(
-            f"--output {path} exists and was not made by {program}; choose another folder"
+            f"--output {path} exists and was not made by {program}, or by an older version; choose "
+            "another folder, or delete this one yourself"
         )
     if maker.program != program:
         raise UserError(
@@ -204,6 +208,8 @@ def _only_run(place: Path, program: str) -> Iterator[None]:
 
 
 def _locked(path: Path, place: Path) -> TextIO:
+    if path.is_symlink():
+        raise UserError(f"{path} is in the way: no lock of this package; move it")
     while True:
         stream = path.open("a+", encoding="utf-8")
         try:

@@ -56,6 +56,20 @@ def link_to_itself(output: Path, program: str) -> None:
     output.symlink_to(output)
 
 
+def links_to_each_other(output: Path, program: str) -> None:
+    output.symlink_to(output.with_name("other"))
+    output.with_name("other").symlink_to(output)
+
+
+def link_to_a_file(output: Path, program: str) -> None:
+    precious(output.with_name("thesis.tex"))
+    output.symlink_to(output.with_name("thesis.tex"))
+
+
+def lock_that_is_a_link(output: Path, program: str) -> None:
+    output.with_name(f".{output.name}.lock").symlink_to(output.with_name("not there"))
+
+
 def neighbour(kind: str) -> Callable[[Path, str], None]:
     def build(output: Path, program: str) -> None:
         precious(output.with_name(f".{output.name}.{kind}") / "weights.bin")
@@ -77,8 +91,12 @@ ENDANGERED: dict[str, Callable[[Path, str], None]] = {
     "file": lambda output, program: precious(output),
     "link": link,
     "link to itself": link_to_itself,
+    "links to each other": links_to_each_other,
+    "link to a file": link_to_a_file,
+    "pipe": lambda output, program: os.mkfifo(output),
     "name of the unfinished folder": neighbour("partial"),
     "name of the replaced folder": neighbour("replaced"),
+    "lock that is a link": lock_that_is_a_link,
     "name of the lock": lambda output, program: precious(output.with_name(f".{output.name}.lock")),
 }
 
@@ -91,7 +109,9 @@ def tree(folder: Path) -> dict[str, str]:
             path = Path(root, name)
             if path.is_symlink():
                 content = f"-> {path.readlink()}"
+            elif path.is_file():
+                content = path.read_bytes().hex()
             else:
-                content = "folder" if path.is_dir() else path.read_bytes().hex()
+                content = "folder" if path.is_dir() else "pipe"
             found[str(path.relative_to(folder))] = content
     return found

@@ -38,7 +38,7 @@ def merge(arguments: list[str], delay: float | None = None) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Twelve kills; every other run replaces an existing model."""
+    """Twenty kills; every other run replaces an existing model."""
     output = Path(arguments[-1])
     tqdm.monitor_interval = 0  # its thread would not survive the fork
     tqdm.set_lock(threading.RLock())  # its own lock is shared by processes: a kill would keep it
@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> None:
     expected = checksums(output)
     rng = random.Random(1)
     absent = broken = 0
-    for attempt in range(12):
+    for attempt in range(20):
         if attempt % 2:
             merge(arguments)
         else:

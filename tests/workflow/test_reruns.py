@@ -6,6 +6,8 @@ from pathlib import Path
 
 import yaml
 
+from fusionchat.files import read_json
+
 TABLES = {"score": 1, "write_table1": 1}
 
 
@@ -104,3 +106,24 @@ def test_a_wrong_config_stops_with_one_message_before_any_job(project):
     assert "merges.varm.granularity: 'tensor' is not one of model, layer, module" in text
     assert "Traceback" not in text
     assert not re.search(r"^rule ", text, re.MULTILINE)
+
+
+def test_merges_in_bfloat16_run_anew_and_the_report_says_what_rounding_took(project):
+    def change(config):
+        config["precision"] = {"merge": "bfloat16"}
+
+    edit_config(project.folder, change)
+    planned = project.planned("table1")
+    merges = {"merge_linear": 2, "merge_mergekit": 1, "merge_varm": 2}
+    assert planned == {**merges, **evaluation(5), **TABLES}
+    run = project.snakemake("--cores", "2")
+    assert run.returncode == 0, run.stdout + run.stderr
+    page = (project.results / "report.html").read_text()
+    for name in ("linear", "varm"):
+        rounding = read_json(project.results / "merged" / name / "manifest.json")["rounding"]
+        lost = [f"{100 * rounding['lost'][key]:.1f}%" for key in ("norm", "elements")]
+        assert rounding["lost"]["norm"] > 0
+        row = re.search(rf"<tr>\s*<t[dh][^>]*>{name}</t[dh]>.*?</tr>", page, re.DOTALL)
+        assert row is not None
+        assert "bfloat16" in row[0]
+        assert all(share in row[0] for share in lost)

@@ -1,7 +1,7 @@
 """Merging from Python: a function for each method, with typed options."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from fusionchat.merging.methods.linear import LinearMerge
 from fusionchat.merging.methods.sce import SceMerge
 from fusionchat.merging.methods.varm import VarmMerge, outside_layers
 from fusionchat.merging.options import target_weights
+from fusionchat.merging.side_files import left_behind
 from fusionchat.merging.streaming import Method
 from fusionchat.merging.variation import check_digests, known_weights, measure_or_read
 from fusionchat.output_folder import check_output
@@ -47,7 +48,11 @@ class SceOptions:
 def open_inputs(inputs: InputOptions, output: OutputOptions) -> Inputs:
     """The audited inputs; the output must spare them."""
     check_output(output.output, output.program, [inputs.pivot, *inputs.targets.values()])
-    return Inputs.open(inputs)
+    opened = Inputs.open(inputs)
+    if not (inputs.tokenizer_from or inputs.template_from):
+        for line in left_behind(opened.pivot, opened.targets):
+            logging.warning("%s: %s", output.output, line)
+    return opened
 
 
 def merge_varm(
@@ -65,10 +70,8 @@ def merge_varm(
     formula = {key: value for key, value in asdict(varm).items() if key != "variation"}
     known = known_weights(opened, tables, **formula) if tables else None
     method = VarmMerge(**formula, known=known)
-    if not write:
-        return try_merge(output, opened, method)
-    return run_merge(
-        output, opened, method, formula, lambda digests: check_digests(tables, digests)
+    return _run(
+        output, opened, method, formula, write, lambda digests: check_digests(tables, digests)
     )
 
 
@@ -109,12 +112,13 @@ def merge_sce(
 
 
 def merge_mergekit(
-    inputs: InputOptions, output: OutputOptions, options: "MergekitOptions"
+    inputs: InputOptions, output: OutputOptions, options: "MergekitOptions", write: bool = True
 ) -> Merged:
     """One of mergekit's methods; needs mergekit, which takes seconds to import."""
-    from fusionchat.merging.methods.mergekit_runs import merge_by_mergekit
+    from fusionchat.merging.methods.mergekit_runs import merge_by_mergekit, try_mergekit
 
-    return merge_by_mergekit(open_inputs(inputs, output), options, output)
+    merge = merge_by_mergekit if write else try_mergekit
+    return merge(open_inputs(inputs, output), options, output)
 
 
 def _run(
@@ -123,7 +127,8 @@ def _run(
     method: Method,
     settings: dict[str, Any],
     write: bool,
+    check: Callable[[dict[str, str]], None] = lambda digests: None,
 ) -> Merged:
     if write:
-        return run_merge(output, inputs, method, settings)
+        return run_merge(output, inputs, method, settings, check)
     return try_merge(output, inputs, method)

@@ -37,7 +37,7 @@ def match_tensors(pivot: Checkpoint, target: Checkpoint) -> dict[str, str]:
     missing = [name for name in pivot.tensors if name not in matched]
     extra = [name for plain, name in target.names.items() if plain not in pivot.names]
     embedding = input_embedding(target)
-    if target.tied and embedding is not None:
+    if pivot.tied and target.tied and embedding is not None:
         if missing == [pivot.head]:
             matched[missing.pop()] = embedding
         if extra == [target.head]:

@@ -9,21 +9,49 @@ _IGNORED = re.compile(
     r"|(bos|eos|pad|sep|cls|mask|unk)_token_id|vocab_size|model_type|.*drop(out)?.*|.*pdrop"
     r"|initializer_(range|factor)|pretraining_tp|output_.*|return_.*|use_return_dict"
     r"|gradient_checkpointing|router_.*loss.*|aux_loss_alpha|transformers_weights"
-    r"|rope_(theta|scaling|parameters)|tie_word_embeddings"
+    r"|rope_(theta|scaling|parameters)|tie_word_embeddings|(use_)?sliding_window"
+)
+# What changes the arithmetic, and may stand in one config alone: its value in the other is then
+# that of the model class.
+_DEFAULTED = re.compile(
+    r".*(eps|epsilon)|sliding_window|hidden_act(ivation)?|activation_function|logit_scale"
+    r"|.*softcapping|.*_multiplier|query_pre_attn_scalar|partial_rotary_factor|rotary_(dim|pct)"
 )
 
 
 def differences(pivot: dict[str, Any], target: dict[str, Any]) -> list[str]:
-    """Each key that both configs give differently, in words, rotary embeddings included."""
+    """Each key that the configs give differently, in words, rotary embeddings included."""
+    pivot, target = _completed(pivot, target), _completed(target, pivot)
     found = [
         f"{key} is {target[key]!r} where the pivot has {pivot[key]!r}"
         for key in sorted(pivot.keys() & target.keys())
         if not _IGNORED.fullmatch(key) and _differ(pivot[key], target[key])
     ]
+    if "sliding_window" in pivot and "sliding_window" in target:
+        windows = _window(target), _window(pivot)
+        if windows[0] != windows[1]:
+            found.append("sliding_window is {} where the pivot has {}".format(*windows))
     mine, other = _rope(pivot), _rope(target)
     if mine[1] != other[1] or (None not in (mine[0], other[0]) and mine[0] != other[0]):
         found.append(f"the rotary embedding is {_told(other)} where the pivot has {_told(mine)}")
     return found
+
+
+def _completed(config: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The config with what only the other one names, as the model class has it by default."""
+    lacking = {key for key in other.keys() - config.keys() if _DEFAULTED.fullmatch(key)}
+    if not lacking:
+        return config
+    from transformers import CONFIG_MAPPING
+
+    kind = config.get("model_type")
+    usual = CONFIG_MAPPING[kind]().to_dict() if kind in CONFIG_MAPPING else {}
+    return {key: usual[key] for key in lacking & usual.keys()} | config
+
+
+def _window(config: dict[str, Any]) -> Any:
+    """The width of attention; None where it is not limited."""
+    return config["sliding_window"] if config.get("use_sliding_window") is not False else None
 
 
 def _differ(mine: Any, other: Any) -> bool:

@@ -79,9 +79,13 @@ def run_merge(
 
 def try_merge(options: OutputOptions, inputs: Inputs, method: Method) -> Merged:
     """What `run_merge` would report; nothing is written."""
-    outcome = merge_tensors(options, None, inputs, method)
+    return report(options, inputs, method, merge_tensors(options, None, inputs, method).rounding)
+
+
+def report(options: OutputOptions, inputs: Inputs, method: Method, rounding: Rounding) -> Merged:
+    """What a merge reports whose tensors `method` has computed."""
     rows = weight_rows(inputs, effective_units(inputs, method))
-    return Merged(inputs, _nbytes(options, inputs), rows, outcome.rounding)
+    return Merged(inputs, _nbytes(options, inputs), rows, rounding)
 
 
 def merge_tensors(
@@ -125,9 +129,7 @@ def finish_folder(
     layout = _layout(options, inputs)
     copy_side_files(inputs.pivot, folder, layout, inputs.tokenizer_from, inputs.template_from)
     stop_also(folder, inputs.stops)
-    units = effective_units(inputs, method)
-    rows = weight_rows(inputs, units)
-    merged = Merged(inputs, _nbytes(options, inputs), rows, outcome.rounding)
+    merged = report(options, inputs, method, outcome.rounding)
     merged.rounding.warn(options.output)
     write_weights(folder / WEIGHTS, merged.weights)
     write_rounding(folder / ROUNDING, merged.rounding)
@@ -144,7 +146,7 @@ def finish_folder(
         **facts,
         weights={
             unit: dict(zip(inputs.targets, map(float, own), strict=True))
-            for unit, (own, _) in units.items()
+            for unit, (own, _) in effective_units(inputs, method).items()
         },
     )
     return merged

@@ -29,8 +29,38 @@ _TOKENIZER = re.compile(
     r"tokenizer.*|special_tokens_map\.json|added_tokens\.json|vocab\..*|merges\.txt"
     r"|.*\.(model|spm|tiktoken|vocab|bpe)"
 )
+_VOCABULARY = re.compile(r"tokenizer\.json|vocab\..*|.*\.(model|spm|tiktoken|bpe)")
 _TEMPLATE = re.compile(r"chat_template.*|additional_chat_templates")
 _TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+
+
+def left_behind(pivot: Checkpoint, targets: Mapping[str, Checkpoint]) -> list[str]:
+    """What targets have besides their weights and a merge does not take unasked, in words."""
+    told = []
+    for name, target in targets.items():
+        for key in _TOKEN_IDS:
+            mine, other = pivot.config.get(key), target.config.get(key)
+            if None not in (mine, other) and mine != other:
+                told.append(
+                    f"{key} is {other} in the target {name} and {mine} in the pivot, whose tokens "
+                    f"the merged model gets (--tokenizer-from {name} takes the target's)"
+                )
+        if _has(target.folder, _VOCABULARY) and not _has(pivot.folder, _VOCABULARY):
+            told.append(f"the pivot has no tokenizer; --tokenizer-from {name} takes the target's")
+        elif _has_template(target.folder) and not _has_template(pivot.folder):
+            told.append(
+                f"the pivot has no chat template; --template-from {name} takes the target's"
+            )
+    return told
+
+
+def _has(folder: Path, pattern: re.Pattern[str]) -> bool:
+    return any(pattern.fullmatch(path.name) for path in folder.iterdir())
+
+
+def _has_template(folder: Path) -> bool:
+    path = folder / TOKENIZER_CONFIG
+    return _has(folder, _TEMPLATE) or bool(path.exists() and read_json(path).get("chat_template"))
 
 
 def copy_side_files(

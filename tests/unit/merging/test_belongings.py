@@ -18,6 +18,7 @@ from fusionchat.merging.config_differences import differences
 
 KEPT = ("LICENSE", "NOTICE.txt", "USE_POLICY.md", "spiece.spm", "modules.json")
 KEPT += ("1_Pooling/config.json",)
+LLAMA = {"model_type": "llama"}
 LEFT = ("optimizer.pt", "scheduler.pt", "rng_state_0.pth", "trainer_state.json", "runs/events.1")
 LEFT += ("training_args.bin", "all_results.json", "pytorch_model.bin.index.json", ".cache/x.json")
 
@@ -86,6 +87,15 @@ def test_the_merged_model_stops_where_all_targets_stop(options, tmp_path):
         ({"rope_theta": 1e4}, {"rope_parameters": {"rope_theta": 5e5}}, "theta 500000"),
         ({}, {"rope_scaling": {"type": "linear", "factor": 2.0}}, "factor 2.0"),
         ({"sliding_window": 4096}, {"sliding_window": 8192}, "sliding_window is 8192"),
+        ({"sliding_window": 4096}, {"sliding_window": None}, "sliding_window is None"),
+        ({"attention_bias": False}, {"attention_bias": True}, "attention_bias is True"),
+        ({"head_dim": 64}, {"head_dim": 128}, "head_dim is 128"),
+        ({"hidden_size": 64}, {"hidden_size": 128}, "hidden_size is 128"),
+        ({"num_labels": 2}, {"num_labels": 3}, "num_labels is 3"),
+        ({"final_logit_softcapping": 30.0}, {"final_logit_softcapping": 20.0}, "is 20.0"),
+        # One of them leaves it to the model class.
+        (LLAMA, LLAMA | {"rms_norm_eps": 1e-5}, "rms_norm_eps is 1e-05 where the pivot has 1e-06"),
+        (LLAMA | {"hidden_act": "gelu"}, LLAMA, "hidden_act is 'silu'"),
     ],
 )
 def test_configs_that_compute_otherwise_are_named(pivot, target, told):
@@ -93,10 +103,46 @@ def test_configs_that_compute_otherwise_are_named(pivot, target, told):
     assert told in found
 
 
+QWEN = {"model_type": "qwen2", "use_sliding_window": False}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (LLAMA, LLAMA | {"rms_norm_eps": 1e-6, "hidden_act": "silu", "attention_bias": False}),
+        (QWEN | {"sliding_window": 32768}, QWEN | {"sliding_window": None}),
+        ({"model_type": "nobody knows"}, {"model_type": "nobody knows", "norm_eps": 1e-5}),
+    ],
+)
+def test_what_the_model_class_has_anyway_is_no_difference(one, other):
+    assert differences(one, other) == differences(other, one) == []
+
+
 def test_configs_that_only_say_it_otherwise_are_equal():
     old = {"rope_theta": 1e4, "rope_scaling": None, "torch_dtype": "bfloat16", "use_cache": True}
     new = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}, "dtype": "float32"}
     assert differences(old, new) == differences(new, old) == []
+
+
+def test_what_a_merge_leaves_behind_is_told(options, tmp_path, caplog):
+    """Special tokens, a template and a tokenizer that only a target has."""
+    for name, ids in (("pivot", {"pad_token_id": 0, "eos_token_id": 2}), ("a", {}), ("b", {})):
+        config = read_json(tmp_path / name / "config.json")
+        put(tmp_path / name / "config.json", json.dumps({**config, **ids}))
+    merge_linear.main([*options, f"--output={tmp_path / 'm'}"])
+    assert not caplog.records
+    config = read_json(tmp_path / "b" / "config.json")
+    put(tmp_path / "b" / "config.json", json.dumps({**config, "pad_token_id": 5}))
+    put(tmp_path / "a" / "tokenizer_config.json", '{"chat_template": "x"}')
+    put(tmp_path / "b" / "tokenizer.json", "{}")
+    merge_linear.main([*options, f"--output={tmp_path / 'm'}"])
+    told = "\n".join(record.getMessage() for record in caplog.records)
+    assert "the pivot has no chat template; --template-from a takes the target's" in told
+    assert "pad_token_id is 5 in the target b and 0 in the pivot" in told
+    assert "the pivot has no tokenizer; --tokenizer-from b takes the target's" in told
+    caplog.clear()
+    merge_linear.main([*options, "--tokenizer-from=b", f"--output={tmp_path / 'm'}"])
+    assert not caplog.records
 
 
 def test_a_different_config_needs_a_flag(options, tmp_path):

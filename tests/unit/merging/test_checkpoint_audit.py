@@ -5,6 +5,7 @@ import pytest
 from small_checkpoints import changed, random_arrays, read, to_bf16, write
 
 from fusionchat.errors import UserError
+from fusionchat.files import read_json
 from fusionchat.merging.checkpoint_audit import check_tokenizers, match_tensors
 from fusionchat.merging.inputs import InputOptions, Inputs
 from fusionchat.merging.merged_folder import effective_units, weight_rows
@@ -70,6 +71,20 @@ def test_a_tied_output_layer_may_be_saved_or_left_out(tmp_path):
     for mine in (pivot, without(pivot, HEAD)):
         with pytest.raises(UserError, match=f"ties {HEAD} to {EMBEDDING}, but"):
             match(tmp_path, mine, target, tied, tied)
+
+
+@pytest.mark.parametrize("tied", [{"tie_word_embeddings": True}, {}])
+def test_an_embedding_stands_in_for_no_output_layer_of_its_own(tmp_path, tied):
+    """The pivot has both; its config leaves the tie to the model class."""
+    pivot = random_arrays(0)
+    mine = write(tmp_path / "pivot", pivot)
+    other = write(tmp_path / "target", without(changed(pivot, 1), HEAD))
+    for folder, facts in ((mine, {}), (other, tied)):
+        config = read_json(folder / "config.json")
+        config.pop("tie_word_embeddings", None)
+        (folder / "config.json").write_text(json.dumps(config | facts))
+    with pytest.raises(UserError, match=f"lacks {HEAD}"):
+        match_tensors(open_checkpoint(mine), open_checkpoint(other))
 
 
 def test_tied_models_merge_into_a_tied_model(tmp_path):

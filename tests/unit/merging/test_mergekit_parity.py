@@ -6,9 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_models
+import torch
+from safetensors.torch import load_file, save_file
 from small_checkpoints import read
 
+import merge_linear
 import merge_mergekit
+from fusionchat.files import read_json
 from fusionchat.merging.methods.mergekit_configs import METHODS, mergekit_config
 from fusionchat.merging.methods.mergekit_runs import run_mergekit
 
@@ -47,6 +51,49 @@ def test_bits_are_mergekits(method, dtype, folders, tmp_path):
     ours, theirs = read(tmp_path / "ours"), read(tmp_path / "theirs")
     for name in ours:
         np.testing.assert_array_equal(ours[name].view(np.uint32), theirs[name].view(np.uint32))
+
+
+@pytest.mark.parametrize(
+    ("stored", "dtype"),
+    [("float32", "float32"), ("bfloat16", "bfloat16"), ("bfloat16", "float32")],
+)
+def test_linear_is_mergekits_where_that_rounds_once(stored, dtype, folders, tmp_path):
+    """Two equal weights: half of a sum is exact. mergekit rounds to float32 before bfloat16."""
+    targets = [recast(folders[name], tmp_path / name, stored) for name in "ab"]
+    config = {
+        "merge_method": "linear",
+        "models": [{"model": str(folder), "parameters": {"weight": 1.0}} for folder in targets],
+        **{"dtype": "float32", "out_dtype": dtype},
+    }
+    run_mergekit(config, tmp_path / "theirs", seed=0, threads=1)
+    shutil.copy(folders["pivot"] / "config.json", tmp_path / "theirs")
+    options = [f"--pivot={folders['pivot']}", *(f"--target={folder}" for folder in targets)]
+    merge_linear.main([*options, f"--dtype={dtype}", f"--output={tmp_path / 'ours'}"])
+    ours, theirs = read(tmp_path / "ours"), read(tmp_path / "theirs")
+    for name in ours:
+        np.testing.assert_array_equal(ours[name].view(np.uint32), theirs[name].view(np.uint32))
+
+
+def recast(folder: Path, copy: Path, dtype: str) -> Path:
+    """The model with its weights in another type."""
+    shutil.copytree(folder, copy)
+    weights = load_file(copy / "model.safetensors")
+    cast = {name: tensor.to(getattr(torch, dtype)) for name, tensor in weights.items()}
+    save_file(cast, copy / "model.safetensors", {"format": "pt"})
+    return copy
+
+
+def test_a_dry_run_tells_the_loss_and_writes_nothing(folders, tmp_path, capsys):
+    options = [f"--pivot={folders['pivot']}", "--method=ties", "--dtype=bfloat16"]
+    options += [f"--target={folders[name]}" for name in "ab"]
+    output = tmp_path / "m"
+    merge_mergekit.main([*options, f"--output={output}", "--dry-run"])
+    told = capsys.readouterr().out
+    assert not output.exists()
+    merge_mergekit.main([*options, f"--output={output}"])
+    lost = read_json(output / "manifest.json")["rounding"]["lost"]["norm"]
+    assert lost > 0
+    assert f"rounding to bfloat16 loses {lost:.1%} of the change" in told
 
 
 def test_task_arithmetic_may_scale(folders, tmp_path):

@@ -59,6 +59,35 @@ def test_inputs_and_the_working_folder_are_refused(tmp_path, monkeypatch):
     assert check_output(pivot / "merged", "merge_varm", [pivot]) == pivot / "merged"
 
 
+@pytest.mark.parametrize(
+    "name", ["m/", "m/.", "x/../m", "a b/ü\nm ☃", "-m", "*", "m.", "..m", "m" * 200, ".m.lockfile"]
+)
+def test_any_name_may_be_written_twice(name, tmp_path):
+    for _ in range(2):
+        write(f"{tmp_path}/{name}")
+    [found] = tree(tmp_path).keys() & {os.path.relpath(f"{tmp_path}/{name}", tmp_path)}
+    assert sorted(os.listdir(tmp_path / found)) == [MARKER, MANIFEST, "model.bin"]
+    hidden = [part for part in tree(tmp_path) if part.endswith((".lock", ".partial", ".replaced"))]
+    assert not hidden
+
+
+def test_a_folder_below_an_input_is_no_part_of_it(tmp_path):
+    pivot = tmp_path / "pivot"
+    endangered_folders.precious(pivot / "config.json")
+    for _ in range(2):
+        with output_folder(pivot / "m", "merge_varm", [pivot]) as folder:
+            (folder / "model.bin").write_text("weights")
+    assert sorted(os.listdir(pivot)) == ["config.json", "m"]
+
+
+def test_a_working_folder_that_is_gone_stops_nobody(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    write(tmp_path / "m")
+    assert (tmp_path / "m" / "model.bin").exists()
+
+
 def test_absent_empty_and_its_own_folders_are_filled(tmp_path):
     absent, empty, own = (tmp_path / name for name in ("a/b/absent", "empty", "own"))
     empty.mkdir()

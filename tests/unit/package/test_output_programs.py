@@ -2,8 +2,11 @@
 
 import importlib
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,6 +157,56 @@ def test_programs_need_no_call_that_only_linux_has(commands, tmp_path):
             found = host.run(program, [*commands[program], f"--output={tmp_path / program}"])
             assert found.returncode == 0, found.stderr
             assert read_json(tmp_path / program / MANIFEST)["program"] == program
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_read_only_place_is_one_line(program, commands):
+    """Neither root nor anybody else writes below /proc."""
+    with pytest.raises(UserError, match="--output /proc/x/m cannot be written"):
+        importlib.import_module(program).main([*commands[program], "--output=/proc/x/m"])
+
+
+@pytest.mark.parametrize("program", [*MERGES, "convert_checkpoint", "make_world"])
+def test_another_file_system_takes_the_output(program, commands, tmp_path):
+    """Through a link, which stays."""
+    other = Path("/dev/shm")
+    if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system to write to")
+    with tempfile.TemporaryDirectory(dir=other) as place:
+        output = tmp_path / "m"
+        output.symlink_to(Path(place) / "m")
+        for _ in range(2):
+            importlib.import_module(program).main([*commands[program], f"--output={output}"])
+            assert (output / MARKER).is_file()
+        assert output.is_symlink()
+        assert os.listdir(place) == ["m"]
+    assert os.listdir(tmp_path) == ["m"]
+
+
+@pytest.mark.parametrize(
+    ("program", "more", "number"),
+    [
+        ("merge_mergekit", [], signal.SIGHUP),
+        ("pretrain_source", ["--steps=1000000"], signal.SIGINT),
+        ("train_target", ["--epochs=100000"], signal.SIGTERM),
+    ],
+)
+def test_a_signal_ends_a_program_in_one_line_and_leaves_nothing(
+    program, more, number, commands, tmp_path
+):
+    output = tmp_path / "m"
+    words = [sys.executable, str(SCRIPTS / f"{program}.py"), *commands[program], *more]
+    process = subprocess.Popen([*words, f"--output={output}"], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / ".m.partial").exists():
+        assert process.poll() is None and time.monotonic() < deadline  # noqa: PT018
+        time.sleep(0.01)
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 128 + number
+    assert said.splitlines()[-1] == f"error: stopped by {number.name}"
+    assert "Traceback" not in said
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_download_spares_a_strangers_folder(tmp_path):

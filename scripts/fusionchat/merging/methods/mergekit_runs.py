@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -22,6 +23,7 @@ from fusionchat.merging.merged_folder import (
     merge_tensors,
     merged_folder,
     refuse_equal,
+    report,
 )
 from fusionchat.merging.methods.mergekit_configs import mergekit_config
 from fusionchat.merging.methods.mergekit_inputs import named_alike
@@ -104,26 +106,46 @@ def merge_by_mergekit(inputs: Inputs, options: MergekitOptions, output: OutputOp
     import yaml
 
     config = _config(inputs, options, output)
-    sources = inputs.sources(True)
     method = ResultMethod(options.method, effective_weights(options))
     with merged_folder(output, inputs) as folder:
-        scratch = folder / SCRATCH
-        folders = named_alike(inputs, folder / RENAMED)
-        places = {str(sources[name].folder): str(place) for name, place in folders.items()}
-        computed = _replaced({**config, "out_dtype": "float32"}, places)
-        run_mergekit(computed, scratch, options.seed, output.threads)
-        shutil.rmtree(folder / RENAMED, ignore_errors=True)
+        computed = _compute(inputs, config, options.seed, folder, output.threads)
         # The models' names in place of this machine's paths.
-        config = _replaced(config, {str(m.folder): label(m) for m in sources.values()})
+        names = {str(m.folder): label(m) for m in inputs.sources(True).values()}
+        config = _replaced(config, names)
         text = yaml.safe_dump(config, sort_keys=False, default_flow_style=None)
         (folder / CONFIG).write_text(text, encoding="utf-8")
-        outcome = merge_tensors(output, folder, with_result(inputs, scratch), method)
-        shutil.rmtree(scratch)
+        outcome = merge_tensors(output, folder, computed, method)
+        shutil.rmtree(folder / SCRATCH)
         outcome.equal_to.remove(RESULT)
         refuse_equal(output, outcome)
         settings = _settings(options)
         facts = {"config": config, "mergekit": version("mergekit")}
         return finish_folder(output, folder, inputs, method, settings, outcome, facts)
+
+
+def try_mergekit(inputs: Inputs, options: MergekitOptions, output: OutputOptions) -> Merged:
+    """What `merge_by_mergekit` would report; mergekit's result lies in a temporary folder."""
+    config = _config(inputs, options, output)
+    method = ResultMethod(options.method, effective_weights(options))
+    with tempfile.TemporaryDirectory(prefix="fusionchat-") as folder:
+        computed = _compute(inputs, config, options.seed, Path(folder), output.threads)
+        rounding = merge_tensors(output, None, computed, method).rounding
+    return report(output, inputs, method, rounding)
+
+
+def _compute(
+    inputs: Inputs, config: dict[str, Any], seed: int, folder: Path, threads: int
+) -> Inputs:
+    """The inputs with mergekit's result in float32, which lies in `folder`."""
+    renamed = folder / RENAMED
+    places = {
+        str(inputs.sources(True)[name].folder): str(place)
+        for name, place in named_alike(inputs, renamed).items()
+    }
+    config = _replaced({**config, "out_dtype": "float32"}, places)
+    run_mergekit(config, folder / SCRATCH, seed, threads)
+    shutil.rmtree(renamed, ignore_errors=True)
+    return with_result(inputs, folder / SCRATCH)
 
 
 def _settings(options: MergekitOptions) -> dict[str, Any]:

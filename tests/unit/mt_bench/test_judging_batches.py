@@ -185,3 +185,38 @@ def test_a_failed_batch_is_told(tmp_path, serving):
     batches.status = "failed"
     with pytest.raises(UserError, match="the batch failed"):
         run(tmp_path, serving(batches))
+
+
+def test_damaged_results_are_asked_for_again(tmp_path, serving):
+    """In the first batch two lines are no results, and one is cut in half."""
+    batches = Batches()
+    create = batches.create
+
+    def damaged(body: dict) -> dict:
+        batch = create(body)
+        name = f"{batch['id']}_output"
+        if batch["id"] == "batch_0":
+            lines = batches.files[name].split("\n")
+            lines[:3] = ["[1]", json.dumps({"custom_id": ["x"], "response": "no"}), lines[2][:40]]
+            batches.files[name] = "\n".join(lines)
+        return batch
+
+    batches.create = damaged
+    assert {r["score"] for r in run(tmp_path, serving(batches))} == {7}
+    assert (len(batches.batches), len(batches.requests)) == (2, 19)
+
+
+@pytest.mark.parametrize(
+    ("method", "reply", "told"),
+    [
+        ("create", {}, "/batches: the reply names no id"),
+        ("create", {"id": None}, "/batches: the reply names no id"),
+        ("state", {"error": "what?"}, "batch_0 has no status"),
+        ("state", {"status": None}, "batch_0 has no status"),
+    ],
+)
+def test_a_service_of_batches_that_is_none_is_one_line(tmp_path, serving, method, reply, told):
+    batches = Batches()
+    setattr(batches, method, lambda *_: reply)
+    with pytest.raises(UserError, match=told):
+        run(tmp_path, serving(batches))

@@ -111,7 +111,7 @@ class BatchRunner:
         files = [("file", ("requests.jsonl", text.encode(), "application/jsonl"))]
         headers = {"content-type": "multipart/form-data"}
         sent = {"body": {"purpose": "batch"}, "files": files, "options": {"headers": headers}}
-        return str(self._json("POST", "/files", **sent)["id"])
+        return self._named("/files", **sent)
 
     def _create(self, file: str, batch: str) -> str:
         body: dict[str, Any] = {
@@ -120,7 +120,7 @@ class BatchRunner:
             "completion_window": WINDOW,
         }
         body["metadata"] = {"submission": batch}
-        return str(self._json("POST", "/batches", body=body)["id"])
+        return self._named("/batches", body=body)
 
     def _advance(self, batch: Batch, asked: Mapping[str, dict[str, Any]]) -> None:
         """Collect a batch that is over; find out about one whose submission was interrupted."""
@@ -129,7 +129,9 @@ class BatchRunner:
         if not batch.name:
             return
         state = self._json("GET", f"/batches/{batch.name}")
-        if state.get("status") not in _OVER:
+        if not isinstance(state.get("status"), str):
+            raise UserError(f"{self.endpoint.options.base_url}: {batch.name} has no status")
+        if state["status"] not in _OVER:
             return
         for name in ("output_file_id", "error_file_id"):
             if state.get(name):
@@ -145,7 +147,7 @@ class BatchRunner:
         """The name of a batch whose submission was interrupted; without one, its calls are free."""
         listed = self._json("GET", f"/batches?limit={NEWEST}").get("data") or []
         named = (b for b in listed if (b.get("metadata") or {}).get("submission") == batch.id)
-        name = next((str(entry["id"]) for entry in named), "")
+        name = next((str(entry["id"]) for entry in named if entry.get("id")), "")
         if name:
             self.endpoint.store.submitted(batch.id, name)
         else:
@@ -154,20 +156,33 @@ class BatchRunner:
         return name
 
     def _collect(self, text: str, batch: Batch, asked: Mapping[str, dict[str, Any]]) -> None:
-        """Put the replies of a result file into the store; what is not ours to know is skipped."""
+        """Put the replies of a result file into the store.
+
+        Lines that are damaged, or not of this batch, are skipped: their calls stay without outcome.
+        """
         for line in filter(str.strip, text.split("\n")):
-            result = json.loads(line)
-            id = result["custom_id"]
+            try:
+                result = json.loads(line)
+                id, reply = str(result["custom_id"]), result.get("response") or {}
+                body, status = reply.get("body"), reply.get("status_code", 0)
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+                continue
             if id not in batch.keys:
                 continue
-            key, reply = batch.keys[id], result.get("response") or {}
-            body, status = reply.get("body"), reply.get("status_code", 0)
+            key = batch.keys[id]
             if status == 200:
                 parameters = asked.get(key, {"messages": []})
                 self.endpoint.settle(id, key, parameters, json.dumps(body), BATCH_PRICE)
             else:
                 said = json.dumps(body or {"error": result.get("error")})
                 self.endpoint.failed(id, key, status_problem(status, {}, said))
+
+    def _named(self, path: str, **sent: Any) -> str:
+        """The id of what a request makes."""
+        reply = self._json("POST", path, **sent)
+        if not isinstance(reply.get("id"), str):
+            raise UserError(f"{self.endpoint.options.base_url}{path}: the reply names no id")
+        return str(reply["id"])
 
     def _json(self, method: str, path: str, **sent: Any) -> dict[str, Any]:
         try:

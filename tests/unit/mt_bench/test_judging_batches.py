@@ -220,3 +220,17 @@ def test_a_service_of_batches_that_is_none_is_one_line(tmp_path, serving, method
     setattr(batches, method, lambda *_: reply)
     with pytest.raises(UserError, match=told):
         run(tmp_path, serving(batches))
+
+
+def test_what_is_refused_again_is_asked_for_once_a_run(tmp_path, serving):
+    def reply(body: dict) -> tuple[int, dict]:
+        if "Question 3:" in body["messages"][-1]["content"]:
+            return 400, {"error": {"code": "content_filter", "message": "blocked"}}
+        return 200, completion()
+
+    batches = Batches(reply=reply)
+    url = serving(batches)
+    for _ in range(2):
+        records = run(tmp_path, url, retry_refused=True)
+        assert [r["missing"] for r in records if r["score"] == -1] == ["blocked"] * 2
+    assert [len(batches.batches), len(batches.requests)] == [2, 18]

@@ -48,7 +48,7 @@ class Endpoint:
         self._system_role: SystemRole = options.system_role
         path = options.tokenizer
         self._count = tokenizer_counter(path) if path is not None else estimate_tokens
-        self._opened = time.time()
+        self._refused: set[str] = set()
         self._given_up: dict[str, Problem] = {}
 
     def complete(
@@ -127,7 +127,7 @@ class Endpoint:
         """The outcome in the store, unless it is a refusal that is to be tried again."""
         outcome = self.store.get(key)
         if isinstance(outcome, Declined) and self.options.retry_refused:
-            return outcome if outcome.tstamp >= self._opened else None
+            return outcome if key in self._refused else None
         return outcome
 
     def _use(self, outcome: Outcome) -> Response:
@@ -193,6 +193,7 @@ class Endpoint:
         """Note a failure in the store; the outcome, if that is one, else the problem itself."""
         problem = self.client.clean(problem)
         if problem.action is Action.SKIP:
+            self._refused.add(key)
             return self.store.declined(call, key, problem.kind, problem.reason)
         (self.store.lost if problem.charged else self.store.refused)(call, problem.kind)
         if problem.action is Action.STOP:

@@ -19,6 +19,7 @@ from fusionchat.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]  # of the project
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SWALLOWED = 2.0  # seconds after which a program that was stopped, and goes on, is stopped again
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -206,21 +207,27 @@ class Stopped(BaseException):
 def _stop_on_signals() -> Iterator[None]:
     """Turn SIGINT, SIGTERM and SIGHUP into `Stopped`; what is ignored, as under nohup, stays so."""
     process = os.getpid()
-    before = {n: signal.getsignal(n) for n in STOPPING}
+    before = {n: signal.getsignal(n) for n in (*STOPPING, signal.SIGALRM)}
     numbers = [n for n, handler in before.items() if handler is not signal.SIG_IGN]
+    received: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         if os.getpid() != process:  # a fork: it has nothing to clean up
             os._exit(128 + number)
-        for other in numbers:  # a group gets several at once; clearing up goes to its end
-            signal.signal(other, lambda number, frame: None)
-        raise Stopped(number)
+        if isinstance(sys.exc_info()[1], Stopped):
+            return  # a group gets several at once; clearing up goes to its end
+        received.append(number)
+        # Until the program ends: libraries have places where every exception is swallowed.
+        signal.setitimer(signal.ITIMER_REAL, SWALLOWED)
+        raise Stopped(received[0])
 
     for number in numbers:
         signal.signal(number, stop)
     try:
         yield
     finally:
+        if received:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number in numbers:
             signal.signal(number, before[number])
 

@@ -282,6 +282,34 @@ def test_a_signal_is_one_line_and_leaves_nothing(number, tmp_path):
     assert tree(tmp_path) == {}
 
 
+SWALLOWING = """
+import sys, time
+from fusionchat import cli
+from fusionchat.output_folder import output_folder
+
+def main(argv):
+    with output_folder(sys.argv[1], "merge_varm") as folder:
+        try:
+            print("working", flush=True)
+            time.sleep(60)
+        except BaseException:
+            pass
+        time.sleep(60)
+
+cli.run(main)
+"""
+
+
+def test_a_library_that_swallows_the_stop_is_stopped_again(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "PROGRAM", SWALLOWING)
+    process = working(tmp_path / "m")
+    process.terminate()
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert said == "error: stopped by SIGTERM\n"
+    assert tree(tmp_path) == {}
+
+
 def test_what_is_ignored_stays_ignored(tmp_path):
     """As under nohup."""
     ignore = partial(signal.signal, signal.SIGHUP, signal.SIG_IGN)

@@ -187,8 +187,8 @@ def test_another_file_system_takes_the_output(program, commands, tmp_path):
     ("program", "more", "number"),
     [
         ("merge_mergekit", [], signal.SIGHUP),
-        ("pretrain_source", ["--steps=1000000"], signal.SIGINT),
-        ("train_target", ["--epochs=100000"], signal.SIGTERM),
+        ("pretrain_source", ["--steps=1000000"], signal.SIGTERM),
+        ("train_target", ["--epochs=100000"], signal.SIGINT),
     ],
 )
 def test_a_signal_ends_a_program_in_one_line_and_leaves_nothing(

@@ -55,7 +55,7 @@ def output_folder(
                 check_output(path, program, spared)  # the block may have taken hours
                 _exchange(partial, place)
             finally:
-                shutil.rmtree(partial, ignore_errors=True)
+                _discard(partial)
     except Exception as error:
         if _concerns(error, place):
             raise UserError(f"--output {path} cannot be written: {error}") from error
@@ -271,11 +271,25 @@ def _recover(place: Path, program: str) -> None:
     if replaced.exists() and not place.exists():
         replaced.rename(place)
     for leftover in (partial, replaced):
-        shutil.rmtree(leftover, ignore_errors=True)
+        _discard(leftover)
+
+
+def _discard(folder: Path) -> None:
+    """Delete a folder, the marker last: a kill on the way leaves what is known as ours."""
+    with suppress(OSError):
+        for path in [path for path in folder.iterdir() if path.name != MARKER]:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        (folder / MARKER).unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def _exchange(partial: Path, place: Path) -> None:
-    """Rename `partial` to `place`; what is there is renamed, too, and deleted last."""
+    """Rename `partial` to `place`; what is there takes its name, so that only a whole folder is
+    ever called `replaced`, and is deleted with it.
+    """
     replaced = hidden(place, "replaced")
     if place.exists():
         place.rename(replaced)
@@ -285,4 +299,5 @@ def _exchange(partial: Path, place: Path) -> None:
         if replaced.exists():
             replaced.rename(place)
         raise
-    shutil.rmtree(replaced, ignore_errors=True)
+    if replaced.exists():
+        replaced.rename(partial)

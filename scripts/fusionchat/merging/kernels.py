@@ -171,10 +171,21 @@ def near_ties(values: NDArray[np.float64], dropped: int, result: NDArray[np.int6
     half = np.int64(1) << (dropped - 1)
     for i in range(values.size):
         tail = np.int64(values[i : i + 1].view(np.int64)[0]) & (2 * half - 1)
-        if abs(tail - half) <= 4:
-            result[count] = i
-            count += 1
+        result[count] = i  # kept by the count, without a branch: with equal weights it is a coin's
+        count += int(abs(tail - half) <= 4)
     return count
+
+
+@_compiled
+def add_range(
+    values: Values, places: NDArray[np.int64], low: NDArray[np.float64], high: NDArray[np.float64]
+) -> None:
+    """Lower `low` and raise `high` [k] to the magnitudes at `places` [k]; zeros have none."""
+    for k in range(places.size):
+        magnitude = abs(exact(values[places[k]]))
+        high[k] = max(high[k], magnitude)
+        if magnitude > 0:
+            low[k] = min(low[k], magnitude)
 
 
 @_compiled

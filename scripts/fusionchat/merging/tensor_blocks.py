@@ -1,5 +1,6 @@
 """The same tensor of several checkpoints, block by block in float32, and the way back to bytes."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -13,6 +14,8 @@ BLOCK = 1 << 17  # elements; a block's buffers stay in the cache, its Python cal
 Block = NDArray[np.float32]
 Values = NDArray[np.float64]
 DROPPED = {"F32": 29, "F16": 42, "BF16": 45}  # bits that a float64 loses in a type
+_FLOAT64_BITS = 53
+_BITS = {"float32": 24, "uint16": 8}  # significant ones of the kernels' values
 _NUMPY = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 
 
@@ -102,14 +105,30 @@ class TensorStack:
         """
         result = self.weighted_sum(targets, weights)
         result /= weights.sum()
-        count = kernels.near_ties(result, self._dropped, self._near)
-        if count:
-            places = self._near[:count]
-            values = np.empty((len(targets), count), np.float32)
+        places = self._doubtful(targets, weights, result)
+        if places.size:
+            values = np.empty((len(targets), places.size), np.float32)
             for row, target in zip(values, targets, strict=True):
                 widen(target[places], row)
             kernels.settle_ties(result, places, self._dropped, values.astype(np.float64), weights)
         return result
+
+    def _doubtful(
+        self, targets: Sequence[kernels.Values], weights: Values, mean: Values
+    ) -> NDArray[np.int64]:
+        """Places near a tie where the sum of the products may not be exact.
+
+        Where it is, float64's quotient is on the right side already. Equal weights make every
+        fourth mean of two bfloat16 numbers a tie.
+        """
+        places = self._near[: kernels.near_ties(mean, self._dropped, self._near)]
+        spread = exact_spread(weights, max(_BITS[target.dtype.name] for target in targets))
+        if not places.size or spread <= 0:
+            return places
+        low, high = np.full(places.size, np.inf), np.zeros(places.size)
+        for target in targets:
+            kernels.add_range(target, places, low, high)
+        return places[low < high * 2.0**-spread]
 
     def placed_blocks(self) -> Iterator[tuple[int, Block]]:
         """Blocks with the position of their first element."""
@@ -121,6 +140,17 @@ class TensorStack:
     def digests(self) -> list[str]:
         """The xxh3-128 of each input's raw tensor, once all blocks have been read."""
         return [digest.hexdigest() for digest in self._digests]
+
+
+def exact_spread(weights: Values, bits: int) -> int:
+    """How many powers of two may lie between values of so many significant bits [targets], if
+    float64 is to hold sum_j w_j theta_j exactly; 0 or less where it may not even for equal ones.
+    """
+    ratios = [float(weight).as_integer_ratio() for weight in weights]
+    unit = max(denominator for _, denominator in ratios)
+    whole = [abs(number) * (unit // denominator) for number, denominator in ratios]
+    largest = max(whole) // (math.gcd(*whole) or 1)
+    return _FLOAT64_BITS - bits - largest.bit_length() - len(whole).bit_length()
 
 
 def kernel_values(raw: NDArray[np.uint8], dtype: str) -> kernels.Values:

@@ -10,7 +10,7 @@ import merge_linear
 import merge_sce
 import merge_varm
 from fusionchat.files import read_json
-from fusionchat.merging.tensor_blocks import DROPPED, Narrower, TensorStack
+from fusionchat.merging.tensor_blocks import DROPPED, Narrower, TensorStack, exact_spread
 from fusionchat.readers.safetensors import TensorReader
 
 
@@ -125,6 +125,23 @@ def linear(values: list[np.ndarray], weights: tuple[int, ...]) -> np.ndarray:
         )
         result.append(narrow(block, "BF16")[0].view(np.uint16).copy())
     return np.concatenate(result)
+
+
+@pytest.mark.parametrize("weights", [(1, 1), (2, 6), (0.5, 0.25), (1, 1, 1, 1), (1 << 40, 1), (3,)])
+def test_ties_of_an_exact_sum_stay_ties(weights):
+    """Weights of few bits, values that lie near each other and far apart."""
+    rng = np.random.default_rng(len(weights))
+    near = [to_bf16(rng.standard_normal(30_000).astype(np.float32)) for _ in weights]
+    wild = [rng.integers(0, 0x7F00, 30_000).astype(np.uint16) for _ in weights]
+    parts = [np.concatenate(part) for part in zip(near, wild, strict=True)]
+    whole = [int(4 * w) for w in weights]
+    np.testing.assert_array_equal(linear(parts, weights), exact_mean(parts, whole))
+
+
+def test_how_far_apart_values_may_be_for_an_exact_sum():
+    assert exact_spread(np.array([1.0, 1.0]), 8) == 53 - 8 - 1 - 2
+    assert exact_spread(np.array([3.0, 6.0]), 24) == 53 - 24 - 2 - 2  # 1 and 2
+    assert exact_spread(np.array([0.3, 0.7]), 8) <= 0
 
 
 def test_a_tiny_part_breaks_a_tie():

@@ -29,8 +29,9 @@ rule align_tokens:
         "../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=grows(4_000, 32_000),
-        runtime=grows(60, 960),
+        group_load=12,
+        mem_mb=memory(4_000, 32_000),
+        runtime=minutes(60, 960),
     params:
         pivot=subpath(input.pivot, parent=True),
         source=subpath(input.source, parent=True),
@@ -62,8 +63,8 @@ rule map_vocabulary:
         "../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=grows(8_000, 64_000),
-        runtime=grows(60, 480),
+        mem_mb=memory(8_000, 64_000),
+        runtime=minutes(60, 480),
     params:
         pivot=subpath(input.pivot, parent=True),
         source=subpath(input.source, parent=True),
@@ -95,8 +96,9 @@ rule transfer_logits:
         "../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=grows(4_000, 32_000),
-        runtime=grows(60, 480),
+        group_load=12,
+        mem_mb=memory(4_000, 32_000),
+        runtime=minutes(60, 480),
     params:
         pivot=subpath(input.pivot, parent=True),
         source=subpath(input.source, parent=True),
@@ -133,8 +135,8 @@ rule report_alignment:
         "../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=grows(4_000, 32_000),
-        runtime=grows(60, 480),
+        mem_mb=memory(4_000, 32_000),
+        runtime=minutes(60, 480),
     params:
         pivot=subpath(input.pivot, parent=True),
         source=subpath(input.source, parent=True),

@@ -44,8 +44,8 @@ use rule merge_linear as merge_mergekit with:
             experiment.merged_by("slerp", "task_arithmetic", "ties", "dare_linear", "sce_mergekit")
         ),
     resources:
-        mem_mb=grows(32_000, 256_000),
-        runtime=grows(120, 960),
+        mem_mb=memory(32_000, 256_000),
+        runtime=minutes(120, 960),
     params:
         settings=lambda w: options(
             experiment.merges[w.merge].settings,

@@ -49,7 +49,7 @@ rule answer_elsewhere:
     threads: 1
     resources:
         mem_mb=2_000,
-        runtime=grows(120, 960),
+        runtime=minutes(120, 960),
     params:
         engine=lambda w, input: (
             ["--engine", "published", "--model", *input.published]

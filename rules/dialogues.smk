@@ -57,8 +57,8 @@ rule prepare_dialogues:
         "../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=grows(8_000, 64_000),
-        runtime=grows(60, 480),
+        mem_mb=memory(8_000, 64_000),
+        runtime=minutes(60, 480),
     params:
         pivot=subpath(input.pivot, parent=True),
         rendering=options(experiment.rendering(PIVOT)),
@@ -92,7 +92,7 @@ rule shard_dialogues:
         "../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=grows(8_000, 64_000),
+        mem_mb=memory(8_000, 64_000),
         runtime=30,
     shell:
         "python {input.program:q} --dialogues {input.dialogues:q} --output {output.shards:q}"

@@ -27,8 +27,9 @@ rule fuse_distributions:
         "../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=grows(4_000, 32_000),
-        runtime=grows(60, 480),
+        group_load=12,
+        mem_mb=memory(4_000, 32_000),
+        runtime=minutes(60, 480),
     params:
         pivot=PIVOT,
         sources=lambda w, input: flags(

@@ -27,13 +27,12 @@ rule judge:
         "<logs>/judge/{judge}/{model}.log",
     benchmark:
         "<benchmarks>/judge/{judge}/{model}.tsv"
-    localrule: any(judge["kind"] == "openai" for judge in config["mt_bench"]["judges"].values())
     conda:
         "../envs/mt_bench.yaml"
     threads: 1
     resources:
         mem_mb=2_000,
-        runtime=grows(120, 960),
+        runtime=minutes(120, 960),
     params:
         kind=lookup(dpath="mt_bench/judges/{judge}/kind", within=config),
         files=lambda w, input: [
@@ -140,7 +139,7 @@ rule calibrate_judge:
     threads: 1
     resources:
         mem_mb=2_000,
-        runtime=grows(240, 960),
+        runtime=minutes(240, 960),
     params:
         settings=lambda w: calibration_options(experiment, w.judge),
     shell:

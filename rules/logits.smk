@@ -24,14 +24,17 @@ rule dump_logits:
         "<benchmarks>/dump_logits/{model}/{shard}.tsv"
     wildcard_constraints:
         model=any_of(name for name in experiment.rated if name not in experiment.imported),
+    group:
+        "dump_{model}" if len(SHARDS) > 8 else None
     conda:
         "../envs/models.yaml"
     threads: model_threads
     resources:
         gpu=model_gpus,
         nodes=1,
-        mem_mb=grows(64_000, 480_000),
-        runtime=grows(240, 2_880),
+        group_load=100,
+        mem_mb=memory(64_000, 480_000),
+        runtime=minutes(each_shard(1_920), 2_880),
     params:
         model=subpath(input.model, parent=True),
         rendering=lambda w: options(experiment.rendering(w.model)),
@@ -72,8 +75,8 @@ rule import_logits:
         "../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=grows(8_000, 64_000),
-        runtime=grows(120, 960),
+        mem_mb=memory(8_000, 64_000),
+        runtime=minutes(120, 960),
     params:
         model=subpath(input.model, parent=True),
         rendering=lambda w: options(experiment.rendering(w.model)),

@@ -22,8 +22,8 @@ rule measure_variation:
         "../envs/merging.yaml"
     threads: 1
     resources:
-        mem_mb=grows(8_000, 64_000),
-        runtime=grows(30, 240),
+        mem_mb=memory(8_000, 64_000),
+        runtime=minutes(30, 240),
     params:
         pivot=subpath(input.pivot, parent=True),
         target=subpath(input.target, parent=True),
@@ -55,8 +55,8 @@ rule merge_varm:
         "../envs/merging.yaml"
     threads: 1
     resources:
-        mem_mb=grows(16_000, 128_000),
-        runtime=grows(60, 480),
+        mem_mb=memory(16_000, 128_000),
+        runtime=minutes(60, 480),
     params:
         pivot=subpath(input.pivot, parent=True),
         output=subpath(output.manifest, parent=True),
@@ -104,8 +104,8 @@ rule compare_released:
         "../envs/merging.yaml"
     threads: 1
     resources:
-        mem_mb=grows(32_000, 128_000),
-        runtime=grows(120, 480),
+        mem_mb=memory(32_000, 128_000),
+        runtime=minutes(120, 480),
     params:
         pivot=subpath(input.pivot, parent=True),
         released=subpath(input.released, parent=True),

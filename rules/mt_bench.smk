@@ -68,8 +68,8 @@ rule answer:
     resources:
         gpu=model_gpus,
         nodes=1,
-        mem_mb=grows(32_000, 256_000),
-        runtime=grows(120, 960),
+        mem_mb=memory(32_000, 256_000),
+        runtime=minutes(120, 960),
     params:
         folder=subpath(input.model, parent=True),
         rendering=lambda w: options(experiment.answer_rendering(w.model)),
@@ -107,8 +107,8 @@ rule measure_nll:
     resources:
         gpu=model_gpus,
         nodes=1,
-        mem_mb=grows(32_000, 256_000),
-        runtime=grows(60, 480),
+        mem_mb=memory(32_000, 256_000),
+        runtime=minutes(60, 480),
     params:
         folder=subpath(input.model, parent=True),
         rendering=lambda w: options(experiment.rendering(w.model)),

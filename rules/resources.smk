@@ -1,28 +1,79 @@
 """What a job asks for, and how a program starts on several devices or nodes."""
 
+from fusionchat.cluster import attempts
 from fusionchat.cluster.sizes import BYTES, pretrained_size
 
+if "snakemake_executor_plugin_slurm" in sys.modules:
+    from fusionchat.cluster import quick_groups, slurm_executor
 
-def grows(base, cap):
-    """A resource that doubles on each attempt and stops at `cap`."""
+    slurm_executor.install()
+    quick_groups.install()
 
-    def value(wildcards, attempt):
-        return min(base * 2 ** (attempt - 1), cap)
+
+# Programs of seconds run where snakemake runs: a place in a queue would cost them minutes.
+localrules:
+    map_vocabulary,
+    judge,
+    score,
+    agreement,
+    write_table1,
+    write_table2,
+    sweep_table,
+    claims,
+    gains,
+    case_study,
+    figure_scores,
+    figure_nll,
+    figure_radar,
+    figure1,
+    figure_weights,
+    sweep_figure,
+    sweep_curve,
+    figure_map,
+    figure_cross_entropy,
+    figure_winners,
+    figure_losses,
+    figure_costs,
+    report,
+
+
+def doubles(base, cap, reason):
+    """A resource that doubles after each attempt that failed for this reason, up to `cap`."""
+
+    def value(wildcards, attempt, rulename):
+        return min(base * 2 ** attempts.doublings(rulename, wildcards, attempt, reason), cap)
 
     return value
 
 
-def pretraining_memory(wildcards, attempt):
+def memory(base, cap):
+    """MB, doubled after an attempt that ran out of memory."""
+    return doubles(base, cap, attempts.MEMORY)
+
+
+def minutes(base, cap):
+    """Minutes, doubled after an attempt over its time limit."""
+    return doubles(base, cap, attempts.TIME)
+
+
+def each_shard(total):
+    """Minutes for one shard of what takes `total` for a whole mixture in eight."""
+    return max(30, min(total // 8, total // len(SHARDS)))
+
+
+def pretraining_memory(wildcards, attempt, rulename):
     """MB for a model from scratch: weights with gradients and Adam's moments, or weights alone."""
     shape = config["models"][wildcards.model]["pretrain"]
     bytes_each = BYTES[shape["dtype"]] * (5 if shape["steps"] else 1.5)
-    return round((4_000 + 1_000 * bytes_each * pretrained_size(shape).parameters) * attempt)
+    more = 2 ** attempts.doublings(rulename, wildcards, attempt, attempts.MEMORY)
+    return round((4_000 + 1_000 * bytes_each * pretrained_size(shape).parameters) * more)
 
 
-def pretraining_time(wildcards, attempt):
+def pretraining_time(wildcards, attempt, rulename):
     """Minutes: of the rehearsal's true shapes each billion parameters is drawn and written."""
     size = pretrained_size(config["models"][wildcards.model]["pretrain"])
-    return round((30 + 4 * size.parameters) * attempt)
+    more = 2 ** attempts.doublings(rulename, wildcards, attempt, attempts.TIME)
+    return round((30 + 4 * size.parameters) * more)
 
 
 def model_threads(wildcards):
@@ -51,7 +102,7 @@ MOST_GPUS = max(model["gpu"] for model in config["models"].values())
 
 
 def own_gpus(count):
-    """What stands before a program that needs GPUs: on_gpus, which SLURM makes unnecessary."""
+    """What stands before a program that needs GPUs, which jobs on one machine or in a group share."""
     needed = config["device"] == "cuda" and count > 0
     return f"python {program('on_gpus')} {count} " if needed else ""
 
@@ -98,9 +149,16 @@ def launcher(wildcards):
     )
 
 
-# Only where a training takes several nodes: the mere presence of `mpi` drops the plugin's own srun.
-SEVERAL_NODES = (
-    {"mpi": "srun", "tasks": config["training"]["nodes"], "tasks_per_gpu": 0}
-    if config["training"]["nodes"] > 1
-    else {}
+# GPUs of several nodes are asked for by the node, since a number for the whole job may fall unevenly.
+# Only there, too, `mpi`: its mere presence drops the plugin's own srun.
+NODES = config["training"]["nodes"]
+TRAINING_GPUS = (
+    {
+        "gres": f"gpu:{config['training']['gpu'] // NODES}",
+        "mpi": "srun",
+        "tasks": NODES,
+        "tasks_per_gpu": 0,
+    }
+    if NODES > 1
+    else {"gpu": config["training"]["gpu"]}
 )

@@ -26,8 +26,8 @@ use rule figure_scores as figure_alignment with:
     conda:
         "../envs/data.yaml"
     resources:
-        mem_mb=grows(4_000, 32_000),
-        runtime=grows(30, 240),
+        mem_mb=memory(4_000, 32_000),
+        runtime=minutes(30, 240),
     params:
         details=["--aligned", *shards_of(experiment, "aligned", SOURCES)],
 

@@ -71,8 +71,8 @@ rule memory_efficiency:
     resources:
         gpu=MOST_GPUS,
         nodes=1,
-        mem_mb=grows(128_000, 480_000),
-        runtime=grows(120, 480),
+        mem_mb=memory(128_000, 480_000),
+        runtime=minutes(120, 480),
     params:
         output=subpath(output.csv, strip_suffix=".csv"),
         rows=ROWS,

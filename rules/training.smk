@@ -33,11 +33,10 @@ rule train_target:
         "../envs/models.yaml"
     threads: model_threads
     resources:
-        **SEVERAL_NODES,
-        gpu=lookup(dpath="training/gpu", within=config),
+        **TRAINING_GPUS,
         nodes=lookup(dpath="training/nodes", within=config),
-        mem_mb=grows(128_000, 960_000),
-        runtime=grows(720, 2_880),
+        mem_mb=memory(128_000, 960_000),
+        runtime=minutes(720, 2_880),
     params:
         launch=launcher,
         devices=max(1, config["training"]["gpu"]),

@@ -1,7 +1,8 @@
-"""Run a command on GPUs of its own, on a machine where no scheduler hands them out.
+"""Run a command on GPUs of its own.
 
 Commands started through this program never share a GPU: each takes free ones, waits while there are
-too few, and gives them back when it ends, however it ends. In a SLURM job it only runs the command.
+too few, and gives them back when it ends, however it ends. Those are the machine's GPUs, or in a
+SLURM job the ones that the job was given, which the jobs of a group hand on to each other.
 """
 
 import argparse
@@ -73,12 +74,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if not args.command:
         parser.error("name a command")
-    if "SLURM_JOB_ID" not in os.environ:
-        gpus = visible_gpus()
-        if len(gpus) < args.gpus:
-            raise UserError(f"{args.gpus} GPUs are needed, {len(gpus)} are visible")
-        folder = Path(tempfile.gettempdir(), f"fusionchat-gpus-{os.getuid()}")
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(take(gpus, args.gpus, folder))
+    gpus = visible_gpus()
+    if len(gpus) < args.gpus:
+        raise UserError(f"{args.gpus} GPUs are needed, {len(gpus)} are visible")
+    # GPUs that SLURM gave to a job may have the numbers of another job's on the same machine. Where
+    # it gives none, jobs come to terms like commands.
+    given = "CUDA_VISIBLE_DEVICES" in os.environ and os.environ.get("SLURM_JOB_ID")
+    folder = Path(tempfile.gettempdir(), f"fusionchat-gpus-{os.getuid()}-{given or 'machine'}")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(take(gpus, args.gpus, folder))
     try:
         os.execvp(args.command[0], args.command)
     except OSError as error:

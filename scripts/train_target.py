@@ -3,6 +3,7 @@
 import argparse
 import os
 import shutil
+import socket
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -62,12 +63,25 @@ def choose_device(wanted: str | None, processes: int | None) -> str:
         )
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: torch sees no CUDA device; use --device cpu or check")
+    if wanted == "cuda":
+        check_gpus(torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     if wanted != "cpu" and torch.cuda.device_count() > 1 and world_size() == 1:
         raise UserError(
             f"{torch.cuda.device_count()} GPUs are visible to one process; start it with torchrun "
             "--nproc-per-node, or show it one GPU by CUDA_VISIBLE_DEVICES"
         )
     return wanted or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def check_gpus(visible: int, processes: int) -> None:
+    """Refuse to start where the processes of this node would have to share GPUs."""
+    if visible < processes:
+        from fusionchat.errors import UserError
+
+        raise UserError(
+            f"--device cuda: {socket.gethostname()} shows {visible} GPUs to {processes} processes; "
+            "each node needs training.gpu / training.nodes of them"
+        )
 
 
 def load_examples(args: argparse.Namespace, tokenizer: Any, config: Any) -> Any:
@@ -185,15 +199,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     import torch
 
     device = choose_device(args.device, args.devices)
+    from fusionchat.locks.runs import only_run
     from fusionchat.models.processes import is_first_process
-    from fusionchat.output_folder import output_folder
+    from fusionchat.output_folder import hidden, output_folder
     from fusionchat.training import memory
 
     memory.check(args.optimizer, args.fit_memory, args.deepspeed, device, world_size())
     torch.set_num_threads(args.threads)
     inputs = [args.pivot_model, *(args.fused or args.dialogues)]
     if is_first_process():
-        with output_folder(args.output, PROGRAM, inputs) as folder:
+        args.checkpoints.mkdir(parents=True, exist_ok=True)
+        alone = only_run(hidden(args.checkpoints, "lock"), args.checkpoints, PROGRAM)
+        with output_folder(args.output, PROGRAM, inputs) as folder, alone:
             step = partial(train, args, device, folder)
             checkpoints = memory.fit(step, args.micro_batch_size) if args.fit_memory else step()
         shutil.rmtree(checkpoints, ignore_errors=True)

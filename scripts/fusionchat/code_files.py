@@ -7,12 +7,20 @@ from pathlib import Path
 PACKAGE = "fusionchat"
 
 # Editing these changes what a person sees while a program runs, never what it computes.
-PRESENTATION = frozenset({"cli", "errors", "progress", "files", "schema", "output_folder"})
+PRESENTATION = frozenset({"cli", "errors", "progress", "files", "schema", "output_folder", "locks"})
 
 # From the bottom to the top; a part imports from its own layer and those below it.
 LAYERS = {
     "basics": ("errors", "hardware", "categories", "progress", "replicates"),
-    "files and options": ("files", "output_folder", "readers", "schema", "cli", "code_files"),
+    "files and options": (
+        "files",
+        "locks",
+        "output_folder",
+        "readers",
+        "schema",
+        "cli",
+        "code_files",
+    ),
     "models and dialogues": ("models", "dialogues", "world"),
     "distributions": ("logits", "alignment", "fusion"),
     "weights": ("training", "merging"),

@@ -6,19 +6,17 @@ is. While a program works, hidden neighbours belong to the output `m` alone: `.m
 and, for the moment of the exchange, `.m.replaced`.
 """
 
-import fcntl
 import json
 import os
 import shutil
-import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
 
 from fusionchat.errors import UserError
 from fusionchat.files import MANIFEST, MARKER, PACKAGE, read_json
+from fusionchat.locks.runs import only_run
 
 _KINDS = ("lock", "partial", "replaced", "download")
 
@@ -45,7 +43,7 @@ def output_folder(
     spared = [Path(item) for item in inputs]
     place = check_output(path, program, spared)
     try:
-        with _parents(place), _only_run(place, program):
+        with _parents(place), only_run(hidden(place, "lock"), place, program):
             _recover(place, program)
             check_output(path, program, spared)
             partial = claim(hidden(place, "partial"), program)
@@ -186,79 +184,6 @@ def _parents(place: Path) -> Iterator[None]:
         with suppress(OSError):
             for parent in missing:
                 parent.rmdir()
-
-
-@contextmanager
-def _only_run(place: Path, program: str) -> Iterator[None]:
-    """Hold the lock of an output; `UserError` while another process holds it.
-
-    The kernel frees the lock with the process, however that ends. Where the file system has no
-    locks, the host and process in the file must do.
-    """
-    path = hidden(place, "lock")
-    with _locked(path, place) as stream:
-        stream.truncate(0)
-        holder = {"package": PACKAGE, "program": program, "host": socket.gethostname()}
-        json.dump({**holder, "process": os.getpid()}, stream)
-        stream.flush()
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-
-
-def _locked(path: Path, place: Path) -> TextIO:
-    if path.is_symlink():
-        raise UserError(f"{path} is in the way: no lock of this package; move it")
-    while True:
-        stream = path.open("a+", encoding="utf-8")
-        try:
-            holder = _holder(stream, path)
-            if not _take(stream, holder):
-                who = f"process {holder.get('process', '?')} on {holder.get('host', '?')}"
-                raise UserError(
-                    f"{place} is being written by {who}; wait for it, or choose another --output "
-                    f"(if that process is gone: delete {path})"
-                )
-            if path.exists() and os.path.samestat(os.fstat(stream.fileno()), path.stat()):
-                return stream
-        except BaseException:
-            stream.close()
-            raise
-        stream.close()  # its holder deleted the file between our opening and locking it
-
-
-def _holder(stream: TextIO, path: Path) -> dict[str, Any]:
-    """What a lock file says; empty if it is new."""
-    stream.seek(0)
-    text = stream.read()
-    facts: Any = {}
-    with suppress(ValueError):
-        facts = json.loads(text or "{}")
-    if text and (not isinstance(facts, dict) or facts.get("package") != PACKAGE):
-        raise UserError(f"{path} is in the way: no lock of this package; move it")
-    return facts
-
-
-def _take(stream: TextIO, holder: dict[str, Any]) -> bool:
-    """Lock the file, or say that somebody else has it."""
-    try:
-        fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return not holder or (holder["host"] == socket.gethostname() and not _runs(holder))
-    return True
-
-
-def _runs(holder: dict[str, Any]) -> bool:
-    try:
-        os.kill(int(holder["process"]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _recover(place: Path, program: str) -> None:

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from micro_project import Project, copy_project
 
+SHARD = "results/micro/logits/moe/0000.parquet"
+SPANS = "results/micro/spans/moe/0000.parquet"
+TARGET = "results/micro/targets/clm/manifest.json"
 OVERLAY = Path(__file__).parent / "overlay"
 RECORDER = """#!/bin/sh
 echo "${CUDA_VISIBLE_DEVICES:-none} $*" >> "$RECORD"
@@ -105,8 +108,17 @@ def cluster(tmp_path_factory) -> Cluster:
     return on_slurm(folder)
 
 
+@pytest.fixture(scope="session")
+def quiet(tmp_path_factory) -> Project:
+    """What the drills make again, made locally and without trouble."""
+    project = copy_project(tmp_path_factory.mktemp("quiet") / "project")
+    run = project.snakemake("--cores", "2", SPANS, TARGET)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return project
+
+
 @pytest.fixture
-def started(finished, tmp_path) -> Cluster:
-    """A copy of the finished local run, on SLURM."""
-    shutil.copytree(finished.folder, tmp_path / "project", symlinks=True)
+def started(quiet, tmp_path) -> Cluster:
+    """A copy of the quiet run, on SLURM."""
+    shutil.copytree(quiet.folder, tmp_path / "project", symlinks=True)
     return on_slurm(tmp_path / "project")

@@ -5,7 +5,8 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,12 @@ from micro_project import ROOT
 from fusionchat.files import sha256
 
 SHARD = "results/micro/logits/moe/0000.parquet"
+SPANS = "results/micro/spans/moe/0000.parquet"
 TARGET = "results/micro/targets/clm/manifest.json"
+MODEL = Path(TARGET).with_name("model.safetensors")
 
 
-def wait(condition: Callable[[], object], seconds: float = 240, every: float = 0.2) -> object:
+def wait(condition: Callable[[], object], seconds: float = 240, every: float = 0.3) -> object:
     """The first true value of `condition`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -34,27 +37,113 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> str:
     return out + err
 
 
+def slurm(*words: str) -> str:
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+
+def kill_node(name: str) -> None:
+    """Let a node die with everything that runs on it."""
+    for pid in slurm("ip", "netns", "pids", name).split():
+        os.kill(int(pid), signal.SIGKILL)
+
+
 def start_node(name: str) -> None:
     """Start a node's daemon again."""
     subprocess.run([ROOT / ".ci" / "slurm", "node", name], check=True)
 
 
+def node_state(name: str) -> str:
+    return slurm(
+        "sinfo", "--noheader", "--nodes", name, "--partition", "test", "--format", "%t"
+    ).strip()
+
+
+@contextmanager
+def drained(name: str) -> Iterator[None]:
+    """Let a node take no more jobs."""
+    slurm("scontrol", "update", f"NodeName={name}", "State=DRAIN", "Reason=drill")
+    try:
+        yield
+    finally:
+        slurm("scontrol", "update", f"NodeName={name}", "State=RESUME")
+
+
+@contextmanager
+def controller_away() -> Iterator[None]:
+    """Stop the controller, and start it again at the end."""
+    slurm("scontrol", "shutdown", "slurmctld")
+    try:
+        wait(lambda: subprocess.run(["pgrep", "-x", "-r", "D,R,S,I", "slurmctld"]).returncode)
+        yield
+    finally:
+        slurm("slurmctld")
+        wait(lambda: subprocess.run(["squeue"], capture_output=True).returncode == 0)
+
+
 @pytest.fixture
 def dumping(started):
-    """The finished run without one shard of logits, on its way to get it back."""
-    expected = sha256(started.folder / SHARD)
-    (started.folder / SHARD).unlink()
-    process = started.submit(SHARD)
+    """The quiet run without a shard of logits and what follows, on its way to get them back."""
+    expected = [sha256(started.folder / name) for name in (SHARD, SPANS)]
+    for name in (SHARD, SPANS):
+        (started.folder / name).unlink()
+    process = started.submit(SPANS)
     number = wait(lambda: started.job("rule_dump_logits"))
     yield started, process, number
-    assert sha256(started.folder / SHARD) == expected
+    assert [sha256(started.folder / name) for name in (SHARD, SPANS)] == expected
 
 
-def test_a_cancelled_gpu_job_is_submitted_again(dumping):
+def attempts(cluster, rule: str) -> list[dict[str, str]]:
+    """The jobs of a rule."""
+    return [job for job in cluster.jobs().values() if job["Comment"].startswith(f"rule_{rule}")]
+
+
+def test_a_dead_node_costs_its_jobs_and_nothing_later(dumping):
     cluster, process, number = dumping
-    subprocess.run(["scancel", number], check=True)
+    dead = cluster.jobs()[number]["NodeList"]
+    kill_node(dead)
+    wait(lambda: cluster.jobs()[number]["Restarts"] == "1")
+    said = finish(process)
+    start_node(dead)
+    assert "sbatch failed" not in said
+    assert {job["ExcNodeList"] for job in cluster.jobs().values()} == {"(null)"}
+    assert cluster.jobs()[number]["NodeList"] != dead
+    wait(lambda: node_state(dead) == "idle")
+    (cluster.folder / SPANS).unlink()
+    with drained(cluster.jobs()[number]["NodeList"]):
+        cluster.run(SPANS)
+    assert attempts(cluster, "align")[-1]["NodeList"] == dead
+
+
+def test_a_drained_node_ends_what_it_has(dumping):
+    cluster, process, number = dumping
+    node = cluster.jobs()[number]["NodeList"]
+    with drained(node):
+        finish(process)
+    assert cluster.jobs()[number]["NodeList"] == node
+    assert attempts(cluster, "align")[-1]["NodeList"] != node
+
+
+def test_a_preempted_job_comes_back(dumping):
+    cluster, process, number = dumping
+    node = cluster.jobs()[number]["NodeList"]
+    words = ("sbatch", "--partition=urgent", "--account=tests", f"--nodelist={node}", "--exclusive")
+    slurm(*words, "--output=/dev/null", "--wrap=sleep 2")
+    assert "Trying to restart job" not in finish(process)
+    assert int(cluster.jobs()[number]["Restarts"]) == 1
+
+
+def test_a_requeued_job_comes_back(dumping):
+    cluster, process, number = dumping
+    slurm("scontrol", "requeue", number)
+    assert "Trying to restart job" not in finish(process)
+    assert int(cluster.jobs()[number]["Restarts"]) == 1
+
+
+def test_a_cancelled_job_is_submitted_again(dumping):
+    cluster, process, number = dumping
+    slurm("scancel", number)
     assert "Trying to restart job" in finish(process)
-    states = [j["JobState"] for j in cluster.jobs().values() if "dump_logits" in j["Comment"]]
+    states = [job["JobState"] for job in attempts(cluster, "dump_logits")]
     assert sorted(states) == ["CANCELLED", "COMPLETED"]
 
 
@@ -67,38 +156,85 @@ def test_a_job_outlives_the_node_daemon(dumping):
     finish(process)
 
 
-def test_a_killed_snakemake_can_be_started_again(dumping):
+@pytest.mark.parametrize("status", ["sacct", "squeue"])
+def test_a_controller_that_is_away_costs_nothing(started, status):
+    expected = sha256(started.folder / SHARD), sha256(started.folder / SPANS)
+    (started.folder / SHARD).unlink()
+    (started.folder / SPANS).unlink()
+    process = started.submit(SPANS, "--slurm-status-command", status)
+    wait(lambda: started.job("rule_dump_logits"))
+    with controller_away():
+        time.sleep(15)  # the job finds nobody to ask for its step, or to tell of its end
+    said = finish(process)
+    (started.folder / SPANS).unlink()
+    with controller_away():
+        process = started.submit(SPANS, "--slurm-status-command", status)
+        wait(lambda: "SLURM does not answer" in newest_log(started))
+    assert "Trying to restart job" not in said + finish(process)
+    assert (sha256(started.folder / SHARD), sha256(started.folder / SPANS)) == expected
+
+
+def test_a_killed_snakemake_is_not_followed_by_a_second_job(dumping):
     cluster, process, number = dumping
     process.kill()
     process.wait()
-    subprocess.run(["scancel", number], check=True)
-    wait(lambda: not cluster.job("rule_dump_logits", "RUNNING COMPLETING"))
     assert cluster.snakemake("--unlock").returncode == 0
-    cluster.run(SHARD)
+    assert f"`scancel {number}`; then start again" in finish(cluster.submit(SPANS), code=1)
+    slurm("scancel", number)
+    wait(lambda: not cluster.job("rule_dump_logits", "RUNNING COMPLETING"))
+    cluster.snakemake("--unlock")
+    cluster.run(SPANS)
 
 
-def test_training_over_its_time_limit_resumes(started):
-    config = yaml.safe_load((started.folder / "config.yaml").read_text())
-    config["training"] |= {"epochs": 40, "save_steps": 10}
-    (started.folder / "config.yaml").write_text(yaml.safe_dump(config))
+def newest_log(cluster) -> str:
+    """What the running snakemake has said."""
+    logs = (cluster.folder / ".snakemake" / "log").glob("*.log")
+    return max(logs, key=lambda path: path.stat().st_mtime).read_text()
+
+
+def longer(cluster, **settings: object) -> None:
+    """Let the training take longer."""
+    path = cluster.folder / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["training"] |= settings
+    path.write_text(yaml.safe_dump(config))
+
+
+@pytest.fixture
+def training(started):
+    """A training of 120 steps, first quiet, then on SLURM until its first checkpoint is there."""
+    longer(started, epochs=40, save_steps=10)
     quiet = started.snakemake("--cores", "2", TARGET)
     assert quiet.returncode == 0, quiet.stderr
-    model = started.folder / Path(TARGET).with_name("model.safetensors")
-    losses = started.folder / Path(TARGET).with_name("loss.csv")
-    expected = sha256(model), losses.read_text()
+    files = [started.folder / MODEL, started.folder / MODEL.with_name("loss.csv")]
+    expected = [sha256(file) for file in files]
     (started.folder / TARGET).unlink()
     process = started.submit(TARGET)
     checkpoints = started.results / "checkpoints" / "clm"
     wait(lambda: list(checkpoints.glob("*/checkpoint-*/manifest.json")), every=0.02)
     number = wait(lambda: started.job("rule_train_target"))
-    for pid in workers(started.folder):
+    yield started, process, number
+    assert [sha256(file) for file in files] == expected
+
+
+def test_training_over_its_time_limit_gets_time_and_resumes(training):
+    """Meanwhile nobody else gets its checkpoints."""
+    cluster, process, number = training
+    for pid in workers(cluster.folder):
         os.kill(pid, signal.SIGSTOP)  # it hangs until the limit, which is then the least possible
-    subprocess.run(["scontrol", "update", f"JobId={number}", "TimeLimit=1"], check=True)
+    slurm("scontrol", "update", f"JobId={number}", "TimeLimit=1")
+    intruder = cluster.snakemake("--cores", "2", "--nolock", "--rerun-incomplete", TARGET)
+    assert intruder.returncode == 1
+    log = cluster.results / "logs" / "train_target" / "clm.log"
+    assert re.search(
+        rf"is being written by process \d+ on node\d, SLURM job {number};", log.read_text()
+    )
     assert "Trying to restart job" in finish(process)
-    assert started.jobs()[number]["JobState"] == "TIMEOUT"
-    log = (started.results / "logs" / "train_target" / "clm.log").read_text()
-    assert int(re.search(r"(\d+)/120\b", log)[1]) >= 10
-    assert (sha256(model), losses.read_text()) == expected
+    first, second = attempts(cluster, "train_target")
+    assert first["JobState"] == "TIMEOUT"
+    assert second["MinMemoryNode"] == first["MinMemoryNode"]
+    assert second["TimeLimit"] == "1-00:00:00"  # twice 12 hours
+    assert int(re.search(r"(\d+)/120\b", log.read_text())[1]) >= 10
 
 
 def workers(folder: Path) -> list[int]:
@@ -114,18 +250,65 @@ def workers(folder: Path) -> list[int]:
     return found
 
 
+def test_training_on_two_nodes_asks_by_the_node_and_gives_the_same_weights(started):
+    expected = sha256(started.folder / MODEL)
+    longer(started, nodes=2)
+    (started.folder / TARGET).unlink()
+    started.run(TARGET)
+    (job,) = attempts(started, "train_target")
+    assert (job["NumNodes"], job["TresPerNode"]) == ("2", "gres:gpu:1")
+    assert sha256(started.folder / MODEL) == expected
+
+
+def test_a_full_disk_is_told_and_costs_nothing_else(started):
+    shard = started.folder / SHARD
+    expected = sha256(shard)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", shard.parent], check=True)
+    try:
+        finish(started.submit(SHARD, "--retries", "0"), code=1)
+        log = (started.results / "logs" / "dump_logits" / "moe" / "0000.log").read_text()
+        assert "No space left on device" in log
+        assert "Traceback" not in log
+        subprocess.run(["mount", "-o", "remount,size=64m", shard.parent], check=True)
+        started.run(SHARD)
+        assert sha256(shard) == expected
+    finally:
+        subprocess.run(["umount", shard.parent], check=True)
+
+
 def test_a_truncated_shard_is_noticed(started):
     shard = started.folder / SHARD
     content = shard.read_bytes()
-    spans = started.folder / "results/micro/spans/moe/0000.parquet"
+    spans = started.folder / SPANS
     expected = sha256(spans)
     shard.write_bytes(content[: len(content) // 2])
-    target = str(spans.relative_to(started.folder))
-    finish(started.submit(target, "--retries", "0"), code=1)
+    finish(started.submit(SPANS, "--retries", "0"), code=1)
     log = (started.results / "logs" / "align_tokens" / "moe" / "0000.log").read_text()
     assert "Traceback" not in log
     assert "moe/0000.parquet" in log
     shard.unlink()
-    started.run(target)
+    started.run(SPANS)
     assert shard.read_bytes() == content
     assert sha256(spans) == expected
+
+
+def test_snakemake_in_a_job_without_account_and_accounting(started):
+    """Where login nodes forbid long processes."""
+    expected = sha256(started.folder / SPANS)
+    (started.folder / SPANS).unlink()
+    overlay = started.folder / "overlay" / "profile.yaml"
+    overlay.write_text(overlay.read_text().replace("  slurm_account: tests\n", ""))
+    words = "--profile slurm --profile overlay --slurm-no-account --slurm-status-command squeue"
+    subprocess.run(
+        [
+            "sbatch",
+            "--wait",
+            "--mem=1000",
+            "--output=outer.log",
+            f"--wrap=snakemake {words} {SPANS}",
+        ],
+        cwd=started.folder,
+        env=started.environment(),
+        check=True,
+    )
+    assert sha256(started.folder / SPANS) == expected

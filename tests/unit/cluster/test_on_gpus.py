@@ -65,9 +65,14 @@ def test_what_the_command_starts_does_not_keep_its_gpus(start):
     assert len(seen(start(3))) == 3
 
 
-def test_a_slurm_job_keeps_what_it_was_given(start):
-    first, second = (start(2, SLURM_JOB_ID="7", CUDA_VISIBLE_DEVICES="5,6") for _ in range(2))
-    assert seen(first) == seen(second) == ["5", "6"]
+def test_slurm_jobs_keep_what_they_were_given_and_a_group_hands_it_on(start):
+    one, other = (start(2, SLURM_JOB_ID=job, CUDA_VISIBLE_DEVICES="5,6") for job in "78")
+    assert seen(one) == seen(other) == ["5", "6"]
+    waiting = start(1, SLURM_JOB_ID="7", CUDA_VISIBLE_DEVICES="5,6")
+    time.sleep(1)
+    assert waiting.poll() is None
+    one.kill()
+    assert seen(waiting) in (["5"], ["6"])
 
 
 def test_without_a_choice_all_of_the_machine_are_meant(tmp_path, monkeypatch):

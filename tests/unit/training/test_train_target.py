@@ -28,6 +28,7 @@ from transformers.models.mistral.modeling_mistral import MistralMLP
 import train_target
 from fusionchat import cli, files
 from fusionchat.dialogues.dialogue import write_dialogues
+from fusionchat.errors import UserError
 from fusionchat.logits.store import DialogueLogits, LogitWriter, read_logits
 from fusionchat.training import target_folder
 from fusionchat.training import trainer as training
@@ -496,3 +497,14 @@ def test_warm_up_is_a_share_of_all_steps(data, tmp_path, ratio, steps):
     args = train_target.build_parser().parse_args(run.argv)
     settings = train_target.training_arguments(args, tmp_path, "cpu")
     assert settings.get_warmup_steps(100) == steps
+
+
+def test_a_node_with_too_few_gpus_is_named_before_anything_else(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 7)
+    monkeypatch.setenv("WORLD_SIZE", "16")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    with pytest.raises(UserError, match=rf"{socket.gethostname()} shows 7 GPUs to 8 processes"):
+        train_target.choose_device("cuda", 16)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    assert train_target.choose_device("cuda", 16) == "cuda"

@@ -1,0 +1,1 @@
+"""Locks: of what one run at a time may write."""

@@ -3,7 +3,6 @@
 import argparse
 import os
 import shutil
-import socket
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -56,6 +55,7 @@ def choose_device(wanted: str | None, processes: int | None) -> str:
     import torch
 
     from fusionchat.errors import UserError
+    from fusionchat.hardware import check_gpus
 
     if processes is not None and world_size() != processes:
         raise UserError(
@@ -71,17 +71,6 @@ def choose_device(wanted: str | None, processes: int | None) -> str:
             "--nproc-per-node, or show it one GPU by CUDA_VISIBLE_DEVICES"
         )
     return wanted or ("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def check_gpus(visible: int, processes: int) -> None:
-    """Refuse to start where the processes of this node would have to share GPUs."""
-    if visible < processes:
-        from fusionchat.errors import UserError
-
-        raise UserError(
-            f"--device cuda: {socket.gethostname()} shows {visible} GPUs to {processes} processes; "
-            "each node needs training.gpu / training.nodes of them"
-        )
 
 
 def load_examples(args: argparse.Namespace, tokenizer: Any, config: Any) -> Any:
@@ -208,7 +197,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     inputs = [args.pivot_model, *(args.fused or args.dialogues)]
     if is_first_process():
-        args.checkpoints.mkdir(parents=True, exist_ok=True)
         alone = only_run(hidden(args.checkpoints, "lock"), args.checkpoints, PROGRAM)
         with output_folder(args.output, PROGRAM, inputs) as folder, alone:
             step = partial(train, args, device, folder)

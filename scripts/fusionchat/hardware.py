@@ -4,10 +4,13 @@ import atexit
 import os
 import platform
 import shutil
+import socket
 import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
+
+from fusionchat.errors import UserError
 
 CPU_FACTS = Path("/proc/cpuinfo")
 
@@ -69,3 +72,12 @@ def place_numba_cache(folder: Path) -> None:
     if not (_writable(folder / "__pycache__") or _writable(_user_cache())):
         place = os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="fusionchat-numba-")
         atexit.register(shutil.rmtree, place, ignore_errors=True)
+
+
+def check_gpus(visible: int, processes: int) -> None:
+    """Refuse to start where the processes of this node would have to share GPUs."""
+    if visible < processes:
+        raise UserError(
+            f"--device cuda: {socket.gethostname()} shows {visible} GPUs to {processes} processes; "
+            "each node needs training.gpu / training.nodes of them"
+        )

@@ -37,6 +37,7 @@ def _job() -> str | None:
 
 
 def _locked(path: Path, place: Path) -> TextIO:
+    path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         stream = path.open("a+", encoding="utf-8")
         try:

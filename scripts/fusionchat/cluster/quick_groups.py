@@ -7,6 +7,7 @@ each group is searched once; what is found is left to Snakemake's own check, whi
 
 from typing import Any
 
+import snakemake.api  # noqa: F401 (snakemake.dag cannot be imported first)
 from snakemake.dag import DAG
 
 _validate_group, _check_groups = DAG.validate_group, DAG._check_groups

@@ -55,6 +55,12 @@ def command(tmp_path, monkeypatch):
     return write
 
 
+def submitted(count: int) -> list[SubmittedJobInfo]:
+    """Jobs with the numbers from 0."""
+    aux = {"slurm_logfile": Path("log")}
+    return [SubmittedJobInfo(JOB, external_jobid=str(n), aux=aux) for n in range(count)]
+
+
 def looked_at(executor: Executor, infos: list[SubmittedJobInfo], name: str) -> list:
     """The jobs that are active after a look by one of SLURM's commands."""
     settings = {"init_seconds_before_status_checks": 1, "status_attempts": 2}
@@ -142,7 +148,7 @@ def test_a_job_whose_srun_found_no_controller_begins_again(executor, tmp_path, m
 def test_no_job_is_forgotten_while_nobody_answers(executor, command, name):
     for word in ("sacct", "squeue", "scontrol"):
         command(word, "exit 1")
-    infos = [SubmittedJobInfo(JOB, external_jobid=str(number)) for number in range(3)]
+    infos = submitted(3)
     assert looked_at(executor, infos, name) == infos
     assert executor.next_seconds_between_status_checks == 15
 
@@ -152,10 +158,7 @@ def test_a_cancelled_job_has_ended(executor, command, monkeypatch):
     monkeypatch.setattr(Executor, "report_job_error", lambda self, info, **more: ended.append(info))
     command("scontrol", "exit 1")
     command("sacct", "printf '0|CANCELLED by 0\\n1|RUNNING\\n'")
-    infos = [
-        SubmittedJobInfo(JOB, external_jobid=str(number), aux={"slurm_logfile": Path("log")})
-        for number in range(2)
-    ]
+    infos = submitted(2)
     assert looked_at(executor, infos, "sacct") == infos[1:]
     assert ended == infos[:1]
 

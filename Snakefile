@@ -37,6 +37,7 @@ include: "rules/studies.smk"
 include: "rules/report.smk"
 include: "rules/cluster.smk"
 include: "rules/named_targets.smk"
+include: "rules/local.smk"
 
 
 # Jobs on this machine: what the bars in their logs say is shown here, too.

@@ -10,33 +10,6 @@ if "snakemake_executor_plugin_slurm" in sys.modules:
     quick_groups.install()
 
 
-# Programs of seconds run where snakemake runs: a place in a queue would cost them minutes.
-localrules:
-    map_vocabulary,
-    judge,
-    score,
-    agreement,
-    write_table1,
-    write_table2,
-    sweep_table,
-    claims,
-    gains,
-    case_study,
-    figure_scores,
-    figure_nll,
-    figure_radar,
-    figure1,
-    figure_weights,
-    sweep_figure,
-    sweep_curve,
-    figure_map,
-    figure_cross_entropy,
-    figure_winners,
-    figure_losses,
-    figure_costs,
-    report,
-
-
 def doubles(base, cap, reason):
     """A resource that doubles after each attempt that failed for this reason, up to `cap`."""
 

@@ -12,7 +12,7 @@ MOST = 150
 
 def local_rules() -> set[str]:
     """Rules that run where snakemake runs."""
-    listed = (ROOT / "rules" / "resources.smk").read_text()
+    listed = (ROOT / "rules" / "local.smk").read_text()
     named = re.search(r"^localrules:\n((?:    \w+,\n)+)", listed, re.MULTILINE)[1]
     marked = {name for name, sections in read_rules().items() if "localrule" in sections}
     return marked | set(re.findall(r"\w+", named)) | {"all", "write_config"}

@@ -38,6 +38,8 @@ def _job() -> str | None:
 
 def _locked(path: Path, place: Path) -> TextIO:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink():
+        raise UserError(f"{path} is in the way: no lock of this package; move it")
     while True:
         stream = path.open("a+", encoding="utf-8")
         try:

@@ -24,9 +24,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.limit_threads(args.threads)
     from fusionchat.mt_bench.judging.agreement import COLUMNS, NEEDED, agreement
     from fusionchat.readers.parquet import check_columns, read_table
+    from fusionchat.scores.benchmark import check_scores
 
     scores = read_table(args.scores, maker="score")
     check_columns(args.scores, scores.schema, NEEDED, "; make it with score")
+    check_scores(args.scores, scores)
     rows = agreement(scores)
     if not rows:
         logging.warning("one judge, asked once, has nobody to agree with: the table has no rows")

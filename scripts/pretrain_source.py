@@ -76,7 +76,10 @@ def pretrain(args: argparse.Namespace, folder: Path) -> int:
     shape = Shape(**{name: getattr(args, name) for name in names})
     dtype = getattr(torch, args.dtype)
     model = build_model(args.architecture, shape, tokenizer, args.seed, dtype)
-    rows = encode_all(tokenizer, read_released(args.dialogues), args.template)
+    dialogues = read_released(args.dialogues)
+    if not dialogues:
+        raise UserError(f"{args.dialogues} holds no dialogues to train on")
+    rows = encode_all(tokenizer, dialogues, args.template)
     schedule = Schedule(args.steps, args.batch_size, args.learning_rate, args.seed)
     losses = train(model, rows, tokenizer.pad_token_id, schedule, folder) if args.steps else []
     model.save_pretrained(folder)

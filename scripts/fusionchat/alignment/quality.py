@@ -13,6 +13,7 @@ from fusionchat.alignment.groups import Alignment
 from fusionchat.alignment.response_tokens import ResponseTokens, read_tokens
 from fusionchat.alignment.transfer_kernel import KINDS
 from fusionchat.alignment.vocabulary import HOW, Vocabulary
+from fusionchat.errors import UserError
 from fusionchat.logits.store import read_columns, read_provenance
 from fusionchat.models import token_table
 from fusionchat.models.token_table import TokenTable
@@ -246,7 +247,10 @@ def side_by_side(
 
 
 def _row(rows: Iterable[ResponseTokens], name: str) -> ResponseTokens:
-    return next(row for row in rows if row.dialogue_id == name)
+    for row in rows:
+        if row.dialogue_id == name:
+            return row
+    raise UserError(f"dialogue {name} of the spans is missing in a logit store; align again")
 
 
 def odd_groups(

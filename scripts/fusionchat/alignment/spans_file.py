@@ -116,22 +116,29 @@ def count_dialogues(path: str | os.PathLike[str]) -> int:
 
 def read_alignments(path: str | os.PathLike[str]) -> Iterator[tuple[str, Alignment | None]]:
     """Stream (dialogue_id, alignment); None stands for identity, of whatever length."""
-    columns = ["dialogue_id", "identity", "start", "count"]
+    columns, ends = ["dialogue_id", "identity", "start", "count"], 0
     for table in read_groups(_open(path), path, columns):
         names, identities = (table[c].to_pylist() for c in columns[:2])
         starts, counts = (table[c].chunk(0) for c in columns[2:])
         bounds = starts.offsets.to_numpy()
         start, count = starts.values.to_numpy(), counts.values.to_numpy()
         for row, (name, identity) in enumerate(zip(names, identities, strict=True)):
+            ends += name is None
             if name is not None:
                 part = slice(bounds[row], bounds[row + 1])
                 yield name, None if identity else Alignment(start[part], count[part])
+    if ends != 1:
+        raise UserError(f"{path} is damaged: it does not end with its pair counts; align again")
 
 
 def read_pairs(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The pair counts of a shard: pivot ids, source ids, counts (int64 each)."""
-    *_, last = read_groups(_open(path), path, ["pairs"])
-    values = last["pairs"].combine_chunks().flatten()
+    columns = ["dialogue_id", "pairs"]
+    ends = [t for t in read_groups(_open(path), path, columns) if t["dialogue_id"].null_count]
+    counted = [t["dialogue_id"].null_count == 1 and t["pairs"][-1].is_valid for t in ends]
+    if counted != [True]:
+        raise UserError(f"{path} is damaged: it does not end with its pair counts; align again")
+    values = ends[0]["pairs"].combine_chunks().flatten()
     return tuple(values.field(i).to_numpy().astype(np.int64) for i in range(3))
 
 

@@ -24,7 +24,7 @@ from fusionchat.files import atomic_file
 from fusionchat.logits.cutting import Cutter
 from fusionchat.models import token_table
 from fusionchat.models.token_table import NO_TOKEN, TokenTable
-from fusionchat.readers.parquet import read_metadata, read_table
+from fusionchat.readers.parquet import check_filled, read_metadata, read_table
 
 STRATEGIES = ("statistics", "statistics_reference", "min_edit", "exact")
 HOW = ("none", "role", "exact", "statistics", "min_edit", "identity", "cut")
@@ -242,9 +242,16 @@ def write(
 
 def read(path: str | os.PathLike[str], pivot: TokenTable, source: TokenTable) -> Vocabulary:
     """Read a map; one made for other tokenizers is a `UserError`."""
-    table = read_table(path, ["pivot_id", "how", "pairs"], "map_vocabulary")
+    columns = pa.schema([("pivot_id", pa.int32()), ("how", pa.string()), ("pairs", pa.list_(PAIR))])
+    table = read_table(path, columns, "map_vocabulary")
     facts = read_metadata(path, table.schema, METADATA_KEY, "map_vocabulary")
     check_tokenizers(path, facts, pivot, source)
+    check_filled(path, table, columns.names, "; make it with map_vocabulary")
+    if len(table) != source.size:
+        raise UserError(
+            f"{path} is damaged: it maps {len(table)} of the {source.size} ids of {source.name}; "
+            "make it with map_vocabulary"
+        )
     values = table["pairs"].combine_chunks().flatten()
     pairs = Pairs(*(values.field(i).to_numpy().astype(np.int64) for i in range(3)))
     how = np.array([HOW.index(name) for name in table["how"].to_pylist()], np.int8)

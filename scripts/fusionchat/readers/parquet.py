@@ -51,6 +51,15 @@ def check_columns(
             raise UserError(f"{path}: column {field.name} is {kind}, not {field.type}{hint}")
 
 
+def check_filled(
+    path: str | os.PathLike[str], table: "pa.Table", columns: Sequence[str], hint: str = ""
+) -> None:
+    """Raise `UserError` if one of these columns has a place without a value."""
+    for name in columns:
+        if table[name].null_count:
+            raise UserError(f"{path} is damaged: column {name} lacks values{hint}")
+
+
 def read_table(
     path: str | os.PathLike[str], columns: "Sequence[str] | pa.Schema" = (), maker: str = ""
 ) -> "pa.Table":

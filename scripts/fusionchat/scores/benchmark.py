@@ -8,7 +8,7 @@ import numpy as np
 
 from fusionchat.categories import CATEGORIES
 from fusionchat.errors import UserError
-from fusionchat.readers.parquet import named_errors, open_parquet
+from fusionchat.readers.parquet import check_filled, named_errors, open_parquet
 from fusionchat.replicates import FIRST
 from fusionchat.scores.seeds import paired_seeds
 
@@ -95,8 +95,6 @@ def nan_mean(values: np.ndarray) -> np.ndarray:
 def read_benchmark(path: str | Path, judge: str | None = None) -> Benchmark:
     """Read scores.parquet; `judge` may be left out where the file holds only one."""
     table = _read_scores(Path(path))
-    if table.num_rows == 0:
-        raise UserError(f"{path} holds no scores; make it with score")
     judges = sorted(set(table["judge"].to_pylist()))
     if judge is None and len(judges) > 1:
         raise UserError(f"{path} holds several judges ({', '.join(judges)}); choose with --judge")
@@ -114,11 +112,29 @@ def _read_scores(path: Path) -> "pa.Table":
 
     columns = ["judge", *COLUMNS]
     file = open_parquet(path, columns, "score")
+    seeded = ["seed"] if "seed" in file.schema_arrow.names else []
     with named_errors(path):
-        if "seed" in file.schema_arrow.names:
-            return file.read(columns=["seed", *columns])
-        table = file.read(columns=columns)
+        table = file.read(columns=[*seeded, *columns])
+    check_scores(path, table)
+    if seeded:
+        return table
     return table.append_column("seed", pa.array([FIRST] * table.num_rows))
+
+
+def check_scores(path: Path, table: "pa.Table") -> None:
+    """Raise `UserError` where there are no rows, where a value is missing that is no score, and for
+    text in the place of numbers.
+    """
+    import pyarrow as pa
+
+    if not len(table):
+        raise UserError(f"{path} holds no scores; make it with score")
+    filled = [name for name in table.column_names if name != "score"]
+    check_filled(path, table, filled, "; make it with score")
+    for name in {*AXES, "score"} & set(table.column_names):
+        kind = table.schema.field(name).type
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind)):
+            raise UserError(f"{path}: column {name} holds {kind}, not numbers; make it with score")
 
 
 def _benchmark(table: "pa.Table", judge: str) -> Benchmark:

@@ -133,6 +133,15 @@ def table(**columns: list) -> Edit:
     return lambda path: pq.write_table(pa.table(columns), path)
 
 
+def change_table(change: Callable[[pa.Table], pa.Table]) -> Edit:
+    return lambda path: pq.write_table(change(pq.read_table(path)), path)
+
+
+def as_text(rows: pa.Table) -> pa.Table:
+    columns = {name: pa.array(["x"] * len(rows)) for name in rows.column_names}
+    return pa.table(columns).replace_schema_metadata(rows.schema.metadata)
+
+
 BAR = re.compile(r"\[\d\d:\d\d, |\[\d\d:\d\d<")
 WEIGHTS = "model.safetensors"
 DUMP = "train/data.parquet"
@@ -191,6 +200,15 @@ PARQUET: dict[str, Edit] = {
     "empty": put("", b""),
     "text": put("", b"a,b\n1,2\n"),
     "another table": table(a=[1], b=["x"]),
+    "columns of text": change_table(as_text),
+}
+# Files of one table, which no row may lack.
+FILLED: dict[str, Edit] = {
+    **PARQUET,
+    "no rows": change_table(lambda t: t.slice(0, 0)),
+    "no values": change_table(
+        lambda t: pa.table([pa.nulls(len(t), f.type) for f in t.schema], schema=t.schema)
+    ),
 }
 JSON_LINES: dict[str, Edit] = {
     "half a surrogate pair": put("", SURROGATE),
@@ -236,7 +254,8 @@ CHECKSUMS: dict[str, Edit] = {
 KINDS = {
     "checkpoint": CHECKPOINTS,
     "tokenizer": TOKENIZERS,
-    **dict.fromkeys(("dialogues", "logits", "spans", "vocabulary", "scores"), PARQUET),
+    **dict.fromkeys(("dialogues", "logits"), PARQUET),
+    **dict.fromkeys(("spans", "vocabulary", "scores"), FILLED),
     **dict.fromkeys(("questions", "answers", "judgments"), JSON_LINES),
     **dict.fromkeys(("mixture", "nll"), JSON),
     "config": YAML,

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from fusionchat.errors import UserError
-from fusionchat.files import read_json_object, read_text, sha256
+from fusionchat.files import read_json, read_json_object, read_text, sha256
 
 INDEX = "pytorch_model.bin.index.json"
 
@@ -24,13 +24,16 @@ def read_checksums(path: Path, folder: Path) -> dict[str, str]:
     checksums = _listed(path)
     for file in _pickled(folder):
         if file.name not in checksums:
-            raise UserError(f"{path} has no checksum of {file}, and no file is read without one")
+            raise UserError(
+                f"{path}: no checksum is known of {file}; a pickled file is only read with one"
+            )
     return checksums
 
 
 def _listed(path: Path) -> dict[str, str]:
     if path.suffix == ".json":
-        files = read_json_object(path).get("files")
+        content = read_json(path)
+        files = content.get("files") if isinstance(content, dict) else None
         if not isinstance(files, dict):
             raise UserError(f"{path} is no manifest: it has no `files` with their checksums")
         return {n: str(v.get("sha256") if isinstance(v, dict) else v) for n, v in files.items()}

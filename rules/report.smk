@@ -80,6 +80,6 @@ rule show_results:
         mem_mb=1_000,
         runtime=10,
     params:
-        run=RESULTS,
+        run=subpath(input.page, parent=True),
     shell:
         "python {input.program:q} --run {params.run:q} | tee {log:q}"

@@ -38,11 +38,26 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if config.option.markexpr == "quick" and left_out else None
 
 
+GROUPS = ("slurm", "workflow")  # the long ones, which begin first
+
+
+def group(item: pytest.Item) -> str:
+    """The tests that run in one process: they share SLURM, a finished run, or their module."""
+    if "slurm" in item.path.parts:
+        return "slurm"
+    if "workflow" in item.path.parts or "finished" in item.fixturenames:
+        return "workflow"
+    return item.path.stem
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `-m quick` runs."""
+    """Mark what `-m quick` runs, and what runs in one process."""
     for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
         if quick(item.path):
             item.add_marker("quick")
+    items.sort(key=lambda item: group(item) not in GROUPS)
 
 
 @pytest.fixture(scope="session")

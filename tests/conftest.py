@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import real_models
+from filelock import FileLock
 from micro_project import Project, copy_project
 
 from fusionchat.files import read_json
@@ -80,11 +81,19 @@ def real_tokenizer() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The whole DAG of the micro configuration, run to its end."""
-    project = copy_project(tmp_path_factory.mktemp("finished") / "project")
-    run = project.snakemake("--cores", "2")
-    assert run.returncode == 0, run.stdout + run.stderr
-    return project
+    """The whole DAG of the micro configuration, run to its end once for all test processes."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "finished"
+    folder.mkdir(exist_ok=True)
+    done = folder / "done"
+    with FileLock(folder / "lock"):
+        if not done.exists():
+            shutil.rmtree(folder / "project", ignore_errors=True)
+            project = copy_project(folder / "project")
+            run = project.snakemake("--cores", "2")
+            assert run.returncode == 0, run.stdout + run.stderr
+            done.touch()
+    return Project(folder / "project")
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ demo: $(READY)
 	  { find results/*/logs -newer $(VENV)/.started -name '*.log' -exec grep -H '^error:' {} +; exit 1; }
 
 test: $(READY)
-	@python -m pytest -n 3 --dist loadgroup $(ARGS)
+	@python -m pytest -n 3 --no-loadscope-reorder $(ARGS)
 
 bench: $(READY)
 	@for program in benchmarks/*.py; do echo "== $$program"; python $$program $(ARGS) || exit 1; done

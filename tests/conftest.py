@@ -3,12 +3,14 @@
 import os
 import shutil
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 import real_models
 from filelock import FileLock
 from micro_project import Project, copy_project
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from fusionchat.files import read_json
 
@@ -39,26 +41,29 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if config.option.markexpr == "quick" and left_out else None
 
 
-GROUPS = ("slurm", "workflow")  # the long ones, which begin first
+LONG = ("slurm", "workflow")  # folders whose tests run in one process each, and begin first
 
 
-def group(item: pytest.Item) -> str:
-    """The tests that run in one process: they share SLURM, a finished run, or their module."""
-    if "slurm" in item.path.parts:
-        return "slurm"
-    if "workflow" in item.path.parts or "finished" in item.fixturenames:
-        return "workflow"
-    return item.path.stem
+class SideBySide(LoadScopeScheduling):
+    """SLURM's drills in one test process, the workflow's runs in another, the rest by module."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.split("::")[0]
+        folder = PurePath(module).parent.name
+        return folder if folder in LONG else module
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SideBySide:
+    """How `pytest -n` shares the tests out."""
+    return SideBySide(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `-m quick` runs, and what runs in one process."""
+    """Mark what `-m quick` runs, and put the long ones first."""
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
         if quick(item.path):
             item.add_marker("quick")
-    items.sort(key=lambda item: group(item) not in GROUPS)
+    items.sort(key=lambda item: item.path.parent.name not in LONG)
 
 
 @pytest.fixture(scope="session")

@@ -429,7 +429,7 @@ def words(clone, command: str, program: str) -> list[str]:
 def test_several_nodes_start_through_srun(clone):
     resources, command = training_job(clone, gpu=16, nodes=2)
     needs = set(resources.split(", "))
-    assert {"gpu=16", "nodes=2", "mpi=srun", "tasks=2", "tasks_per_gpu=0"} <= needs
+    assert {"gres=gpu:8", "nodes=2", "mpi=srun", "tasks=2", "tasks_per_gpu=0"} <= needs
     given = words(clone, command, "srun")
     program = given.index("python")
     assert given[program - 3 : program] == ["timeout", "--foreground", "42900"]
@@ -505,7 +505,7 @@ def test_a_frozen_list_of_exclusions_reaches_the_dialogues(clone):
 def test_the_default_profile_leaves_executor_and_resources_to_the_others():
     profile = yaml.safe_load((ROOT / "profiles" / "default" / "profile.yaml").read_text())
     keys = {key for key in profile if not key.startswith(("__", "?"))}
-    assert keys <= {"show-failed-logs", "printshellcmds"}
+    assert keys <= {"show-failed-logs", "printshellcmds", "rerun-incomplete"}
     assert [v for k, v in profile.items() if k.startswith("?")] == [
         {"cores": "all", "max-jobs-per-timespan": "500/5s"}
     ]
@@ -513,7 +513,10 @@ def test_the_default_profile_leaves_executor_and_resources_to_the_others():
 
 def test_every_rule_that_asks_for_gpus_goes_to_the_partition_that_has_them():
     profile = yaml.safe_load((ROOT / "slurm" / "profile.yaml").read_text())
-    asking = {name for name, rule in read_rules().items() if " gpu=" in rule["resources"]}
+    marks = (" gpu=", "**TRAINING_GPUS")
+    asking = {
+        name for name, rule in read_rules().items() if any(m in rule["resources"] for m in marks)
+    }
     assert {"dump_logits", "train_target"} <= asking
     assert profile["set-resources"].keys() == asking
 
@@ -564,6 +567,7 @@ WRONG = {
 def test_a_wrong_configuration_is_one_line_without_traceback(clone, name):
     text, message = WRONG[name]
     (clone.folder / "wrong.yaml").write_text(text)
+    shutil.rmtree(clone.folder / "results", ignore_errors=True)
     run = clone.snakemake("-n", "--configfile", "config.yaml", "wrong.yaml")
     assert run.returncode == 1
     *before, line = run.stderr.splitlines()

@@ -61,7 +61,7 @@ class Cluster(Project):
 
     def ended(self, process: subprocess.Popen[str]) -> str:
         """Wait until a submitted run has succeeded; returns what it wrote."""
-        out, err = process.communicate(timeout=900)
+        out, err = process.communicate(timeout=2000)
         assert process.returncode == 0, out + err
         return out + err
 

@@ -4,6 +4,7 @@ import pytest
 
 from fusionchat.files import sha256
 
+pytestmark = pytest.mark.timeout(2400)  # beside other tests, on two cores
 COMPARED = ("logits", "spans", "aligned", "fused", "targets", "variation", "merged", "mt_bench")
 COMPARED += ("nll", "tables")
 SITE = ("tests", "test", "test")  # account, partition without GPUs, partition with GPUs

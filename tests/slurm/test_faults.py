@@ -15,13 +15,14 @@ from micro_project import ROOT
 
 from fusionchat.files import sha256
 
+pytestmark = pytest.mark.timeout(2400)  # beside other tests, on two cores
 SHARD = "results/micro/logits/moe/0000.parquet"
 SPANS = "results/micro/spans/moe/0000.parquet"
 TARGET = "results/micro/targets/clm/manifest.json"
 MODEL = Path(TARGET).with_name("model.safetensors")
 
 
-def wait(condition: Callable[[], object], seconds: float = 240, every: float = 0.3) -> object:
+def wait(condition: Callable[[], object], seconds: float = 600, every: float = 0.3) -> object:
     """The first true value of `condition`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -32,7 +33,7 @@ def wait(condition: Callable[[], object], seconds: float = 240, every: float = 0
 
 
 def finish(process: subprocess.Popen[str], code: int = 0) -> str:
-    out, err = process.communicate(timeout=400)
+    out, err = process.communicate(timeout=900)
     assert (process.returncode == 0) == (code == 0), out + err
     return out + err
 

@@ -175,7 +175,7 @@ def _write_fusion(folder, rng, count=24):
 def _write_logits(path, ids, rng, extra=None):
     path.parent.mkdir(parents=True)
     columns = {name: EXTRA[name] for name in extra or {}}
-    with LogitWriter(path, {"excluded": 2} if extra else {}, columns) as writer:
+    with LogitWriter(path, {"excluded": 2, "changed": 0} if extra else {}, columns) as writer:
         for name in ids:
             mass = rng.dirichlet([8, 2, 1, 1], 5)[:, :3]
             writer.write(

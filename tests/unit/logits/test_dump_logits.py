@@ -213,7 +213,7 @@ def test_weights_that_are_not_there_are_not_made_up(folder, tmp_path):
     with pytest.raises(UserError, match=r"broken/config.json says 3 layers, the files hold 2"):
         dump_logits.main(argv)
     (broken / "config.json").write_text(json.dumps({**config, "hidden_size": 16}))
-    with pytest.raises(UserError, match="says hidden_size 16, model.embed_tokens.weight has 32"):
+    with pytest.raises(UserError, match=r"says hidden_size 16, model\.embed_tokens\.weight has 32"):
         dump_logits.main(argv)
     (broken / "config.json").write_text(json.dumps(config))
     weights = broken / "model.safetensors"

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import hub_server
@@ -196,7 +197,10 @@ def test_a_signal_ends_a_program_in_one_line_and_leaves_nothing(
 ):
     output = tmp_path / "m"
     words = [sys.executable, str(SCRIPTS / f"{program}.py"), *commands[program], *more]
-    process = subprocess.Popen([*words, f"--output={output}"], stderr=subprocess.PIPE, text=True)
+    heard = partial(signal.signal, number, signal.SIG_DFL)  # also where the tests run under nohup
+    process = subprocess.Popen(
+        [*words, f"--output={output}"], stderr=subprocess.PIPE, text=True, preexec_fn=heard
+    )
     deadline = time.monotonic() + 120
     while not (tmp_path / ".m.partial").exists():
         assert process.poll() is None and time.monotonic() < deadline  # noqa: PT018

@@ -73,7 +73,7 @@ def test_one_more_seed_trains_it_alone_and_the_merges_that_it_completes(project)
     }
 
 
-def test_agreement_of_a_judge_that_is_asked_once_says_so_and_succeeds(finished):
-    run = finished.snakemake("--cores", "1", "agreement")
+def test_agreement_of_a_judge_that_is_asked_once_says_so_and_succeeds(project):
+    run = project.snakemake("--cores", "1", "agreement")
     assert run.returncode == 0, run.stderr
     assert "one judge, asked once, has nobody to agree with" in run.stdout + run.stderr

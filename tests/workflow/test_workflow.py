@@ -64,7 +64,7 @@ def test_lint_is_clean(finished):
 def test_tables_hold_every_model_of_the_run(finished):
     table = pd.read_csv(finished.results / "tables" / "table1.csv")
     scores = pd.read_parquet(finished.results / "mt_bench" / "scores.parquet")
-    assert len(table) == scores["model"].nunique() == 11
+    assert len(table) == scores["model"].nunique() == 13
 
 
 def test_every_job_left_a_log_and_a_benchmark(finished):

@@ -37,7 +37,7 @@ def test_each_job_was_given_the_gpus_that_it_asked_for(ran):
     for rule, jobs in given.items():
         if rule not in asking:
             assert set(map(tuple, jobs.values())) == {()}, rule
-    assert {w: g for w, g in given["dump_logits"].items() if w.endswith("0000")} == {
+    assert {w: g for w, g in given["dump_logits"].items() if w.endswith("_0000")} == {
         "pivot_0000": [1],
         "moe_0000": [2],
         "deep_0000": [1],
@@ -49,9 +49,8 @@ def test_each_job_was_given_the_gpus_that_it_asked_for(ran):
 def test_programs_saw_these_gpus_and_no_others(ran):
     seen = ran.seen()
     assert seen.pop("train_target") <= {"0,1"}
-    assert seen.pop("dump_logits") <= {"0", "1", "0,1"}
-    assert seen.pop("answer") <= {"0", "1"}
-    assert seen.pop("measure_nll") <= {"0", "1"}
+    for program in ("dump_logits", "answer", "measure_nll"):  # the mixture of experts takes two
+        assert {"0,1"} < seen.pop(program) <= {"0", "1", "0,1"}
     assert set().union(*seen.values()) == {"none"}
 
 

@@ -264,7 +264,7 @@ def test_training_on_two_nodes_asks_by_the_node_and_gives_the_same_weights(start
 def test_a_full_disk_is_told_and_costs_nothing_else(started):
     shard = started.folder / SHARD
     expected = sha256(shard)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", shard.parent], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "none", shard.parent], check=True)
     try:
         finish(started.submit(SHARD, "--retries", "0"), code=1)
         log = (started.results / "logs" / "dump_logits" / "moe" / "0000.log").read_text()

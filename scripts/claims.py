@@ -8,6 +8,7 @@ from fusionchat import cli
 from fusionchat.figures.arguments import add_scores_arguments
 from fusionchat.scores.claims import add_claims
 from fusionchat.scores.rows import add_rows
+from fusionchat.tables.arguments import add_table_output
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -20,9 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_claims(parser)
     parser.add_argument("--figure", type=Path, required=True, help="prefix of the .svg and .png")
-    parser.add_argument(
-        "--output", type=Path, required=True, help="prefix of the .csv, .md, .tex and .html files"
-    )
+    add_table_output(parser)
     return parser
 
 

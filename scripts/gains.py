@@ -2,11 +2,11 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from fusionchat import cli
 from fusionchat.figures.arguments import add_scores_arguments
 from fusionchat.scores.gains import point_argument
+from fusionchat.tables.arguments import add_table_output
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -28,9 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--x", required=True, help="what x is")
     parser.add_argument("--y", default="", help="what y is; left out for a curve over x")
     parser.add_argument("--title", required=True, help="title of the table")
-    parser.add_argument(
-        "--output", type=Path, required=True, help="prefix of the .csv, .md, .tex and .html files"
-    )
+    add_table_output(parser)
     return parser
 
 

@@ -2,12 +2,12 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from fusionchat import cli
 from fusionchat.figures.arguments import named_files
 from fusionchat.schema import default
 from fusionchat.scores.rows import add_rows, find_row
+from fusionchat.tables.arguments import add_table_output
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -22,9 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=cli.positive_int, default=8, help="dialogues at a time")
     parser.add_argument("--prompt", type=cli.positive_int, default=64, help="prompt tokens")
     parser.add_argument("--tokens", type=cli.positive_int, default=64, help="tokens to generate")
-    parser.add_argument(
-        "--output", type=Path, required=True, help="prefix of the .csv, .md, .tex and .html files"
-    )
+    add_table_output(parser)
     return parser
 
 

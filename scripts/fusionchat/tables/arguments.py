@@ -24,6 +24,11 @@ def add_score_arguments(parser: argparse.ArgumentParser, baseline: str) -> None:
         help="beside the paper: verdicts for runs of its own models, only signs for others",
     )
     add_judge_model(parser)
+    add_table_output(parser)
+
+
+def add_table_output(parser: argparse.ArgumentParser) -> None:
+    """`--output`, a prefix."""
     parser.add_argument(
         "--output", type=Path, required=True, help="prefix of the .csv, .md, .tex and .html files"
     )

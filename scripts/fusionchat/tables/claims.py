@@ -15,6 +15,7 @@ from fusionchat.tables.likelihood import DIGITS
 from fusionchat.tables.table import Table, fixed, span
 
 RATING_DIGITS = 2
+MEASURES = {"rating": "Rating", "nll_byte": "NLL"}
 MARKS = {SUPPORTED: "✓", CONTRADICTED: "✗", NOT_RESOLVABLE: "?", CONTROL_MISSING: "–"}
 
 
@@ -104,11 +105,15 @@ def claim_lines(
 
 
 def claim_words(measures: Mapping[str, Sequence[Finding]], rows: Sequence[Row]) -> str:
-    """What the figure of the claims shows, in words."""
-    names = {"rating": "Rating", "nll_byte": "NLL"}
-    parts = [
-        f"{names[measure]}, {contrast(finding, rows)}: {finding.verdict}"
-        for measure, findings in measures.items()
-        for finding in findings
-    ]
-    return "Paired differences of each claim from its control. " + "; ".join(parts) + "."
+    """What the figure of the claims shows, in words: what is settled by name, the rest counted."""
+    parts = []
+    for measure, findings in measures.items():
+        words = []
+        for verdict in MARKS:
+            named = [contrast(f, rows) for f in findings if f.verdict == verdict]
+            if named and verdict in (SUPPORTED, CONTRADICTED):
+                words.append(f"{verdict}: {', '.join(named)}")
+            elif named:
+                words.append(f"{len(named)} {verdict}")
+        parts.append(f"{MEASURES[measure]}: {'; '.join(words)}.")
+    return " ".join(["Paired differences of each claim from its control.", *parts])

@@ -205,6 +205,15 @@ def test_a_mean_of_replicates_moves_on_and_no_mean_is_made_twice():
     }
 
 
+def test_a_merge_can_follow_fewer_seeds_than_its_targets_have():
+    entry = {"method": "varm", "targets": {"mixtral": 1, "solar": 1}}
+    run = seeded(3, one=entry | {"seeds": 1}, two=entry | {"seeds": 2}, five=entry | {"seeds": 5})
+    made = {n: [m for m in run.merges if run.merges[m].base == n] for n in ("one", "two", "five")}
+    assert made["one"] == ["one"]
+    assert made["two"] == ["two", "two-seed2"]
+    assert made["five"] == ["five", "five-seed2", "five-seed3"]
+
+
 def test_the_base_of_slerp_has_the_seed_of_the_merge():
     slerp = {"method": "slerp", "base": "solar", "targets": {"mixtral": 1, "solar": 1}}
     run = seeded(2, slerp=slerp)

@@ -208,7 +208,7 @@ def t_test(values: np.ndarray, strata: np.ndarray, level: float = LEVEL) -> TTes
     half = stdtrit(freedom, (1 + level) / 2) * error
     p = 2 * stdtr(freedom, -np.abs(estimate.mean) / error)
     if estimate.seeds > 1:
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             ratio = np.abs(estimate.mean) / estimate.seed_error
         p = np.where(known, np.maximum(p, 2 * stdtr(estimate.seeds - 1, -ratio)), p)
     nothing = (estimate.error <= tiny) & (np.abs(estimate.mean) <= tiny)

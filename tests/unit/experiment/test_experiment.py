@@ -30,8 +30,8 @@ def test_names_of_the_demo():
     assert demo.pivot == "tiny_openchat"
     assert demo.sources == ["tiny_mixtral", "tiny_solar"]
     assert demo.shards == ["0000"]
-    assert [name for name in demo.trained if not name.endswith("-seed2")] == TARGETS
-    assert len(demo.trained) == 2 * len(TARGETS)
+    assert [name for name in demo.trained if "-seed" not in name] == TARGETS
+    assert len(demo.trained) == 3 * len(TARGETS)
     assert demo.taught == TARGETS[1:]
     assert demo.baseline == "clm"
     assert demo.main == "varm"
@@ -182,10 +182,11 @@ def test_replicates_differ_in_the_seed_alone_and_share_the_teacher():
 
 
 def test_a_merge_is_made_of_targets_of_the_same_seed_as_often_as_all_have_one():
-    run = seeded(3, few={"method": "varm", "targets": {"mixtral": 1, "other": 2}})
-    assert run.merges["linear-seed2"].targets == {"mixtral-seed2": 1, "solar-seed2": 2}
+    mean = {"method": "linear", "targets": {"mixtral": 1, "solar": 2}}
+    run = seeded(3, few={"method": "varm", "targets": {"mixtral": 1, "other": 2}}, mean_12=mean)
+    assert run.merges["mean_12-seed2"].targets == {"mixtral-seed2": 1, "solar-seed2": 2}
     assert [name for name in run.merges if run.merges[name].base == "few"] == ["few", "few-seed2"]
-    assert {"linear", "linear-seed2", "linear-seed3"} <= set(run.merged_by("linear"))
+    assert {"mean_12", "mean_12-seed2", "mean_12-seed3"} <= set(run.merged_by("linear"))
     assert run.granularities == experiment_of().granularities  # of other targets: not in Table 2
 
 

@@ -155,7 +155,7 @@ FAULTS = [
     ("targets/solar/sources", ["tiny_openchat", "tiny_solar"], "name it alone (the Self control)"),
     ("targets/solar/data", "few", "'few' is no variant of data.world (none)"),
     ("data/world/variants", {"few": {"dialogues": 451}}, "the mixture has 450 dialogues"),
-    ("merges/linear/targets", {"clm": 1, "clm-seed3": 1}, "targets.clm has training seeds 1 to 2"),
+    ("merges/linear/targets", {"clm": 1, "clm-seed4": 1}, "targets.clm has training seeds 1 to 3"),
     ("targets/solar/sources", ["tiny_solar", "tiny_solar"], "targets.solar.sources"),
     ("targets/tiny_solar", {"sources": []}, "already a model's"),
     ("targets/solar/alignment", {"method": "magic"}, "spans, dtw"),

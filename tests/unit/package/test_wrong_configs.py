@@ -78,7 +78,7 @@ CASES = [
     ("targets/solar/sources", ["tiny_solr"], "did you mean 'tiny_solar'?"),
     ("targets/solar/data", "few", "is no variant of data.world (none)"),
     ("merges/varm/targets/solr", 1, "did you mean 'solar'?"),
-    ("merges/varm/targets/clm-seed3", 1, "has training seeds 1 to 2"),
+    ("merges/varm/targets/clm-seed4", 1, "has training seeds 1 to 3"),
     ("sweeps/s", ["clm", "slar"], "did you mean 'solar'?"),
     ("maps/m", MAP | {"controls": ["C"]}, "is not one of A, B"),
     ("maps/m", MAP | {"y": "clm_weight"}, "is the same as x"),

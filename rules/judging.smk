@@ -6,7 +6,7 @@ responses are kept in mt_bench/paid/, outside the outputs. On request, an LLM ju
 people: tables/calibration/{judge}.csv.
 """
 
-from fusionchat.command_words import calibration_options, judge_options
+from fusionchat.command_words import asked_once, judge_options
 from fusionchat.origins import VOTES
 
 
@@ -141,7 +141,7 @@ rule calibrate_judge:
         mem_mb=2_000,
         runtime=minutes(240, 960),
     params:
-        settings=lambda w: calibration_options(experiment, w.judge),
+        settings=lambda w: asked_once(experiment, w.judge),
     shell:
         "python {input.program:q} --judge openai --votes {input.votes:q}"
         " --questions {input.questions:q} --prompts {input.prompts:q} --references {input.references:q}"

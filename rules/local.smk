@@ -5,6 +5,8 @@ localrules:
     map_vocabulary,
     judge,
     score,
+    judge_pairs,
+    pairwise,
     agreement,
     write_table1,
     write_table2,

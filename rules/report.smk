@@ -17,6 +17,7 @@ rule report:
             *([rules.claims.output.html] if experiment.claimed else []),
             rules.write_table1.output.html,
             *([rules.write_table2.output.html] if experiment.main else []),
+            *([rules.pairwise.output.html] if "pairwise" in config["mt_bench"] else []),
         ],
         picture=rules.claims.output.svg if experiment.claimed else [],
         sweeps=collect(

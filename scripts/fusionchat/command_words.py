@@ -56,10 +56,12 @@ def judge_options(experiment: Experiment, name: str) -> list[str]:
     return ["--judge-name", name, "--store", store, *endpoint(settings, "judge_model")]
 
 
-def calibration_options(experiment: Experiment, name: str) -> list[str]:
-    """The same for its comparison with people, where nothing is asked twice."""
+def asked_once(experiment: Experiment, name: str) -> list[str]:
+    """The same where a judge is asked each thing once: compared with people, or shown pairs."""
     settings = dict(experiment.config["mt_bench"]["judges"][name])
     settings.pop("repeats")
+    if settings["kind"] == "rule":
+        return []
     store = f"{experiment.results}/mt_bench/paid/{name}"
     return ["--judge-name", name, "--store", store, *endpoint(settings, "judge_model")]
 

@@ -273,6 +273,12 @@ class Experiment:
         return str(self.config["mt_bench"]["judges"][self.judge].get("model", self.judge))
 
     @property
+    def pairwise(self) -> Config:
+        """Who is compared side by side, and by which judge: the tables', unless it is named."""
+        named = self.config["mt_bench"].get("pairwise", {})
+        return {"baseline": self.baseline, "judge": self.judge} | named
+
+    @property
     def raters(self) -> int:
         """How often each answer is rated, by all judges together."""
         return sum(judge["repeats"] for judge in self.config["mt_bench"]["judges"].values())

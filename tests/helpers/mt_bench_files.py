@@ -62,15 +62,30 @@ def judge_prompts() -> list[dict]:
         "single-v1-multi-turn": two,
         "single-math-v1-multi-turn": reference_two + two,
     }
+    pair = "Q: {question}\nA: {answer_a}\nB: {answer_b}"
+    pair_two = (
+        "Q1: {question_1}\nA1: {answer_a_1}\nB1: {answer_b_1}\n"
+        "Q2: {question_2}\nA2: {answer_a_2}\nB2: {answer_b_2}"
+    )
+    pairs = {
+        "pair-v2": pair,
+        "pair-math-v1": "R: {ref_answer_1}\n" + pair,
+        "pair-v2-multi-turn": pair_two,
+        "pair-math-v1-multi-turn": reference_two + pair_two,
+    }
     return [
         {
             "name": name,
-            "type": "single",
+            "type": kind,
             "system_prompt": f"Judge ({name}).",
             "prompt_template": text,
-            "output_format": "[[rating]]",
+            "output_format": output,
         }
-        for name, text in texts.items()
+        for kind, output, group in (
+            ("single", "[[rating]]", texts),
+            ("pairwise", "[[A]]", pairs),
+        )
+        for name, text in group.items()
     ]
 
 

@@ -29,7 +29,21 @@ def faults(config: Config) -> Iterator[str]:
             yield from endpoint(f"mt_bench.judges.{name}", judge)
         elif asked := sorted({"model", "base_url", "batch"} & judge.keys()):
             yield f"mt_bench.judges.{name}.{asked[0]}: only for a judge of kind openai"
+    yield from _pairwise(config)
     yield from _paper_rows(config, PAPER)
+
+
+def _pairwise(config: Config) -> Iterator[str]:
+    """Who is compared with whom side by side, and by whom."""
+    named = config["mt_bench"].get("pairwise", {})
+    known = [
+        name for section in GROUPS for name, one in config[section].items() if "paper" not in one
+    ]
+    if "baseline" in named and named["baseline"] not in known:
+        yield unknown("mt_bench.pairwise.baseline", named["baseline"], known)
+    judges = config["mt_bench"]["judges"]
+    if "judge" in named and named["judge"] not in judges:
+        yield unknown("mt_bench.pairwise.judge", named["judge"], judges)
 
 
 def _files(bench: Config) -> Iterator[str]:

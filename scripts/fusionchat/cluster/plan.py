@@ -323,6 +323,17 @@ class Plan:
                 yield self._scoring("measure_nll", name, tokens, dtype, 1, 350 + 85.0 * heldout)
             yield from self._judging(questions, turns)
         yield from self._elsewhere(questions, turns)
+        if "pairwise" in bench:
+            judge = bench["judges"][self.experiment.pairwise["judge"]]
+            asked = judge["kind"] == "openai"
+            kept = self._pairs * (5_000.0 if asked else 800.0)
+            yield self._calls("judge_pairs", judge, self._pairs if asked else 0, kept=kept)
+
+    @property
+    def _pairs(self) -> int:
+        """Pairs that a judge is shown: every turn of a model and the baseline, in both orders."""
+        baseline = self.experiment.replicates([self.experiment.pairwise["baseline"]])
+        return 2 * self.facts.questions[1] * (len(self.experiment.rated) - len(baseline))
 
     def _answers(self, name: str, questions: int, turns: int) -> Work:
         """A model's answers to the benchmark, by one process.
@@ -382,8 +393,10 @@ class Plan:
         """Each endpoint with a budget, the dollars that it is planned to take, and that budget."""
         bench = self.config["mt_bench"]
         turns = self.facts.questions[1] * bench["choices"]
+        pairs = {self.experiment.pairwise["judge"]: self._pairs if "pairwise" in bench else 0}
+        rated = len(self.experiment.rated)
         asked = {
-            f"judges.{name}": (judge, turns * judge["repeats"] * len(self.experiment.rated))
+            f"judges.{name}": (judge, turns * judge["repeats"] * rated + pairs.get(name, 0))
             for name, judge in bench["judges"].items()
         } | {
             f"comparisons.{name}": (entry["api"], turns)
@@ -431,6 +444,7 @@ class Plan:
             yield self._small(name if name == "figure1" else f"figure_{name}", kept=1.35e5)
         yield self._small("report", kept=1.2e6)
         yield self._small("agreement", int(self.experiment.raters > 1))
+        yield self._small("pairwise", int("pairwise" in self.config["mt_bench"]), kept=1e4)
         sweeps = self.config["sweeps"].values()
         curves = sum(bool(sweep_values(self.experiment, rows)) for rows in sweeps)
         yield self._small("sweep_table", len(sweeps), kept=2e4)

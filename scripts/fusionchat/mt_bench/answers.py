@@ -77,6 +77,11 @@ def judged_turns(choice: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(text.encode("utf-8", "replace").decode() for text in turns)
 
 
+def no_answer(choice: Mapping[str, Any], turn: int) -> str:
+    """Why the turn, or an earlier one without which it could not be asked, has no answer."""
+    return next(filter(None, (choice.get("declined") or ())[:turn]), "")
+
+
 def clean_answer(text: str, stop_strings: Iterable[str], special_tokens: Iterable[str]) -> str:
     """Cut at the first stop string and remove special tokens, as FastChat does, and strip."""
     found = [at for at in (text.find(stop) for stop in stop_strings) if at > 0]

@@ -56,6 +56,8 @@ PROGRAMS = {
     "--vocabulary {vocabulary} --output {out}",
     "fuse_distributions": "--pivot-logits {logits} --source s={logits} --output {out}",
     "judge": "--judge rule --answers {answers} --questions {questions} --output {out}",
+    "judge_pairs": "--judge rule --answers {answers} --questions {questions} --baseline m "
+    "--output {out}",
     "score": "--judgments {judgments} --questions {questions} --output {out}",
     "export_fastchat": "--questions {questions} --answers {answers} --judgments {judgments} "
     "--output {out}",

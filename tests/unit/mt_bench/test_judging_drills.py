@@ -44,7 +44,7 @@ def same_answers(folder: Path, model: str) -> None:
     jsonl(folder / f"{model}.jsonl", records)
 
 
-def start(arguments: list[str]) -> int:
+def start(arguments: list[str], main: Callable[[list[str]], None] = judge.main) -> int:
     """Judge in a process of its own; returns its id."""
     child = os.fork()
     if child:
@@ -52,7 +52,7 @@ def start(arguments: list[str]) -> int:
     code = 1
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        judge.main(arguments)
+        main(arguments)
         code = 0
     except UserError as error:
         answered = next(a for a in arguments if a.startswith("--answers="))

@@ -68,6 +68,9 @@ CASES = [
     ("data", {"path": "@/empty"}, "is not a file"),
     ("data", {"repo": "a/b"}, "name the file of the dataset"),
     # names that stand for nothing
+    ("mt_bench/pairwise", {"baseline": "clmm"}, "did you mean 'clm'?"),
+    ("mt_bench/pairwise", {"judge": "gpt"}, "is not one of rule"),
+    ("mt_bench/pairwise", {"judgee": "rule"}, "judge"),
     ("template", "openchat_99", "is none of FastChat's"),
     ("models/tiny_solar/template", "openchat_99", "is none of FastChat's"),
     ("models/tiny_solar/paper_row", "nope", "is not one of nh2_mixtral, nh2_solar, openchat"),

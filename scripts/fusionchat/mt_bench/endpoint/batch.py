@@ -48,9 +48,10 @@ class BatchRunner:
         max_tokens: int,
         repeat: int = 0,
         attempt: int = 0,
+        **more: Any,
     ) -> BatchCall:
         """A request as `Endpoint.complete` would make it, at the price of a batch."""
-        asked = self.endpoint.parameters(messages, temperature, max_tokens)
+        asked = self.endpoint.parameters(messages, temperature, max_tokens) | more
         request = self.endpoint.request(asked, repeat, attempt)
         return BatchCall(replace(request, budget=request.budget.scaled(BATCH_PRICE)), asked)
 

@@ -1,8 +1,8 @@
 """An LLM behind an OpenAI-compatible endpoint as the judge."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic
 
 from fusionchat.mt_bench.endpoint.batch import BatchRunner
 from fusionchat.mt_bench.endpoint.endpoint import Endpoint, RequestRefusedError
@@ -11,8 +11,7 @@ from fusionchat.mt_bench.endpoint.ledger import Outcome, Response
 from fusionchat.mt_bench.endpoint.parallel import run_all
 from fusionchat.mt_bench.endpoint.replies import CUT_OFF, FILTERED
 from fusionchat.mt_bench.endpoint.store import content_key
-from fusionchat.mt_bench.judging.judge_prompts import JudgePrompts
-from fusionchat.mt_bench.judging.judges import Missing, Task, Verdict, missing_facts
+from fusionchat.mt_bench.judging.judges import Missing, Prompts, T, Verdict, missing_facts
 from fusionchat.mt_bench.judging.ratings import NO_RATING, Rule, is_valid, parse_rating
 
 MAX_TOKENS = 2048
@@ -20,23 +19,54 @@ MAX_TOKENS = 2048
 RETRY_TEMPERATURE = 0.3
 
 
-@dataclass
-class ChatJudge:
-    """Single-answer grading (paper section 4.1) at temperature 0, both turns.
+Reading = tuple[float, Missing | None]
 
-    `rating` says which rating of a reply counts, `attempts` how often a usable one is asked for.
+
+def read_rating(response: Response, rule: Rule) -> Reading:
+    """The rating in a reply, or why it has none: it was cut off, refused, or names none."""
+    return read_text(response, lambda text: _rating(text, rule))
+
+
+def read_text(response: Response, parse: Callable[[str], float]) -> Reading:
+    """What `parse` finds in a reply (`NO_RATING`: nothing), or why there is nothing."""
+    if response.finish in CUT_OFF:
+        return NO_RATING, Missing("cut off", f"the reply ended with {response.finish}")
+    if response.finish in FILTERED:
+        return NO_RATING, Missing("blocked", f"the reply ended with {response.finish}")
+    rating = parse(response.text)
+    if rating != NO_RATING:
+        return rating, None
+    if response.refusal:
+        return NO_RATING, Missing("refused", response.refusal)
+    return NO_RATING, Missing("no rating", f"the reply ends: {response.text[-100:]!r}")
+
+
+def _rating(text: str, rule: Rule) -> float:
+    rating = parse_rating(text, rule)
+    return rating if is_valid(rating) else NO_RATING
+
+
+@dataclass
+class ChatJudge(Generic[T]):
+    """An LLM that judges at temperature 0 what its prompts show it.
+
+    `read` finds the rating in a reply, by the rule `rating`; `attempts` says how often a usable
+    one is asked for. `more` are further parameters of each request.
     With `batch`, requests are handed over together, and the replies are taken from the store.
     """
 
     name: str
     endpoint: Endpoint
-    prompts: JudgePrompts
+    prompts: Prompts[T]
     concurrency: int = 8
     attempts: int = 3
     rating: Rule = "first"
     batch: BatchRunner | None = None
+    read: Callable[[Response, Rule], Reading] = read_rating
+    max_tokens: int = MAX_TOKENS
+    more: Mapping[str, Any] = field(default_factory=dict)
 
-    def prompt_name(self, task: Task) -> str:
+    def prompt_name(self, task: T) -> str:
         """The judge prompt that a task uses."""
         return self.prompts.name(task)
 
@@ -50,7 +80,7 @@ class ChatJudge:
         """End the connections, and this process's part of the store."""
         self.endpoint.close()
 
-    def judge_all(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Verdict]]:
+    def judge_all(self, tasks: Sequence[T]) -> Iterator[tuple[T, Verdict]]:
         """Yield a verdict for every task as it arrives; equal requests are made once.
 
         Raises a `UserError` where ratings stay missing for a systematic reason.
@@ -67,15 +97,15 @@ class ChatJudge:
                 yield task, verdict
         self.endpoint.give_up()
 
-    def _alike(self, tasks: Sequence[Task]) -> list[list[Task]]:
+    def _alike(self, tasks: Sequence[T]) -> list[list[T]]:
         """Tasks that show the judge the same, together."""
-        alike: dict[str, list[Task]] = {}
+        alike: dict[str, list[T]] = {}
         for task in tasks:
             key = content_key(messages=self.prompts.messages(task), repeat=task.repeat)
             alike.setdefault(key, []).append(task)
         return list(alike.values())
 
-    def _ask_together(self, batch: BatchRunner, tasks: Sequence[Task]) -> None:
+    def _ask_together(self, batch: BatchRunner, tasks: Sequence[T]) -> None:
         """Bring the replies of all attempts into the store, a batch an attempt."""
         for attempt in range(self.attempts):
             calls = [batch.call(**self._asked(task, attempt)) for task in tasks]
@@ -85,18 +115,19 @@ class ChatJudge:
 
     def _is_unusable(self, outcome: Outcome | None) -> bool:
         """Whether a reply has no rating, so that it is worth asking again."""
-        return isinstance(outcome, Response) and read_rating(outcome, self.rating)[1] is not None
+        return isinstance(outcome, Response) and self.read(outcome, self.rating)[1] is not None
 
-    def _asked(self, task: Task, attempt: int) -> dict[str, Any]:
+    def _asked(self, task: T, attempt: int) -> dict[str, Any]:
         return {
             "messages": self.prompts.messages(task),
             "temperature": RETRY_TEMPERATURE if attempt else 0.0,
-            "max_tokens": MAX_TOKENS,
+            "max_tokens": self.max_tokens,
             "repeat": task.repeat,
             "attempt": attempt,
+            **self.more,
         }
 
-    def _judge(self, task: Task) -> Verdict:
+    def _judge(self, task: T) -> Verdict:
         """Ask until the rating is usable, at most `attempts` times; then it is missing."""
         for attempt in range(self.attempts):
             try:
@@ -104,14 +135,14 @@ class ChatJudge:
             except RequestRefusedError as error:
                 missing = Missing(error.kind, error.reason, error.passing)
                 return self._verdict(task, attempt, None, NO_RATING, missing)
-            rating, lacking = read_rating(response, self.rating)
+            rating, lacking = self.read(response, self.rating)
             if lacking is None:
                 break
         return self._verdict(task, attempt, response, rating, lacking)
 
     def _verdict(
         self,
-        task: Task,
+        task: T,
         attempt: int,
         response: Response | None,
         rating: float,
@@ -129,20 +160,6 @@ class ChatJudge:
             facts |= missing_facts(missing)
         text = response.text if response is not None else ""
         return Verdict(rating, text, self.prompts.user_prompt(task), facts, missing)
-
-
-def read_rating(response: Response, rule: Rule) -> tuple[float, Missing | None]:
-    """The rating in a reply, or why it has none: it was cut off, refused, or names none."""
-    if response.finish in CUT_OFF:
-        return NO_RATING, Missing("cut off", f"the reply ended with {response.finish}")
-    if response.finish in FILTERED:
-        return NO_RATING, Missing("blocked", f"the reply ended with {response.finish}")
-    rating = parse_rating(response.text, rule)
-    if is_valid(rating):
-        return rating, None
-    if response.refusal:
-        return NO_RATING, Missing("refused", response.refusal)
-    return NO_RATING, Missing("no rating", f"the reply ends: {response.text[-100:]!r}")
 
 
 def response_facts(response: Response) -> dict[str, Any]:

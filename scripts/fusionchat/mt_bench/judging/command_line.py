@@ -3,10 +3,10 @@
 import argparse
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fusionchat import cli
 from fusionchat.errors import UserError
@@ -18,16 +18,23 @@ from fusionchat.mt_bench.endpoint.command_line import (
 )
 from fusionchat.mt_bench.endpoint.limits import BudgetReachedError
 from fusionchat.mt_bench.endpoint.settings import EndpointOptions
+from fusionchat.mt_bench.judging.judge_prompts import NAMES, JudgePrompts, read_judge_prompts
 from fusionchat.mt_bench.judging.judges import (
     Judge,
+    Prompts,
     RuleJudge,
+    T,
     Task,
+    Verdict,
     judge_tasks,
     judgment_record,
 )
 from fusionchat.mt_bench.judging.ratings import RULES, Rule
 from fusionchat.mt_bench.questions import Question
 from fusionchat.progress import progress
+
+if TYPE_CHECKING:
+    from fusionchat.mt_bench.judging.chat_judge import ChatJudge
 
 MODEL_OPTION = "--judge-model"
 # Options for which a judge has no use, and what is spelt otherwise on the command line.
@@ -96,18 +103,30 @@ class JudgeOptions:
     store: Path | None = None
 
 
-def make_judge(options: JudgeOptions, questions: Sequence[Question]) -> Judge:
+def make_judge(options: JudgeOptions, questions: Sequence[Question]) -> Judge[Task]:
     """The judge that the options name."""
     if options.judge == "rule":
         return RuleJudge(options.judge_name or "rule")
-    from fusionchat.mt_bench.endpoint.batch import BatchRunner
-    from fusionchat.mt_bench.judging.chat_judge import ChatJudge
-    from fusionchat.mt_bench.judging.judge_prompts import read_judge_prompts
+    return chat_judge(options, judge_prompts(options, questions, NAMES))
 
+
+def judge_prompts(
+    options: JudgeOptions, questions: Sequence[Question], names: Sequence[str]
+) -> JudgePrompts:
+    """FastChat's judge prompts of these names, checked to fit the questions."""
     if not options.prompts:
         raise UserError("--prompts: an LLM judge needs FastChat's judge_prompts.jsonl")
-    prompts = read_judge_prompts(options.prompts, options.references or options.questions)
+    references = options.references or options.questions
+    prompts = read_judge_prompts(options.prompts, references, names)
     prompts.check(questions)
+    return prompts
+
+
+def chat_judge(options: JudgeOptions, prompts: Prompts[T], **more: Any) -> "ChatJudge[T]":
+    """The LLM that the options name, shown its tasks by these prompts; `more` as in `ChatJudge`."""
+    from fusionchat.mt_bench.endpoint.batch import BatchRunner
+    from fusionchat.mt_bench.judging.chat_judge import ChatJudge
+
     endpoint = open_endpoint(options.endpoint, options.store, MODEL_OPTION)
     return ChatJudge(
         options.judge_name or options.endpoint.model,
@@ -117,16 +136,24 @@ def make_judge(options: JudgeOptions, questions: Sequence[Question]) -> Judge:
         options.attempts,
         options.rating,
         BatchRunner(endpoint, options.poll_seconds) if options.batch else None,
+        **more,
     )
 
 
-def judge_all(judge: Judge, tasks: Sequence[Task]) -> list[dict[str, Any]]:
+def judge_all(judge: Judge[Task], tasks: Sequence[Task]) -> list[dict[str, Any]]:
     """The judgment records of the tasks, in their order, with a progress bar."""
+    return records_of(judge, tasks, judgment_record)
+
+
+def records_of(
+    judge: Judge[T], tasks: Sequence[T], record: Callable[[Judge[T], T, Verdict], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """What `record` makes of each task's verdict, in their order, with a progress bar."""
     records = {}
     try:
         with progress(total=len(tasks), desc=judge.name, unit="judgment") as bar:
             for task, verdict in judge_tasks(judge, tasks):
-                records[task] = judgment_record(judge, task, verdict)
+                records[task] = record(judge, task, verdict)
                 bar.set_postfix_str(judge.status(), refresh=False)
                 bar.update()
     except BudgetReachedError as error:
@@ -136,7 +163,7 @@ def judge_all(judge: Judge, tasks: Sequence[Task]) -> list[dict[str, Any]]:
         ) from None
     finally:
         judge.close()
-    missing = Counter(record["missing"] for record in records.values() if "missing" in record)
+    missing = Counter(one["missing"] for one in records.values() if "missing" in one)
     kinds = "".join(f", {count} without a rating ({kind})" for kind, count in missing.items())
     logging.info("%d judgments%s. %s", len(records), kinds, judge.status())
     return [records[task] for task in tasks]

@@ -1,6 +1,6 @@
 """MT-Bench's single-answer judge prompts, filled in exactly as FastChat fills them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ def prompt_name(question: Question, turn: int) -> str:
 
 @dataclass(frozen=True)
 class JudgePrompts:
-    """The four prompt templates by name, the reference answers by question, their checksums."""
+    """The prompt templates by name, the reference answers by question, their checksums."""
 
     templates: dict[str, dict[str, Any]]
     references: dict[int, tuple[str, ...]]
@@ -36,19 +36,21 @@ class JudgePrompts:
 
     def user_prompt(self, task: Task) -> str:
         """The text that shows the judge the question, the answer and the reference."""
-        turns, answers = task.question.turns, task.answers
+        return self.filled(self.name(task), task.question, task.turn, {"answer": task.answers})
+
+    def filled(
+        self, name: str, question: Question, turn: int, answers: Mapping[str, Sequence[str]]
+    ) -> str:
+        """A template with the question, the reference and answers by the name of their field."""
         fields = {}
-        if task.question.needs_reference:
-            reference = self.references[task.question.question_id]
+        if question.needs_reference:
+            reference = self.references[question.question_id]
             fields = {f"ref_answer_{i + 1}": text for i, text in enumerate(reference)}
-        if task.turn == 1:
-            fields |= {"question": turns[0], "answer": answers[0]}
-        else:
-            fields |= {f"question_{i + 1}": text for i, text in enumerate(turns)}
-            fields |= {f"answer_{i + 1}": text for i, text in enumerate(answers)}
-        name = self.name(task)
+        for field, texts in {"question": question.turns, **answers}.items():
+            numbered = {f"{field}_{i + 1}": text for i, text in enumerate(texts)}
+            fields |= {field: texts[0]} if turn == 1 else numbered
         try:
-            return self.templates[name]["prompt_template"].format(**fields)
+            return str(self.templates[name]["prompt_template"].format(**fields))
         except (LookupError, ValueError) as error:
             raise UserError(
                 f"judge prompt {name}: its prompt_template cannot be filled in: {error!r}"
@@ -73,13 +75,15 @@ class JudgePrompts:
                 )
 
 
-def read_judge_prompts(prompts: Path, references: Path) -> JudgePrompts:
-    """Read FastChat's judge_prompts.jsonl and the reference answers.
+def read_judge_prompts(
+    prompts: Path, references: Path, names: Sequence[str] = NAMES
+) -> JudgePrompts:
+    """Read these of FastChat's judge_prompts.jsonl, and the reference answers.
 
     These are FastChat's answer records, or questions that hold their own under `reference`.
     """
     templates = {str(record.get("name")): record for record in read_jsonl(prompts)}
-    absent = [name for name in NAMES if name not in templates]
+    absent = [name for name in names if name not in templates]
     if absent:
         raise UserError(f"{prompts}: judge prompts {', '.join(absent)} are missing")
     return JudgePrompts(templates, _references(references), sha256(prompts), sha256(references))

@@ -3,12 +3,28 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from fusionchat.errors import UserError
-from fusionchat.mt_bench.answers import judged_turns
+from fusionchat.mt_bench.answers import judged_turns, no_answer
 from fusionchat.mt_bench.judging.ratings import NO_RATING
 from fusionchat.mt_bench.questions import Question
+
+
+class Shown(Protocol):
+    """What a judge is shown in one judgment; `no_answer` says why there is nothing to show."""
+
+    @property
+    def repeat(self) -> int:
+        """Which of several equal judgments it is."""
+
+    @property
+    def no_answer(self) -> str:
+        """Empty where there is an answer."""
+
+
+T = TypeVar("T", bound=Shown)
+Showing = TypeVar("Showing", bound=Shown, contravariant=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,15 +64,36 @@ class Verdict:
     missing: Missing | None = None
 
 
-class Judge(Protocol):
-    """Anything that rates answers from 1 to 10."""
+class Prompts(Protocol[Showing]):
+    """The prompts that show an LLM its tasks, with the checksums of what they are made from."""
+
+    @property
+    def prompts_sha256(self) -> str:
+        """Of the templates."""
+
+    @property
+    def references_sha256(self) -> str:
+        """Of what the tasks are compared with."""
+
+    def name(self, task: Showing) -> str:
+        """Which template a task uses."""
+
+    def user_prompt(self, task: Showing) -> str:
+        """The text that shows the judge the task."""
+
+    def messages(self, task: Showing) -> list[dict[str, str]]:
+        """The chat messages for the judge."""
+
+
+class Judge(Protocol[T]):
+    """Anything that rates what it is shown: an answer from 1 to 10, or the first of two, 0 to 1."""
 
     name: str
 
-    def prompt_name(self, task: Task) -> str:
+    def prompt_name(self, task: T) -> str:
         """Name of the prompt or procedure that is used for this task."""
 
-    def judge_all(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Verdict]]:
+    def judge_all(self, tasks: Sequence[T]) -> Iterator[tuple[T, Verdict]]:
         """Yield a verdict for every task, in any order."""
 
     def status(self) -> str:
@@ -112,7 +149,7 @@ def make_tasks(
             answers=judged_turns(choice),
             turn=turn,
             repeat=repeat,
-            no_answer=_no_answer(choice, turn),
+            no_answer=no_answer(choice, turn),
         )
         for question in questions
         for record in [answers[question.question_id]]
@@ -122,12 +159,7 @@ def make_tasks(
     ]
 
 
-def _no_answer(choice: dict[str, Any], turn: int) -> str:
-    """Why the turn, or an earlier one without which it could not be asked, has no answer."""
-    return next(filter(None, (choice.get("declined") or ())[:turn]), "")
-
-
-def judge_tasks(judge: Judge, tasks: Sequence[Task]) -> Iterator[tuple[Task, Verdict]]:
+def judge_tasks(judge: Judge[T], tasks: Sequence[T]) -> Iterator[tuple[T, Verdict]]:
     """Yield a verdict for every task, in any order; the judge sees those that have an answer."""
     for task in tasks:
         if task.no_answer:
@@ -141,7 +173,7 @@ def missing_facts(missing: Missing) -> dict[str, str]:
     return {"missing": missing.kind, "refused": missing.reason}
 
 
-def judgment_record(judge: Judge, task: Task, verdict: Verdict) -> dict[str, Any]:
+def judgment_record(judge: Judge[Task], task: Task, verdict: Verdict) -> dict[str, Any]:
     """FastChat's judgment record (score -1 = missing), then what it has no field for.
 
     Its time is 0, so that the same judgments are the same bytes; the store knows when they came.

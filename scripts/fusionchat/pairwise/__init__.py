@@ -1,0 +1,1 @@
+"""Answers of two models compared side by side."""

@@ -1,0 +1,145 @@
+"""Win rates against a baseline from FastChat's pairwise records, and what the order shown did."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fusionchat.errors import UserError
+from fusionchat.files import read_numbered_jsonl
+from fusionchat.replicates import split_replicate
+from fusionchat.scores.statistics import holm, ratio_test
+
+WINNERS = ("model_1", "model_2", "tie", "error")
+FIELDS = ("question_id", "model_1", "model_2", "g1_winner", "g2_winner", "judge", "turn")
+
+
+@dataclass(frozen=True)
+class Order:
+    """Matches with both verdicts, as shares: `alike` in both orders, or the `first` or the `second`
+    answer shown wins in both; the rest are a tie in one order only.
+    """
+
+    matches: int
+    alike: float
+    first: float
+    second: float
+
+
+@dataclass(frozen=True)
+class WinRate:
+    """One model's matches against the baseline, over all its training seeds.
+
+    `rate` counts a tie as half a win; `low` and `high` are its 95% interval over questions and
+    seeds; `p` is against a half. `missing` matches lack a verdict in one order at least.
+    """
+
+    wins: int
+    ties: int
+    losses: int
+    missing: int
+    rate: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    order: Order
+
+
+def read_matches(path: Path) -> list[dict[str, Any]]:
+    """FastChat's pairwise records of one judge and one baseline; others are a `UserError`."""
+    seen: dict[tuple[Any, ...], int] = {}
+    records: list[dict[str, Any]] = []
+    for number, record in read_numbered_jsonl(path):
+        where = f"{path}, line {number}"
+        if lacking := [field for field in FIELDS if field not in record]:
+            raise UserError(f"{where}: not a pairwise record of FastChat: {lacking[0]} is missing")
+        for field in ("g1_winner", "g2_winner"):
+            if record[field] not in WINNERS:
+                raise UserError(f"{where}: {field} is {record[field]!r}, none of {WINNERS}")
+        key = (record["model_1"], record["question_id"], record["turn"])
+        if key in seen:
+            raise UserError(f"{where}: this match appears twice, first in line {seen[key]}")
+        seen[key] = number
+        records.append(record)
+        if _against(record) != _against(records[0]):
+            raise UserError(f"{where}: another judge or baseline than in the first line")
+    if not records:
+        raise UserError(f"{path}: holds no matches; make it with judge_pairs")
+    return records
+
+
+def _against(record: dict[str, Any]) -> tuple[str, str]:
+    """Judge and baseline of a match."""
+    return record["judge"][0], split_replicate(record["model_2"])[0]
+
+
+def points(record: dict[str, Any]) -> float | None:
+    """The first model's share of a match's win; None without a verdict in both orders.
+
+    As FastChat decides: a tie where the orders disagree.
+    """
+    winners = record["g1_winner"], record["g2_winner"]
+    if "error" in winners:
+        return None
+    if winners[0] == "tie" or winners[0] != winners[1]:
+        return 0.5
+    return 1.0 if winners[0] == "model_1" else 0.0
+
+
+def order(records: Iterable[dict[str, Any]]) -> Order:
+    """What the order of the answers did to the verdicts."""
+    pairs = [(r["g1_winner"], r["g2_winner"]) for r in records if points(r) is not None]
+    count = len(pairs) or np.nan
+    alike = sum(one == two for one, two in pairs)
+    return Order(
+        len(pairs),
+        alike / count,
+        pairs.count(("model_1", "model_2")) / count,
+        pairs.count(("model_2", "model_1")) / count,
+    )
+
+
+def win_rates(records: Sequence[dict[str, Any]]) -> dict[str, WinRate]:
+    """Each model's win rate; p-values are Holm-corrected over the models.
+
+    Where a model was trained with several seeds, only matches that all of them have count.
+    """
+    models: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        models.setdefault(split_replicate(record["model_1"])[0], []).append(record)
+    tests = {model: _test(own) for model, own in models.items()}
+    corrected = holm(np.array([test[-1] for test in tests.values()]))
+    return {
+        model: WinRate(*_counts(models[model]), *test, float(p), order(models[model]))
+        for (model, test), p in zip(tests.items(), corrected, strict=True)
+    }
+
+
+def _counts(records: Sequence[dict[str, Any]]) -> tuple[int, int, int, int]:
+    shares = [points(record) for record in records]
+    return shares.count(1.0), shares.count(0.5), shares.count(0.0), shares.count(None)
+
+
+def _test(records: Sequence[dict[str, Any]]) -> tuple[float, float, float, float]:
+    """Rate, its interval, and p against a half, clustered by question."""
+    seeds = sorted({split_replicate(record["model_1"])[1] for record in records})
+    shares: dict[tuple[int, int], dict[int, float]] = {}
+    for record in records:
+        if (share := points(record)) is not None:
+            turn = shares.setdefault((record["question_id"], record["turn"]), {})
+            turn[split_replicate(record["model_1"])[1]] = share
+    complete = {key: given for key, given in shares.items() if len(given) == len(seeds)}
+    questions = sorted({question for question, _ in complete})
+    if not questions:
+        return np.nan, np.nan, np.nan, np.nan
+    totals, sizes = np.zeros((len(questions), len(seeds))), np.zeros(len(questions))
+    for (question, _), given in complete.items():
+        place = questions.index(question)
+        totals[place] += [given[seed] - 0.5 for seed in seeds]
+        sizes[place] += 1
+    result = ratio_test(totals, sizes)
+    low, high = np.clip([0.5 + result.low[0], 0.5 + result.high[0]], 0.0, 1.0)
+    return 0.5 + float(result.mean[0]), float(low), float(high), float(result.p[0])

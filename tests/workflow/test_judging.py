@@ -105,6 +105,7 @@ def test_comparison_rows_come_from_an_api_from_published_answers_and_from_the_pa
                 "questions": "bench",
                 "max_new_tokens": 9,
                 "judges": {"rule": {"kind": "rule", "repeats": 2}},
+                "pairwise": {"baseline": "clm"},
             },
             comparisons={
                 "gpt4": {"label": "GPT-4 (March)", "paper": "gpt-4"},
@@ -117,8 +118,8 @@ def test_comparison_rows_come_from_an_api_from_published_answers_and_from_the_pa
         )
         run = judged.snakemake(
             *("--cores", "2", "--allowed-rules", "fetch_questions", "answer_elsewhere", "judge"),
-            *("score", "agreement", "write_table1", "--", "results/micro/tables/table1.csv"),
-            "results/micro/tables/agreement.csv",
+            *("score", "agreement", "write_table1", "judge_pairs", "pairwise", "--"),
+            *(f"results/micro/tables/{name}.csv" for name in ("table1", "agreement", "pairwise")),
             SECRET_OF_THE_JUDGE=KEY,
         )
     assert run.returncode == 0, run.stdout + run.stderr
@@ -130,6 +131,9 @@ def test_comparison_rows_come_from_an_api_from_published_answers_and_from_the_pa
     assert {"asked", "taken", "pivot", "clm", "linear"} <= set(table.index)
     agreement = pd.read_csv(judged.results / "tables" / "agreement.csv")
     assert agreement["exact"].tolist() == [1.0]
+    against = pd.read_csv(judged.results / "tables" / "pairwise.csv").set_index("model")
+    assert set(against.index) == set(table.index) - {"clm", "gpt4"}
+    assert set(against["baseline"]) == {"clm"}
     taken = read_jsonl(judged.results / "mt_bench" / "answers" / "taken.jsonl")
     assert [record["question_id"] for record in taken] == list(range(81, 89))
     assert {record["model_id"] for record in taken} == {"taken"}

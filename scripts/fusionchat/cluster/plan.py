@@ -326,7 +326,7 @@ class Plan:
         if "pairwise" in bench:
             judge = bench["judges"][self.experiment.pairwise["judge"]]
             asked = judge["kind"] == "openai"
-            kept = self._pairs * (5_000.0 if asked else 800.0)
+            kept = self._pairs * (5_000.0 if asked else 640.0)
             yield self._calls("judge_pairs", judge, self._pairs if asked else 0, kept=kept)
 
     @property

@@ -414,3 +414,16 @@ def test_the_program_writes_all_formats_and_fails_on_demand(tmp_path, capsys):
     small.write_text(yaml.safe_dump(hosted))
     with pytest.raises(UserError, match=r"GPUs.*budget"):
         program.main(["--configfile", str(small), "--check", "--gpus", "4"])
+
+
+def test_pairs_are_shown_in_both_orders_and_paid_from_the_judges_budget():
+    judge = {"kind": "openai", "model": "j", "base_url": "https://x", "repeats": 1}
+    judge |= {"input_price": 1.0, "output_price": 1.0, "budget": 5, "concurrency": 8}
+    alone = make_plan("configs/paper.yaml", mt_bench={"judges": {"j": judge}})
+    paired = make_plan("configs/paper.yaml", mt_bench={"judges": {"j": judge}, "pairwise": {}})
+    models = len(alone.experiment.rated)
+    calls = by_rule(paired)["judge_pairs"].judge_calls
+    assert calls == 2 * 160 * (models - 1)
+    assert by_rule(paired)["pairwise"].jobs == 1
+    (_, before, _), (_, now, _) = alone.budgets()[0], paired.budgets()[0]
+    assert now / before == pytest.approx(1 + calls / (160 * models))

@@ -13,8 +13,8 @@ import yaml
 
 import doctor as program
 from fusionchat.cluster.doctor import checks as doctor
+from fusionchat.cluster.doctor import limits, old_checkpoints, partitions
 from fusionchat.cluster.doctor import local as doctor_local
-from fusionchat.cluster.doctor import old_checkpoints, partitions
 from fusionchat.cluster.doctor import slurm as doctor_slurm
 from fusionchat.cluster.doctor.partitions import Wanted
 from fusionchat.cluster.doctor.requests import Request, requests
@@ -395,3 +395,64 @@ def test_the_program_ends_with_1_and_names_what_failed(commands, tmp_path, capsy
         )
     assert report.read_text() == capsys.readouterr().out
     assert report.read_text().count("FAIL") == report.read_text().count("fix: ")
+
+
+def test_a_group_asks_for_the_sum_of_its_jobs(commands):
+    profile = yaml.safe_load((ROOT / "slurm" / "profile.yaml").read_text()) | {"retries": 0}
+    alone = requests(ROOT / "rules", {}, 64)
+    asked = requests(ROOT / "rules", profile, 64)
+    align, one = asked["align_tokens"], alone["align_tokens"]
+    assert (align.together, align.megabytes) == (32, 8 * one.megabytes)  # eight side by side
+    assert align.minutes == 4 * one.minutes  # four after one another
+    dump, one = asked["dump_logits"], alone["dump_logits"]
+    assert (dump.megabytes, dump.minutes) == (one.megabytes, 8 * one.minutes)
+    assert requests(ROOT / "rules", profile, 8)["dump_logits"].together == 1
+    few, many = (requests(ROOT / "rules", profile, 2, n)["align_tokens"] for n in (1, 3))
+    assert (few.together, many.together) == (2, 6)
+    commands(sinfo=nodes("gpu", facts="infinite|16000|(null)|idle"))
+    found = failed(partitions.check({"align_tokens": Wanted(align)}, {"default-resources": {}}))
+    assert "partition" in found
+
+
+ASSOCIATION = "lab|normal|{wall}|{a_node}|{job}|"
+QOS = "normal|{wall}|{a_node}|{job}|{everybody}|{user}"
+
+
+def accounting(**given: str) -> str:
+    """A stand-in for sacctmgr whose QoS and association have these limits, the last one nothing."""
+    empty = dict.fromkeys(("wall", "a_node", "job", "everybody", "user"), "")
+    qos = QOS.format(**empty | {k: v for k, v in given.items() if k != "mine"})
+    mine = ASSOCIATION.format(**empty | {"wall": given.get("mine", "")})
+    asked = f'*"show qos"*) echo "{qos}";; *DefaultQOS*) echo "{mine}";; *) echo lab;;'
+    return f'case "$*" in {asked} esac'
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"wall": "08:00:00"}, "QoS normal: runtime of train_target 720; at most 480 is allowed"),
+        ({"mine": "10:00:00"}, "account lab: runtime of train_target 720; at most 600 is allowed"),
+        ({"job": "cpu=4,mem=100G"}, "QoS normal: mem_mb of train_target 128,000; at most 51,200"),
+        ({"user": "gres/gpu=3"}, "QoS normal: GPUs a node of train_target 2; at most 1"),
+        ({"everybody": "gres/gpu=2,node=1"}, "QoS normal: nodes of train_target 2; at most 1"),
+        ({"a_node": "gres/gpu=1"}, "QoS normal: GPUs a node of train_target 2; at most 1"),
+        ({"wall": "1-00:00:00", "job": "gres/gpu=4,mem=1T"}, ""),
+        ({}, ""),
+    ],
+)
+def test_limits_of_account_and_qos_are_compared(commands, given, said):
+    commands(sacctmgr=accounting(**given))
+    both = {"train_target": Wanted(Request(128_000, 512_000, 720, 2_880), 2, nodes=2)}
+    found = [item.found for item in limits.check(both, PROFILE)]
+    assert any(line.startswith(said) for line in found) if said else found == []
+
+
+def test_a_qos_that_is_not_there_is_named(commands):
+    commands(sacctmgr=accounting())
+    (finding,) = limits.check(TRAINS, PROFILE | {"slurm-qos": "fast"})
+    assert (finding.found, finding.fix) == ("fast: unknown", "name one of normal")
+
+
+def test_without_accounting_there_are_no_limits_to_compare(commands):
+    commands(sacctmgr="echo no >&2; exit 1")
+    assert list(limits.check(TRAINS, PROFILE)) == []

@@ -57,7 +57,7 @@ def read_partitions() -> tuple[dict[str, Partition], str]:
         if len(facts) != 4:
             continue
         limit, megabytes, gres, state = facts
-        partition.minutes = _minutes(limit)
+        partition.minutes = clock_minutes(limit)
         if not state.lower().startswith(DOWN):
             kinds: dict[str, int] = defaultdict(int)
             for kind, number in _GPUS.findall(gres):
@@ -72,8 +72,8 @@ def read_partitions() -> tuple[dict[str, Partition], str]:
     return dict(found), default
 
 
-def _minutes(text: str) -> float:
-    """A partition's time limit: infinite, MM:SS, HH:MM:SS or D-HH:MM:SS."""
+def clock_minutes(text: str) -> float:
+    """A time limit: MM:SS, HH:MM:SS or D-HH:MM:SS; infinite where it says no such thing."""
     match = _CLOCK.fullmatch(text)
     if not match:
         return math.inf
@@ -164,15 +164,15 @@ def _judged(
     def first(rule: str) -> Iterator[Facts]:
         return _beyond(wanted[rule], partition, gpu_kind(profile, rule))
 
-    failures = list(_lines(name, "", wanted, first))
-    warnings = list(_lines(name, "the last attempt of ", wanted, last))
+    failures = list(lines(name, "", wanted, first))
+    warnings = list(lines(name, "the last attempt of ", wanted, last))
     yield from (Finding("partition", text, fix) for text, fix in failures)
     yield from (Finding("partition", text, fix, warning=True) for text, fix in warnings)
     if not failures:
         yield Finding("partition", f"{name}: allows {len(wanted)} rules' jobs")
 
 
-def _lines(
+def lines(
     name: str,
     which: str,
     wanted: Mapping[str, Wanted],
@@ -191,4 +191,8 @@ def _lines(
         if resource in ("runtime", "mem_mb"):
             setting = ", ".join(f"{rule}: {{{resource}: {allowed:.0f}}}" for rule in rules)
             fix = f"another partition, or in the profile set-resources: {{{setting}}}"
+            if any(wanted[rule].request.together > 1 for rule in rules):
+                fix = (
+                    "another partition, or fewer jobs in a group (group-components of the profile)"
+                )
         yield f"{name}: {resource} of {which}{listing}; at most {allowed:,.0f} is allowed", fix

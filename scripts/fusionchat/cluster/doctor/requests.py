@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ from fusionchat.files import read_text
 _RULE = re.compile(r"^(?:rule|use rule (\w+) as) (\w+)(?: with)?:$", re.MULTILINE)
 _LOCAL = re.compile(r"^localrules:\n((?:    \w+,\n)+)", re.MULTILINE)
 _VALUE = r"^        {}=(.+),$"
+_GROUP = re.compile(
+    r'^    group:\n        "([^"]+)"(?: if len\(SHARDS\) > (\d+) else None)?$', re.MULTILINE
+)
+_LOAD = re.compile(r"^        group_load=(\d+),$", re.MULTILINE)
 _UNITS = {"": 1, "m": 1, "min": 1, "h": 60, "d": 1440}
 _TIME = re.compile(r"(\d+(?:\.\d+)?) ?([a-z]*)")
 
@@ -20,16 +25,19 @@ _TIME = re.compile(r"(\d+(?:\.\d+)?) ?([a-z]*)")
 @dataclass(frozen=True)
 class Request:
     """Of a rule's jobs: MB and minutes of the first attempt, and of the last one; 0 where the rule
-    reckons them out itself.
+    reckons them out itself. Of `together` jobs in a group the sums.
     """
 
     megabytes: int = 0
     most_megabytes: int = 0
     minutes: int = 0
     most_minutes: int = 0
+    together: int = 1
 
 
-def requests(folder: Path, profile: Mapping[str, Any], shards: int) -> dict[str, Request]:
+def requests(
+    folder: Path, profile: Mapping[str, Any], shards: int, mixtures: int = 1
+) -> dict[str, Request]:
     """The rules whose jobs are submitted; what a profile sets for a rule stays at each attempt."""
     text = "\n".join(read_text(file) for file in sorted(folder.glob("*.smk")))
     retries = str(profile.get("retries", 0))
@@ -54,8 +62,29 @@ def requests(folder: Path, profile: Mapping[str, Any], shards: int) -> dict[str,
             memory = (_number(given["mem_mb"]),) * 2
         if "runtime" in given:
             minutes = (_number(given["runtime"]),) * 2
-        found[name] = Request(*memory, *minutes)
+        together, abreast = _group(name, body, profile, shards, mixtures)
+        wide, deep = min(abreast, together), ceil(together / abreast)
+        (first, most), (soon, late) = memory, minutes
+        found[name] = Request(first * wide, most * wide, soon * deep, late * deep, together)
     return found
+
+
+def _group(
+    rule: str, body: str, profile: Mapping[str, Any], shards: int, mixtures: int
+) -> tuple[int, int]:
+    """How many jobs of a rule go to the queue together, and how many of them run side by side.
+
+    As Snakemake reckons, those add up their memory, and others their time.
+    """
+    match = _GROUP.search(body)
+    by_rule = match[1] if match and shards > int(match[2] or 0) else None
+    name = section(profile, "groups").get(rule, by_rule)
+    if name is None:
+        return 1, 1
+    size = int(section(profile, "group-components").get(name, 1))
+    width, load = section(profile, "resources").get("group_load"), _LOAD.search(body)
+    abreast = int(width) // int(load[1]) if width and load else size
+    return min(size, shards * mixtures), max(1, abreast)
 
 
 def _asked(body: str, key: str, shards: int, doubled: int) -> tuple[int, int]:

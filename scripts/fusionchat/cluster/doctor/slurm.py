@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from fusionchat.cluster.doctor import partitions
+from fusionchat.cluster.doctor import limits, partitions
 from fusionchat.cluster.doctor.checks import Finding, last_line, output
 from fusionchat.cluster.doctor.partitions import Wanted
 from fusionchat.cluster.doctor.requests import (
@@ -54,7 +54,8 @@ def wanted(
     experiment: Experiment, rules: Sequence[str], folder: Path, profile: Mapping[str, Any]
 ) -> dict[str, Wanted]:
     """What the jobs of a run that are submitted ask for, by rule; `folder` has the rules."""
-    asked: dict[str, Request] = requests(folder, profile, len(experiment.shards))
+    parts = len(experiment.shards), len(experiment.mixtures)
+    asked: dict[str, Request] = requests(folder, profile, *parts)
     gpus, nodes = gpus_a_node(experiment), experiment.config["training"]["nodes"]
     return {
         rule: Wanted(asked[rule], gpus.get(rule, 0), nodes if rule == "train_target" else 1)
@@ -105,7 +106,7 @@ def slurm(
         yield Finding("profile", f"still EDIT: {', '.join(keys)}", _choices())
         return
     yield from _accounts(profile)
-    places = list(partitions.check(jobs, profile))
+    places = [*partitions.check(jobs, profile), *limits.check(jobs, profile)]
     yield from places
     if any(place.fix and not place.warning for place in places):
         return

@@ -89,7 +89,8 @@ def checked(config: Config, files: Sequence[str | Path] = (), settings: Config =
         raise UserError(f"{_place(files, settings, [*key, *_wrong_names(error)])}: {fault}")
     filled = copy.deepcopy(config)
     _fill(filled, rules, rules)
-    filled["training"].setdefault("gpu", int(filled["device"] == "cuda"))
+    for part in (filled["training"], *filled["models"].values(), *filled["comparisons"].values()):
+        part.setdefault("gpu", int(filled["device"] == "cuda"))
     _resize(filled)
     for fault in faults(filled):
         key = fault.partition(": ")[0].split(".")

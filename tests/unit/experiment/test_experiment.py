@@ -250,10 +250,18 @@ def test_a_target_may_be_trained_on_a_variant_of_the_mixture():
 
 
 @pytest.mark.parametrize(("device", "gpus"), [("cpu", 0), ("cuda", 1)])
-def test_gpus_of_a_training_follow_from_the_device(device, gpus):
+def test_gpus_follow_from_the_device(device, gpus):
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     training = {key: value for key, value in config["training"].items() if key != "gpu"}
     assert experiment_of(device=device, training=training).config["training"]["gpu"] == gpus
+    models = config["models"] | {"tiny_mixtral": config["models"]["tiny_mixtral"] | {"gpu": 2}}
+    del models["tiny_openchat"]["gpu"]
+    here = experiment_of(device=device, models=models)
+    assert [here.gpus(name) for name in ("tiny_openchat", "varm", "tiny_mixtral")] == [
+        gpus,
+        gpus,
+        2,
+    ]
     given = experiment_of(device=device, training=training | {"gpu": 4, "micro_batch_size": 2})
     assert given.config["training"]["gpu"] == 4
 

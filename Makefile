@@ -20,6 +20,8 @@ demo: $(READY)
 	@snakemake --quiet host rules --cores all all show_results $(ARGS) || \
 	  { find results/*/logs -newer $(VENV)/.started -name '*.log' -exec grep -H '^error:' {} +; exit 1; }
 
+# Several test processes share the cores, so a thread that waits sleeps, as in the programs.
+test: export OMP_WAIT_POLICY := passive
 test: $(READY)
 	@python -m pytest -n 3 --no-loadscope-reorder $(ARGS)
 

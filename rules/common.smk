@@ -4,6 +4,7 @@ import argparse
 import os
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 SCRIPTS = Path(workflow.basedir, "scripts")
@@ -76,9 +77,15 @@ def program(name):
     return os.path.relpath(SCRIPTS / f"{name}.py")
 
 
-def code(name):
+@cache
+def code_of(name):
     """The files that decide what a program computes; compared by checksum as inputs."""
     return [os.path.relpath(file) for file in source_files(SCRIPTS / f"{name}.py")]
+
+
+def code(name):
+    """These files as an input function, so that a job reads the imports of its own program alone."""
+    return lambda wildcards: code_of(name)
 
 
 def resource(name):

@@ -189,9 +189,14 @@ def refuse_unused(
 
 
 def limit_threads(threads: int) -> None:
-    """Give BLAS, tokenizers and numba `threads` threads; call before torch is imported."""
+    """Give BLAS, tokenizers and numba `threads` threads; call before torch is imported.
+
+    A thread that has nothing to do sleeps: OpenMP would let it spin, which takes the core from
+    whatever else runs on the machine.
+    """
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[variable] = str(threads)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 

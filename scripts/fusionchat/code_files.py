@@ -1,6 +1,7 @@
 """Which modules import which: the files that decide a result, and the layers of the package."""
 
 import ast
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -52,14 +53,23 @@ def part_of(module: Path, package: Path) -> str:
 def imported_files(path: Path, package: Path) -> tuple[Path, ...]:
     """The package's modules that a file imports, at its top or when a function runs."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _statements(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names.add(node.module)
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
     inside = (name.split(".")[1:] for name in names if name.split(".")[0] == PACKAGE)
-    return tuple(module for parts in inside if parts for module in _module_files(package, parts))
+    return tuple(module for parts in inside if parts for module in _module_files(package, *parts))
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """All statements below a node; expressions, most of a program, hold no import."""
+    for name in ("body", "orelse", "handlers", "finalbody", "cases"):
+        below = getattr(node, name, ())
+        for child in below if isinstance(below, list) else ():
+            yield child
+            yield from _statements(child)
 
 
 def part_imports(package: Path) -> dict[str, set[str]]:
@@ -73,7 +83,8 @@ def part_imports(package: Path) -> dict[str, set[str]]:
     return imports
 
 
-def _module_files(package: Path, parts: list[str]) -> list[Path]:
+@cache
+def _module_files(package: Path, *parts: str) -> list[Path]:
     """The files that importing `fusionchat.a.b` runs below the package's own `__init__`."""
     files = []
     for depth in range(1, len(parts) + 1):

@@ -98,7 +98,6 @@ def test_from_the_hub_to_table_1(tmp_path, folders, name):
             *("table1", "worth", "--cores", "2", "--configfile", str(file), "here.yaml"),
             HF_ENDPOINT=hub.url,
             OPENAI_API_KEY="none",
-            OMP_WAIT_POLICY="passive",
         )
     assert run.returncode == 0, run.stdout + run.stderr
     results = project.folder / "results" / name

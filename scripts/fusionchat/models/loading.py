@@ -3,7 +3,9 @@
 Whatever would be scored with random or wrong weights is a `UserError` before anything is computed.
 """
 
+import logging
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,11 +37,13 @@ def load_model(
     `device` is cpu, cuda or auto (layers spread over all visible GPUs); `placement` goes to
     `from_pretrained`. Code from the folder is run only if the run's config allowed that.
     """
-    check_weights(folder)
+    checkpoint, start = check_weights(folder), time.monotonic()
+    logging.info("loading %s: %.1f GB", folder, checkpoint.nbytes / 1e9)
     if device != "cpu":  # weights go from the file to the device, not through the host's memory
         placement["device_map"] = device
-    model = _load(open_checkpoint(folder), DTYPES[dtype], placement).eval()
+    model = _load(checkpoint, DTYPES[dtype], placement).eval()
     _check_finite(model, Path(folder))
+    logging.info("loaded in %.0f s", time.monotonic() - start)
     return model
 
 

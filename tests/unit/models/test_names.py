@@ -1,6 +1,8 @@
 """What transformers loads rightly is taken everywhere; what it would fill with noise, nowhere."""
 
 import json
+import logging
+import re
 import shutil
 
 import pytest
@@ -43,6 +45,14 @@ def saved(tmp_path_factory):
 def logits(folder, dtype="float32"):
     with torch.no_grad():
         return load_model(folder, dtype)(IDS).logits
+
+
+def test_loading_says_what_it_loads_and_how_long_it_took(saved, caplog):
+    with caplog.at_level(logging.INFO):
+        load_model(saved / "llama", "float32")
+    first, last = caplog.messages
+    assert first == f"loading {saved / 'llama'}: 0.0 GB"
+    assert re.fullmatch(r"loaded in \d+ s", last)
 
 
 def variant(saved, tmp_path, kind, edit):

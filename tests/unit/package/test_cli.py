@@ -51,3 +51,12 @@ def test_a_killed_fork_does_not_take_the_bars_lock_with_it():
     os.waitpid(child, 0)
     assert tqdm.get_lock().acquire(timeout=5)
     tqdm.get_lock().release()
+
+
+@pytest.mark.parametrize("given", ["", "active"])
+def test_threads_that_wait_sleep_unless_told_otherwise(monkeypatch, given):
+    environment = {"OMP_WAIT_POLICY": given} if given else {}
+    monkeypatch.setattr(os, "environ", environment)
+    cli.limit_threads(3)
+    assert environment["OMP_WAIT_POLICY"] == (given or "passive")
+    assert environment["OMP_NUM_THREADS"] == environment["NUMBA_NUM_THREADS"] == "3"

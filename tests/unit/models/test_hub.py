@@ -1,5 +1,6 @@
 """Locked downloads from a hub that breaks off, lies, or has changed."""
 
+import io
 import json
 import os
 import signal
@@ -10,8 +11,11 @@ from pathlib import Path
 
 import hub_server
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from fusionchat.dialogues import mixture
 from fusionchat.errors import UserError
 from fusionchat.files import MANIFEST, MARKER
 from fusionchat.models import hub as library
@@ -195,6 +199,59 @@ def test_a_data_set_is_one_locked_file(server, lock, tmp_path):
     assert os.listdir(output.parent) == ["mixture.json"]
     argv[3] = "m"
     assert "4 files instead of one" in run(server, "fetch_data", *argv)
+
+
+SAID = (("Hi", "Hello."), ("And now?", "Bye."))
+# Rows as such data sets have them on the hub, with columns that mean nothing here.
+HUB_ROWS = {
+    "sharegpt": {
+        "id": "a1",
+        "conversations": [
+            {"from": speaker, "value": text, "weight": None}
+            for turn in SAID
+            for speaker, text in zip(("human", "gpt"), turn, strict=True)
+        ],
+    },
+    "messages": {
+        "prompt": "Hi",
+        "prompt_id": "a1",
+        "messages": [
+            {"role": role, "content": text, "tool_calls": None}
+            for turn in SAID
+            for role, text in zip(("user", "assistant"), turn, strict=True)
+        ],
+    },
+    "alpaca": {
+        "instruction": SAID[1][0],
+        "input": None,
+        "output": SAID[1][1],
+        "history": [list(SAID[0])],
+        "text": "### Instruction: ...",
+    },
+}
+
+
+def hub_file(row: dict, suffix: str) -> bytes:
+    if suffix == "jsonl":
+        return json.dumps(row).encode() + b"\n"
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([row]), buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_data_sets_of_every_format_become_dialogues(server, tmp_path, suffix):
+    file, lock = f"data/train-00000-of-00001.{suffix}", tmp_path / "lock.json"
+    for name, row in HUB_ROWS.items():
+        server.repos[f"lab/{name}"] = {file: hub_file(row, suffix), "README.md": b"# data"}
+    named = [word for name in HUB_ROWS for word in ("--data", f"{name}=lab/{name}:{file}")]
+    assert run(server, "lock_models", *named, "--output", lock) == ""
+    for name in HUB_ROWS:
+        path = tmp_path / name / file
+        assert run(server, "fetch_data", "--lock", lock, "--name", name, "--output", path) == ""
+        report = mixture.Report()
+        (dialogue,) = mixture.read_mixture(path, False, report)
+        assert (dialogue.turns, report.formats) == (SAID, {name: 1})
 
 
 def test_published_answers_are_one_locked_file_of_a_space(server, tmp_path):

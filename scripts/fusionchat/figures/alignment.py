@@ -9,7 +9,7 @@ from fusionchat.figures.style import PAGE, Look, fill, legend_below, light_grid,
 from fusionchat.scores.rows import Row
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
+    from matplotlib.container import Container
     from matplotlib.figure import Figure
 
     from fusionchat.alignment.quality import Quality
@@ -48,13 +48,13 @@ def alignment_figure(
     """Left: kinds of token alignment. Right: share of dialogues that keep at least so much mass."""
     figure = new_figure(PAGE, 2.0 + 0.2 * len(sources))
     left, right = figure.subplots(1, 2)
-    handles: dict[str, Artist] = {}
+    handles: dict[str, Container] = {}
     for place, row in enumerate(sources):
         start = 0.0
         for index, (kind, share) in enumerate(qualities[row.name].rates.items()):
             style = fill(Look(SHADES[index], "", "", HATCHES[index]), 0.6)
             bar = left.barh(place, share, 0.6, left=start, label=kind_label(kind), **style)
-            handles.setdefault(kind, bar.patches[0])
+            handles.setdefault(kind, bar)
             start += share
         kept, look = np.sort(qualities[row.name].kept_by_dialogue), looks[row.name]
         above = 1 - np.arange(len(kept)) / max(1, len(kept))

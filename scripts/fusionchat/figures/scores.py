@@ -22,8 +22,8 @@ from fusionchat.scores.rows import Row
 from fusionchat.tables.table import fixed
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.container import Container
     from matplotlib.figure import Figure
 
 
@@ -173,14 +173,14 @@ def turn_bars(benchmark: Benchmark, rows: Sequence[Row], looks: Mapping[str, Loo
     figure = new_figure(COLUMN, 2.5 + 0.16 * ((len(rows) + 1) // 2))
     axes = figure.subplots()
     width = 0.86 / len(rows)
-    handles: list[Artist] = []
+    handles: list[Container] = []
     for index, row in enumerate(rows):
         centres = np.arange(len(panels)) - 0.43 + width * (index + 0.5)
         averages = [scores[row.name]["average"] for scores in panels.values()]
         heights = [score.mean - SCALE[0] for score in averages]
         style = fill(looks[row.name], 0.3) | {"label": row.label, "bottom": SCALE[0]}
         bars = axes.bar(centres, heights, width * 0.94, **style)
-        handles.append(bars.patches[0])
+        handles.append(bars)
         for centre, score in zip(centres, averages, strict=True):
             _mark_interval(axes, centre, score)
     axes.set_xticks(range(len(panels)), list(panels))

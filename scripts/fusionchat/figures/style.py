@@ -19,6 +19,7 @@ from fusionchat.scores.rows import Row
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.container import Container
     from matplotlib.figure import Figure
 
 COLUMN = 3.4  # inches, one column of a two-column page
@@ -158,8 +159,11 @@ def panel_rows(count: int) -> int:
     return math.ceil(count / PER_ROW)
 
 
-def legend_below(figure: "Figure", handles: Sequence["Artist"]) -> None:
-    """A legend under the axes, where it can cover no data, as wide as the figure allows."""
+def legend_below(figure: "Figure", handles: Sequence["Artist | Container"]) -> None:
+    """A legend under the axes, where it can cover no data, as wide as the figure allows.
+
+    Bars are known by their container: matplotlib keeps the label there.
+    """
     columns = legend_columns([str(h.get_label()) for h in handles], figure.get_figwidth())
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 

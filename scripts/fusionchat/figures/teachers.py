@@ -22,8 +22,8 @@ from fusionchat.scores.rows import Row
 from fusionchat.scores.teachers import ALL
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.container import Container
     from matplotlib.figure import Figure
 
 MANY_POINTS = 3000
@@ -40,7 +40,7 @@ def winners(
     most = max(len(by_category) for by_category in shares.values())
     figure = new_figure(PAGE, 0.4 + (0.8 + 0.2 * most) * panel_rows(len(targets)))
     panels = panel_grid(figure, len(targets), sharey=True)
-    handles: dict[str, Artist] = {}
+    handles: dict[str, Container] = {}
     for axes, target in zip(panels, targets, strict=True):
         by_category = shares[target.name]
         models = [row for row in rows if any(row.name in won for won in by_category.values())]
@@ -97,13 +97,13 @@ def _stack(
     place: int,
     parts: Sequence[tuple[Row, float]],
     looks: Mapping[str, Look],
-    handles: "dict[str, Artist]",
+    handles: "dict[str, Container]",
 ) -> None:
     start = 0.0
     for row, share in parts:
         style = fill(looks[row.name], 0.4)
         bar = axes.barh(place, share, 0.78, left=start, label=row.label, **style)
-        handles.setdefault(row.name, bar.patches[0])
+        handles.setdefault(row.name, bar)
         start += share
 
 

@@ -101,6 +101,8 @@ select { font: inherit; padding: .3rem; max-width: 100%; border: 1px solid var(-
   th, td { padding: .1rem .3rem; }
   .table, figure, .answer, tr { break-inside: avoid; }
   h2, h3, caption { break-after: avoid; }
+  .claims, .findings { padding-left: 2.2em; }
+  figure img { width: auto; max-width: 100%; max-height: 150mm; }
   tbody th, thead th:first-child { position: static; }
 }
 """

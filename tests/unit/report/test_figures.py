@@ -19,6 +19,7 @@ import figure_weights
 import figure_winners
 from fusionchat.errors import UserError
 from fusionchat.figures import scores as score_figures
+from fusionchat.figures import style
 from fusionchat.figures import teachers as teacher_figures
 from fusionchat.figures.costs import duration, read_costs
 from fusionchat.figures.losses import read_losses, smooth
@@ -82,6 +83,22 @@ def test_program_draws_svg_and_png(run, tmp_path, name):
     assert "<text" not in svg, "letters must be paths, so that no font is needed"
     assert "<dc:date>" not in svg
     assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_legends_name_what_they_show(run, tmp_path, monkeypatch, name):
+    drawn = []
+    monkeypatch.setattr(style, "save", lambda figure, *_: drawn.append(figure))
+    program, words = commands(run)[name]
+    program.main([*report_run.rows(), *words, "--output", str(tmp_path / name)])
+    legends = [one for part in (drawn[0], *drawn[0].axes) for one in legends_of(part)]
+    named = [text.get_text() for legend in legends for text in legend.get_texts()]
+    assert not [text for text in named if not text or text.startswith("_")]
+
+
+def legends_of(part):
+    """The legends of a figure or of its axes."""
+    return part.legends if hasattr(part, "legends") else filter(None, [part.get_legend()])
 
 
 def test_figures_are_the_same_bytes_again(run, tmp_path):

@@ -1,5 +1,7 @@
 """The micro configuration on a site that edited the three keys: the same results as elsewhere."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from fusionchat.files import sha256
@@ -20,9 +22,11 @@ def ran(cluster, request):
         text = text.replace('"EDIT"', value, 1)
     profile.write_text(text)
     shorter = ("--seconds-between-status-checks", "2", "--latency-wait", "5")
-    process = cluster.start("--profile", "slurm", "--configfile", "config.yaml", *shorter)
-    request.getfixturevalue("finished")  # the local run meanwhile: SLURM's is mostly waiting
-    cluster.ended(process)
+    with ThreadPoolExecutor() as pool:  # a run whose words nobody reads stops when the pipe is full
+        process = cluster.start("--profile", "slurm", "--configfile", "config.yaml", *shorter)
+        ended = pool.submit(cluster.ended, process)
+        request.getfixturevalue("finished")  # the local run meanwhile: SLURM's is mostly waiting
+        ended.result()
     return cluster
 
 

@@ -50,7 +50,7 @@ def endpoint(settings: Config, model_option: str) -> list[str]:
 def judge_options(experiment: Experiment, name: str) -> list[str]:
     """The settings of a judge; what an LLM was paid for is kept, its key stays outside."""
     settings = experiment.config["mt_bench"]["judges"][name]
-    if settings["kind"] == "rule":
+    if settings["kind"] != "openai":
         return options(settings, "repeats")
     store = f"{experiment.results}/mt_bench/paid/{name}"
     return ["--judge-name", name, "--store", store, *endpoint(settings, "judge_model")]

@@ -426,7 +426,7 @@ class Experiment:
     def judging_file(self, judge: str, name: str) -> list[str]:
         """A file of the benchmark that an LLM judges with; a program needs none."""
         kind = self.config["mt_bench"]["judges"][judge]["kind"]
-        return [] if kind == "rule" else [f"{self.results}/mt_bench/questions/{name}"]
+        return [f"{self.results}/mt_bench/questions/{name}"] if kind == "openai" else []
 
     def others(self, target: str) -> list[str]:
         """A target's sources but the pivot, whose own distributions are part of every fusion."""

@@ -14,7 +14,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--released", type=cli.named_path, required=True, metavar="NAME=FOLDER")
     add("--pivot", type=cli.existing_path, required=True, help="folder of the pivot")
     pairs = {"type": cli.named_path, "action": "append", "default": [], "metavar": "NAME=FOLDER"}
-    add("--target", help="a fine-tuned target; repeat", **pairs)
+    add("--target", help="a fine-tuned target; repeat", required=True, **pairs)
     add("--candidate", help="a merged model that it may be; repeat", **pairs)
     add("--output", type=Path, required=True, help="prefix of .csv, .md, .tex and .html")
     return parser

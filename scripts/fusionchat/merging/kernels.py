@@ -177,6 +177,22 @@ def near_ties(values: NDArray[np.float64], dropped: int, result: NDArray[np.int6
 
 
 @_compiled
+def magnitude_range(bits: NDArray[np.unsignedinteger], result: NDArray[np.unsignedinteger]) -> None:
+    """Bits of the smallest magnitude above zero and of the largest in [n] to `result` [2].
+
+    Both are zero where all are. Bits are ordered like the magnitudes, with NaN at the top.
+    """
+    one = bits.dtype.type(1)
+    size = bits.dtype.type(~bits.dtype.type(0)) >> one  # all but the sign
+    low, high = bits.dtype.type(~bits.dtype.type(0)), bits.dtype.type(0)
+    for i in range(bits.size):
+        magnitude = bits[i] & size
+        high = max(high, magnitude)
+        low = min(low, bits.dtype.type(magnitude - one))  # zero becomes the largest number
+    result[0], result[1] = low + one, high
+
+
+@_compiled
 def add_range(
     values: Values, places: NDArray[np.int64], low: NDArray[np.float64], high: NDArray[np.float64]
 ) -> None:

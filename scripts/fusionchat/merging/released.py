@@ -16,12 +16,11 @@ import numpy as np
 from fusionchat.errors import UserError
 from fusionchat.merging.checkpoint_audit import match_tensors
 from fusionchat.merging.inputs import not_finite
-from fusionchat.merging.tensor_blocks import DROPPED, Narrower, kernel_values, widen
+from fusionchat.merging.tensor_blocks import BLOCK, DROPPED, Narrower, kernel_values, widen
 from fusionchat.models.checkpoint import FLOATS, Checkpoint, open_checkpoint
 from fusionchat.progress import progress
 from fusionchat.readers.safetensors import TensorReader
 
-BLOCK = 1 << 24  # elements compared at a time
 SAME = 0.02  # relative distance or share left over that the order of sums may explain
 
 

@@ -22,6 +22,7 @@ from fusionchat.merging.tensor_blocks import (
     Narrower,
     TensorStack,
     kernel_values,
+    stored_type,
 )
 from fusionchat.models.checkpoint import FLOATS
 from fusionchat.readers.safetensors import TensorInfo, TensorReader
@@ -184,14 +185,18 @@ class Merge:
     ) -> None:
         """For targets in a coarser type than the pivot: the pivot's rounding, and the change."""
         for raw, source, info in zip(worker.stack.raw_block, self._sources, infos, strict=True):
-            if source != PIVOT and DROPPED[info.dtype] > DROPPED[dtype]:
+            if source == PIVOT or DROPPED[dtype] == max(DROPPED.values()):
+                continue
+            target = kernel_values(raw, info.dtype)
+            stored = stored_type(target, info.dtype)
+            if DROPPED[stored] > DROPPED[dtype]:
                 exact = np.empty(base.size)
                 kernels.add_weighted(base, 1.0, True, exact)
-                rounded, _ = worker.narrow_input(exact, info.dtype)
-                noise = kernels.squared_change(base, kernel_values(rounded, info.dtype))
-                change = kernels.squared_change(base, kernel_values(raw, info.dtype))
-                sums = merged.coarse.setdefault(source, np.zeros(2))
-                sums += (noise, change)
+                rounded, _ = worker.narrow_input(exact, stored)
+                noise = kernels.squared_change(base, kernel_values(rounded, stored))
+                if noise > 0:
+                    sums = merged.coarse.setdefault(source, np.zeros(2))
+                    sums += (noise, kernels.squared_change(base, target))
 
     def _compare(
         self, worker: _Worker, infos: list[TensorInfo], raw: NDArray[np.uint8], dtype: str

@@ -104,7 +104,9 @@ class TensorStack:
         the side is decided with more than float64's precision, so that one rounding is correct.
         """
         result = self.weighted_sum(targets, weights)
-        result /= weights.sum()
+        total = weights.sum()
+        if total != 1:
+            result /= total
         places = self._doubtful(targets, weights, result)
         if places.size:
             values = np.empty((len(targets), places.size), np.float32)
@@ -121,8 +123,10 @@ class TensorStack:
         Where it is, float64's quotient is on the right side already. Equal weights make every
         fourth mean of two bfloat16 numbers a tie.
         """
-        places = self._near[: kernels.near_ties(mean, self._dropped, self._near)]
         spread = exact_spread(weights, max(_BITS[target.dtype.name] for target in targets))
+        if spread > 0 and _within(targets, spread):
+            return self._near[:0]
+        places = self._near[: kernels.near_ties(mean, self._dropped, self._near)]
         if not places.size or spread <= 0:
             return places
         low, high = np.full(places.size, np.inf), np.zeros(places.size)
@@ -140,6 +144,17 @@ class TensorStack:
     def digests(self) -> list[str]:
         """The xxh3-128 of each input's raw tensor, once all blocks have been read."""
         return [digest.hexdigest() for digest in self._digests]
+
+
+def _within(targets: Sequence[kernels.Values], spread: int) -> bool:
+    """Whether no two magnitudes above zero in all the `targets` are more than 2^spread apart."""
+    ends = np.empty((len(targets), 2), np.float32)
+    for row, target in zip(ends, targets, strict=True):
+        bits = np.empty(2, f"u{target.itemsize}")
+        kernels.magnitude_range(target.view(bits.dtype), bits)
+        widen(bits.view(target.dtype), row)
+    ends = ends[ends[:, 1] != 0].astype(np.float64)  # NaN is not within anything
+    return not ends.size or bool(ends[:, 0].min() >= ends[:, 1].max() * 2.0**-spread)
 
 
 def exact_spread(weights: Values, bits: int) -> int:
@@ -162,6 +177,23 @@ def kernel_values(raw: NDArray[np.uint8], dtype: str) -> kernels.Values:
     return values if values.flags.aligned else values.copy()
 
 
+def stored_type(values: kernels.Values, dtype: str) -> str:
+    """The coarsest type that holds all values [n] of a tensor: a float32 file may be a rounded one.
+
+    A look at the first ones spares nearly every tensor the whole way.
+    """
+    if dtype != "F32":
+        return dtype
+    bits = values.view(np.uint32)
+    for part in (bits[:64], bits):
+        tail = int(np.bitwise_or.reduce(part))
+        if tail & 0x1FFF:
+            return "F32"
+    if not tail & 0xFFFF:
+        return "BF16"
+    return "F16" if float(np.abs(values).max()) <= np.finfo(np.float16).max else "F32"
+
+
 def widen(values: kernels.Values, result: Block) -> None:
     """Values as the kernels take them to float32, exactly."""
     if values.dtype == np.uint16:
@@ -178,6 +210,8 @@ class Narrower:
 
     def __call__(self, values: Values, dtype: str) -> tuple[NDArray[np.uint8], bool]:
         """Bytes of `values` [n] in `dtype`, and whether all are finite there."""
+        if values.size > self._buffer.size:
+            self._buffer = np.empty(values.size, np.float32)
         result = self._buffer.view(_NUMPY[dtype])[: values.size]
         if dtype == "BF16":
             finite = kernels.narrow_bf16(values, result)

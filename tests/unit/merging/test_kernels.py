@@ -106,3 +106,12 @@ def test_weights_by_element_equal_numpy(square, softmax):
     np.testing.assert_array_equal(result[:20], pivot[:20])
     np.testing.assert_allclose(result, (weights * targets).sum(0), rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(sums, weights.sum(1), rtol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+def test_the_range_of_magnitudes_leaves_zero_and_the_sign_out(dtype):
+    sign = dtype(1) << dtype(8 * dtype().itemsize - 1)
+    result = np.empty(2, dtype)
+    for values, expected in (([0, sign, 7, sign | dtype(3)], [3, 7]), ([0, sign], [0, 0])):
+        kernels.magnitude_range(np.array(values, dtype), result)
+        assert result.tolist() == expected

@@ -4,13 +4,21 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 from small_checkpoints import random_arrays, read, to_bf16, write
 
 import merge_linear
 import merge_sce
 import merge_varm
 from fusionchat.files import read_json
-from fusionchat.merging.tensor_blocks import DROPPED, Narrower, TensorStack, exact_spread
+from fusionchat.merging.tensor_blocks import (
+    BLOCK,
+    DROPPED,
+    Narrower,
+    TensorStack,
+    exact_spread,
+    stored_type,
+)
 from fusionchat.readers.safetensors import TensorReader
 
 
@@ -55,15 +63,19 @@ def test_the_default_keeps_the_change_and_rounding_tells_its_loss(main, tmp_path
     assert not (tmp_path / "none").exists()
 
 
-def test_a_target_that_is_stored_coarsely_is_told(tmp_path, caplog):
+@pytest.mark.parametrize("stored", [np.uint16, np.float32, np.float16])
+def test_a_target_that_is_stored_coarsely_is_told(stored, tmp_path, caplog):
+    """Also where a file of float32 holds what was rounded before."""
     pivot = random_arrays(0, (128, 64), 0.05)
     write(tmp_path / "pivot", pivot)
     changes = random_arrays(1, (128, 64), 2e-5)
     write(tmp_path / "changed", {n: pivot[n] + changes[n] for n in pivot})
-    narrow, untouched = Narrower(), {}
-    for name, array in pivot.items():
-        raw, _ = narrow(array.ravel().astype(np.float64), "BF16")
-        untouched[name] = raw.view(np.uint16).reshape(array.shape).copy()
+    rounded = {
+        n: torch.from_numpy(a).bfloat16().view(torch.uint16).numpy() for n, a in pivot.items()
+    }
+    untouched = {n: as_float(r) if stored is np.float32 else r for n, r in rounded.items()}
+    if stored is np.float16:
+        untouched = {n: array.astype(np.float16) for n, array in pivot.items()}
     write(tmp_path / "untouched", untouched)
     options = [f"--pivot={tmp_path / 'pivot'}"]
     options += [f"--target={tmp_path / name}" for name in ("changed", "untouched")]
@@ -129,13 +141,15 @@ def linear(values: list[np.ndarray], weights: tuple[int, ...]) -> np.ndarray:
 
 @pytest.mark.parametrize("weights", [(1, 1), (2, 6), (0.5, 0.25), (1, 1, 1, 1), (1 << 40, 1), (3,)])
 def test_ties_of_an_exact_sum_stay_ties(weights):
-    """Weights of few bits, values that lie near each other and far apart."""
+    """Weights of few bits; values that lie near each other, are zero, or lie far apart."""
     rng = np.random.default_rng(len(weights))
     near = [to_bf16(rng.standard_normal(30_000).astype(np.float32)) for _ in weights]
+    near[0][::7] = 0
+    zero = [np.zeros(100, np.uint16), *near[1:]]
     wild = [rng.integers(0, 0x7F00, 30_000).astype(np.uint16) for _ in weights]
-    parts = [np.concatenate(part) for part in zip(near, wild, strict=True)]
     whole = [int(4 * w) for w in weights]
-    np.testing.assert_array_equal(linear(parts, weights), exact_mean(parts, whole))
+    for parts in (near, [part[:100] for part in zero], wild):
+        np.testing.assert_array_equal(linear(parts, weights), exact_mean(parts, whole))
 
 
 def test_how_far_apart_values_may_be_for_an_exact_sum():
@@ -151,3 +165,21 @@ def test_a_tiny_part_breaks_a_tie():
     expected = exact_mean([tiny, big], [3, 7])
     assert len(set(expected.tolist())) == 2
     np.testing.assert_array_equal(linear([tiny, big], (3, 7)), expected)
+
+
+def test_what_a_float32_tensor_could_be_stored_as():
+    values = np.arange(1, 2048, dtype=np.float32) / 4096
+    assert stored_type(values, "F32") == "F16"
+    assert stored_type(as_float(to_bf16(values)), "F32") == "BF16"
+    assert stored_type(values + np.float32(1e-7), "F32") == "F32"
+    assert stored_type(values * 2.0**20, "F32") == "F32"  # beyond float16
+    assert stored_type(to_bf16(values), "BF16") == "BF16"
+
+
+@pytest.mark.parametrize("dtype", ["F32", "BF16"])
+def test_any_number_of_values_is_rounded(dtype):
+    values = np.arange(2 * BLOCK + 3, dtype=np.float64)
+    raw, finite = Narrower()(values, dtype)
+    assert finite
+    assert raw.size == values.size * {"F32": 4, "BF16": 2}[dtype]
+    assert raw[-4:].tolist() == Narrower()(values[-4:], dtype)[0][-4:].tolist()

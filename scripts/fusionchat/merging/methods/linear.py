@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from fusionchat.merging.tensor_blocks import TensorStack, Values
 
 
@@ -12,8 +14,10 @@ class LinearMerge:
     reads_pivot = False
 
     def __init__(self, weights: Values) -> None:
-        self._given = weights
         self._weights = weights / weights.sum()
+        # A power of two divides exactly: no need to divide each element.
+        exact = np.frexp(weights.sum())[0] == 0.5
+        self._given = self._weights if exact else weights
         self.effective: dict[str, Values] = {}
 
     def unit(self, name: str) -> str:

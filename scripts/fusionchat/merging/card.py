@@ -20,14 +20,17 @@ CARD = "README.md"
 WEIGHTS = "weights.csv"
 FIGURE = "weights.svg"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_CACHED = re.compile(r"models--([\w.-]+?)--([\w.-]+)/snapshots")  # the hub's cache
 _HEADER = re.compile(r"\A---\r?\n(.*?)\r?\n---\s*$", re.DOTALL | re.MULTILINE)
 _COLOURS = ("#4477aa", "#cc6677", "#228833", "#aa3377", "#ccbb44", "#66ccee")
 Row = tuple[str, str, float, int]  # unit, target, weight, elements
 
 
 def hub_name(checkpoint: Checkpoint) -> str | None:
-    """The repository that a folder came from, where its manifest or config knows it."""
-    name = checkpoint.config.get("_name_or_path")
+    """The repository that a folder came from, where its manifest, place or config tells it."""
+    place = checkpoint.folder.resolve().parent
+    cached = _CACHED.fullmatch(f"{place.parent.name}/{place.name}")
+    name = "/".join(cached.groups()) if cached else checkpoint.config.get("_name_or_path")
     with suppress(UserError):  # other tools write files of this name, too
         manifest = read_json(checkpoint.folder / MANIFEST)
         name = (isinstance(manifest, dict) and manifest.get("repo")) or name

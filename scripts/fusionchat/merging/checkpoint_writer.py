@@ -117,7 +117,10 @@ def _reserve(descriptor: int, size: int) -> None:
 
 
 def _write(descriptor: int, data: bytes | memoryview, offset: int) -> None:
-    view = memoryview(data).cast("B")
+    view = memoryview(data)
+    if not view.nbytes:  # a tensor without elements, whose view cannot be cast
+        return
+    view = view.cast("B")
     while view:
         done = os.pwrite(descriptor, view, offset)
         view, offset = view[done:], offset + done

@@ -16,6 +16,9 @@ _IGNORED = re.compile(
 _DEFAULTED = re.compile(
     r".*(eps|epsilon)|sliding_window|hidden_act(ivation)?|activation_function|logit_scale"
     r"|.*softcapping|.*_multiplier|query_pre_attn_scalar|partial_rotary_factor|rotary_(dim|pct)"
+    r"|logits_scaling|routed_scaling_factor|scoring_func|norm_topk_prob|num_experts_per_tok"
+    r"|n_group|topk_group|scale_attn\w*|alibi|parallel_attn|use_parallel_residual|clip_qkv"
+    r"|position_embedding_type|do_layer_norm_before|apply_residual_connection_post_layernorm"
 )
 
 

@@ -25,7 +25,7 @@ SIZES = {
 ARCHITECTURES = (
     *("llama", "mistral", "mixtral", "qwen2", "qwen3", "gemma", "gemma2", "phi", "phi3", "olmo"),
     *("olmo2", "stablelm", "starcoder2", "cohere", "granite", "gpt2", "gpt_neox", "opt", "bloom"),
-    *("falcon", "gptj", "t5", "albert", "bert", "xlm", "distilbert"),
+    *("falcon", "gptj", "t5", "albert", "bert", "xlm", "distilbert", "mamba"),
 )
 
 

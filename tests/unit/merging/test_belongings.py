@@ -94,6 +94,8 @@ def test_the_merged_model_stops_where_all_targets_stop(options, tmp_path):
         ({"num_labels": 2}, {"num_labels": 3}, "num_labels is 3"),
         ({"final_logit_softcapping": 30.0}, {"final_logit_softcapping": 20.0}, "is 20.0"),
         # One of them leaves it to the model class.
+        ({"model_type": "granite"}, {"model_type": "granite", "logits_scaling": 8.0}, "is 8.0"),
+        ({"model_type": "qwen2_moe", "norm_topk_prob": True}, {"model_type": "qwen2_moe"}, "False"),
         (LLAMA, LLAMA | {"rms_norm_eps": 1e-5}, "rms_norm_eps is 1e-05 where the pivot has 1e-06"),
         (LLAMA | {"hidden_act": "gelu"}, LLAMA, "hidden_act is 'silu'"),
     ],
@@ -176,6 +178,31 @@ def test_the_card_names_hub_models_and_licenses_where_they_agree(options, tmp_pa
     card = ModelCard.load(tmp_path / "m" / "README.md")
     assert "license" not in card.data.to_dict()
     assert "Licenses differ: pivot: apache-2.0, a: mit." in card.content
+
+
+def test_models_in_the_hubs_cache(options, tmp_path):
+    """Snapshots of links into a folder of blobs; the cache's name says where they came from."""
+    folders = []
+    for name in ("pivot", "a", "b"):
+        put(tmp_path / name / "LICENSE", "free")
+        place = tmp_path / "hub" / f"models--lab--{name}-1.5"
+        snapshot = place / "snapshots" / ("0123" + name)
+        snapshot.mkdir(parents=True)
+        (place / "blobs").mkdir()
+        for number, path in enumerate(sorted((tmp_path / name).iterdir())):
+            blob = path.rename(place / "blobs" / str(number))
+            (snapshot / path.name).symlink_to(f"../../blobs/{blob.name}")
+        folders.append(snapshot)
+    options = [f"--pivot={folders[0]}", f"--target=a={folders[1]}", f"--target=b={folders[2]}"]
+    output = tmp_path / "m"
+    merge_varm.main([*options, f"--output={output}"])
+    assert not [path for path in output.iterdir() if path.is_symlink()]
+    assert (output / "LICENSE").read_text() == "free"
+    card = ModelCard.load(output / "README.md")
+    assert card.data.base_model == ["lab/pivot-1.5", "lab/a-1.5", "lab/b-1.5"]
+    assert str(tmp_path) not in card.content
+    with pytest.raises(UserError, match="would replace"):
+        merge_varm.main([*options, f"--output={folders[1]}"])
 
 
 def test_a_strangers_three_minutes(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import kill_merges
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from small_checkpoints import changed, random_arrays, read, to_bf16, write
 from tiny_models import CONFIGS
 from transformers import AutoModelForCausalLM
@@ -80,6 +81,27 @@ def test_output_has_the_pivots_layout_and_side_files(name, models, tmp_path):
     expected |= {MANIFEST, MARKER, "README.md", "weights.csv", "rounding.csv"}
     assert {path.name for path in output.iterdir()} - {"weights.svg"} == expected
     assert [path.name for path in output.parent.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_tensors_of_one_element_of_none_and_of_mixed_types(name, tmp_path):
+    """A target in float16, scalars, tensors without elements, counters."""
+    main, options = PROGRAMS[name]
+    arrays = {"pivot": random_arrays(0)}
+    arrays |= {target: changed(arrays["pivot"], seed) for seed, target in ((1, "a"), (2, "b"))}
+    for number, folder in enumerate(arrays):
+        dtype = np.float16 if folder == "a" else np.float32
+        tensors = {tensor: array.astype(dtype) for tensor, array in arrays[folder].items()}
+        tensors |= {"scale": np.array(2 + number, dtype), "none": np.empty((0, 4), dtype)}
+        tensors |= {"steps": np.array(7), "no_steps": np.empty(0, np.int64)}
+        role = "pivot" if folder == "pivot" else "target"
+        options = [*options, f"--{role}={write(tmp_path / folder, tensors)}"]
+    main([*options, f"--output={tmp_path / 'm'}"])
+    merged, pivot = (load_file(tmp_path / f / "model.safetensors") for f in ("m", "pivot"))
+    shapes = {tensor: (array.dtype, array.shape) for tensor, array in pivot.items()}
+    assert {tensor: (array.dtype, array.shape) for tensor, array in merged.items()} == shapes
+    mean = {"linear": 3.5, "sce": 3.5}.get(name, 3.8)  # SCE selects nothing of one element
+    assert merged["scale"] == pytest.approx(mean)
 
 
 def test_manifest_weights_and_card_tell_the_same(models, tmp_path):

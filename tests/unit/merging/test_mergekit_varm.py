@@ -8,6 +8,7 @@ from small_checkpoints import read
 
 import merge_varm
 import mergekit_yaml
+from fusionchat.errors import UserError
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])  # untied and tied
@@ -35,3 +36,18 @@ def test_a_yaml_may_name_varm(kind, granularity, tmp_path, monkeypatch):
     assert ours.keys() == theirs.keys()
     for name in ours:
         np.testing.assert_array_equal(ours[name].view(np.uint32), theirs[name].view(np.uint32))
+
+
+def test_a_strangers_folder_is_spared(tmp_path):
+    (tmp_path / "varm.yaml").write_text("merge_method: varm")
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "model.safetensors").write_text("nobody else has this")
+    with pytest.raises(UserError, match="was not made by mergekit_yaml"):
+        mergekit_yaml.main([str(tmp_path / "varm.yaml"), str(tmp_path / "m")])
+    assert [p.read_text() for p in (tmp_path / "m").iterdir()] == ["nobody else has this"]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_help_is_mergekits(capsys):
+    mergekit_yaml.main(["--help"])
+    assert "OUT_PATH" in capsys.readouterr().out

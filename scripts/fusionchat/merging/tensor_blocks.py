@@ -191,7 +191,8 @@ def stored_type(values: kernels.Values, dtype: str) -> str:
             return "F32"
     if not tail & 0xFFFF:
         return "BF16"
-    return "F16" if float(np.abs(values).max()) <= np.finfo(np.float16).max else "F32"
+    largest = float(np.abs(values).max())
+    return "F16" if largest <= float(np.finfo(np.float16).max) else "F32"
 
 
 def widen(values: kernels.Values, result: Block) -> None:

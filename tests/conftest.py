@@ -29,6 +29,8 @@ SLOW = frozenset(
     test_pretraining test_world_tokenizer""".split()
 )
 
+REAL = frozenset({"smollm2", "real_tokenizer"})  # fixtures of tests that are not quick, either
+
 
 def quick(path: Path) -> bool:
     """Whether `-m quick` runs a module of tests."""
@@ -61,7 +63,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SideByS
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what `-m quick` runs, and put the long ones first."""
     for item in items:
-        if quick(item.path):
+        if quick(item.path) and REAL.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker("quick")
     items.sort(key=lambda item: item.path.parent.name not in LONG)
 

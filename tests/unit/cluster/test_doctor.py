@@ -407,6 +407,11 @@ def test_a_group_asks_for_the_sum_of_its_jobs(commands):
     dump, one = asked["dump_logits"], alone["dump_logits"]
     assert (dump.megabytes, dump.minutes) == (one.megabytes, 8 * one.minutes)
     assert requests(ROOT / "rules", profile, 8)["dump_logits"].together == 1
+    words = ["align_{source}=4", "dump_{model}=many"]  # a profile may write words
+    listed = requests(ROOT / "rules", profile | {"group-components": words}, 8)
+    assert listed["align_tokens"].together == 4
+    with pytest.raises(UserError, match=r"group-components: dump_{model}: 'many' is not a whole"):
+        requests(ROOT / "rules", profile | {"group-components": words}, 16)
     few, many = (requests(ROOT / "rules", profile, 2, n)["align_tokens"] for n in (1, 3))
     assert (few.together, many.together) == (2, 6)
     commands(sinfo=nodes("gpu", facts="infinite|16000|(null)|idle"))

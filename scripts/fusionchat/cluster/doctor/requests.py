@@ -40,10 +40,7 @@ def requests(
 ) -> dict[str, Request]:
     """The rules whose jobs are submitted; what a profile sets for a rule stays at each attempt."""
     text = "\n".join(read_text(file) for file in sorted(folder.glob("*.smk")))
-    retries = str(profile.get("retries", 0))
-    if not retries.isdigit():
-        raise UserError(f"profile: retries: {retries!r} is not a whole number")
-    doubled = 2 ** int(retries)
+    doubled = 2 ** _whole("retries", profile.get("retries", 0))
     local = {name for block in _LOCAL.findall(text) for name in re.findall(r"\w+", block)}
     _, *parts = _RULE.split(text)
     bases = dict(zip(parts[1::3], parts[::3], strict=True))
@@ -81,10 +78,19 @@ def _group(
     name = section(profile, "groups").get(rule, by_rule)
     if name is None:
         return 1, 1
-    size = int(section(profile, "group-components").get(name, 1))
-    width, load = section(profile, "resources").get("group_load"), _LOAD.search(body)
-    abreast = int(width) // int(load[1]) if width and load else size
-    return min(size, shards * mixtures), max(1, abreast)
+    sizes, widths = section(profile, "group-components"), section(profile, "resources")
+    size = _whole(f"group-components: {name}", sizes.get(name, 1))
+    width = _whole("resources: group_load", widths.get("group_load", 0))
+    load = _LOAD.search(body)
+    abreast = width // int(load[1]) if width and load else size
+    return max(1, min(size, shards * mixtures)), max(1, abreast)
+
+
+def _whole(key: str, value: object) -> int:
+    """A whole number of a profile."""
+    if not str(value).isdigit():
+        raise UserError(f"profile: {key}: {str(value)!r} is not a whole number")
+    return int(str(value))
 
 
 def _asked(body: str, key: str, shards: int, doubled: int) -> tuple[int, int]:

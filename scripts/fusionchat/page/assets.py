@@ -102,7 +102,7 @@ select { font: inherit; padding: .3rem; max-width: 100%; border: 1px solid var(-
   .table, figure, .answer, tr { break-inside: avoid; }
   h2, h3, caption { break-after: avoid; }
   .claims, .findings { padding-left: 2.2em; }
-  figure img { width: auto; max-width: 100%; max-height: 150mm; }
+  figure img { width: auto; max-width: 100%; max-height: 135mm; }
   tbody th, thead th:first-child { position: static; }
 }
 """

@@ -93,6 +93,17 @@ def resource(name):
     return os.path.relpath(Path(workflow.basedir, "resources", name))
 
 
+def possible(result):
+    """An input function: no file, but the end before any job where the run cannot have a result."""
+
+    def check(wildcards):
+        if need := experiment.absent.get(result):
+            raise SystemExit(f"error: {result} needs {need}; this configuration has none")
+        return []
+
+    return check
+
+
 def folders(manifests):
     """The folders that manifests complete."""
     return [os.path.dirname(str(manifest)) for manifest in manifests]

@@ -42,6 +42,7 @@ use rule figure_scores as figure_nll with:
     input:
         code=code("figure_nll"),
         program=program("figure_nll"),
+        possible=possible("nll"),
         nll=collect("<results>/nll/{model}.json", model=experiment.measured),
     output:
         svg=figure("nll"),
@@ -76,6 +77,7 @@ use rule figure_scores as figure1 with:
     input:
         code=code("figure1"),
         program=program("figure1"),
+        possible=possible("figure1"),
         scores="<results>/mt_bench/scores.parquet",
     output:
         svg=figure("figure1"),
@@ -93,6 +95,7 @@ use rule figure_scores as figure_weights with:
     input:
         code=code("figure_weights"),
         program=program("figure_weights"),
+        possible=possible("weights"),
         weights=f"{RESULTS}/merged/{experiment.main}/weights.csv",
     output:
         svg=figure("weights"),

@@ -14,6 +14,7 @@ use rule figure_scores as figure_alignment with:
     input:
         code=code("figure_alignment"),
         program=program("figure_alignment"),
+        possible=possible("alignment"),
         aligned=collect("<results>/aligned/{source}/{shard}.parquet", source=SOURCES, shard=SHARDS),
     output:
         svg=figure("alignment"),
@@ -37,6 +38,7 @@ use rule figure_scores as figure_cross_entropy with:
     input:
         code=code("figure_cross_entropy"),
         program=program("figure_cross_entropy"),
+        possible=possible("cross_entropy"),
         stores=collect(
             "<results>/logits/{model}/{shard}.parquet", model=experiment.source_llms, shard=SHARDS
         ),
@@ -59,6 +61,7 @@ use rule figure_scores as figure_winners with:
     input:
         code=code("figure_winners"),
         program=program("figure_winners"),
+        possible=possible("winners"),
         fused=TEACHING,
         dialogues=collect(
             "<results>/dialogues/{mixture}{shard}.parquet",
@@ -85,6 +88,7 @@ use rule figure_scores as figure_losses with:
     input:
         code=code("figure_losses"),
         program=program("figure_losses"),
+        possible=possible("losses"),
         losses=collect("<results>/targets/{target}/loss.csv", target=FIRST_SEEDS),
     output:
         svg=figure("losses"),

@@ -54,6 +54,7 @@ rule memory_efficiency:
     input:
         code=code("memory_efficiency"),
         program=program("memory_efficiency"),
+        possible=possible("memory_efficiency"),
         sources=collect("<results>/models/{model}/manifest.json", model=experiment.source_llms),
         fused=experiment.manifest(experiment.main) if experiment.main else [],
     output:

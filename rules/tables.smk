@@ -58,6 +58,7 @@ use rule write_table1 as write_table2 with:
     input:
         code=code("table2"),
         program=program("table2"),
+        possible=possible("table2"),
         paper=resource("paper/table2.csv"),
         scores="<results>/mt_bench/scores.parquet",
     output:
@@ -112,6 +113,7 @@ rule claims:
     input:
         code=code("claims"),
         program=program("claims"),
+        possible=possible("claims"),
         scores="<results>/mt_bench/scores.parquet",
         nll=collect("<results>/nll/{model}.json", model=experiment.measured),
     output:

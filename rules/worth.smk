@@ -12,6 +12,7 @@ rule worth:
     input:
         code=code("worth"),
         program=program("worth"),
+        possible=possible("worth"),
         alignment=collect(f"<results>/alignment/{{source}}{SAMPLE}.json", source=SOURCES),
         pivot_logits=f"<results>/logits/{PIVOT}/{SAMPLE_DIALOGUES}.parquet",
         source_logits=collect(

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     rows = chosen(args.rows, args.show, "--show")
     questions = read_questions(args.questions)
-    examples = Examples(args.answers, args.judgments, args.judge)
+    examples = Examples(questions, args.answers, args.judgments, args.judge)
     question = case_study.choose_question(
         questions,
         args.question,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fusionchat import cli
 from fusionchat.errors import UserError
+from fusionchat.files import read_text
 from fusionchat.tables.table import first_section
 
 SHOWN = (
@@ -32,7 +33,7 @@ def summary(run: Path) -> str:
     width = max(len(kind) for kind, _ in SHOWN)
     places = [f"{kind:<{width}}  {run / where}" for kind, where in SHOWN]
     tables = [path for path in (run / "tables" / "claims.md", table) if path.exists()]
-    shown = [first_section(path.read_text(encoding="utf-8")) for path in tables]
+    shown = [first_section(read_text(path)) for path in tables]
     return "\n\n".join([*shown, "\n".join(places)])
 
 

@@ -333,6 +333,21 @@ class Experiment:
         ]
 
     @cached_property
+    def absent(self) -> dict[str, str]:
+        """Results that this run cannot have, and what each would need."""
+        varm = "a merge with `method: varm` and a weight for each matrix"
+        results = {
+            varm: (self.main, ("table2", "memory_efficiency", "figure1", "weights", "claims")),
+            "a source beside the pivot": (self.sources, ("alignment", "cross_entropy", "worth")),
+            "a trained target with sources": (self.taught, ("winners",)),
+            "a trained target": (self.trained, ("losses",)),
+            "held-out dialogues (`data.heldout`)": (self.controls, ("nll",)),
+        }
+        return {
+            name: lack for lack, (there, names) in results.items() if not there for name in names
+        }
+
+    @cached_property
     def self_taught(self) -> list[str]:
         """Targets whose only source is the pivot: controls for what smoother labels alone do."""
         return [

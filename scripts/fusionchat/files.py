@@ -98,10 +98,13 @@ def checksums(
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
-    """The text of a UTF-8 file; a missing file or one in another encoding is a `UserError`."""
+    """The text of a UTF-8 file, without a byte order mark in front.
+
+    A missing file or one in another encoding is a `UserError`.
+    """
     try:
         data = Path(path).read_bytes()
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist") from error
     except IsADirectoryError as error:

@@ -179,6 +179,16 @@ def test_a_training_on_cpus_is_one_process_with_the_cores_that_it_may_have(clone
         assert f" --device cpu --devices 1 --threads {threads} " in command[2]
 
 
+def test_a_result_that_a_run_cannot_have_is_refused_before_any_job(clone):
+    config = yaml.safe_load((clone.folder / "config.yaml").read_text())
+    linear = {"method": "linear", "targets": {"mixtral": 1, "solar": 1}}
+    (clone.folder / "linear.yaml").write_text(yaml.safe_dump(config | {"merges": {"mean": linear}}))
+    for result in ("table2", "memory_efficiency"):
+        run = clone.snakemake("--configfile", "linear.yaml", "-n", result)
+        assert run.returncode == 1
+        assert run.stderr.splitlines()[-1].startswith(f"error: {result} needs a merge with")
+
+
 def test_the_papers_run_has_the_papers_settings():
     """Paper: section 4.1 and appendix A; released code: batch split, top 10, loss, seed."""
     config = checked(yaml.safe_load((ROOT / "configs" / "paper.yaml").read_text()))

@@ -76,18 +76,29 @@ def write_dialogues(path: str | os.PathLike[str], dialogues: Iterable[Dialogue])
 
 
 def read_dialogues(path: str | os.PathLike[str]) -> list[Dialogue]:
-    """Read a Parquet file of dialogues; a foreign or broken file is a `UserError`."""
+    """Read a Parquet file of dialogues.
+
+    A foreign, broken or empty file and an identifier that is missing or stands twice are a
+    `UserError`.
+    """
     table = read_table(path, SCHEMA, "prepare_dialogues or shard_dialogues")
     with named_errors(path):  # text that is no UTF-8 shows only here
         rows = table.to_pylist()
-    dialogues = []
-    for row in rows:
+    if not rows:
+        raise UserError(f"{path} holds no dialogues")
+    dialogues: dict[str, Dialogue] = {}
+    for number, row in enumerate(rows, 1):
+        name = row["dialogue_id"]
+        if not name:
+            raise UserError(f"{path}: dialogue {number} has no dialogue_id")
+        if name in dialogues:
+            raise UserError(f"{path}: dialogue_id {name} appears twice; make the file again")
         try:
             said = parse_conversations(row["conversations"])
         except ValueError as error:
-            raise UserError(f"{path}, dialogue {row['dialogue_id']}: {error}") from error
-        dialogues.append(Dialogue(row["dialogue_id"], said.turns, row["category"], said.system))
-    return dialogues
+            raise UserError(f"{path}, dialogue {name}: {error}") from error
+        dialogues[name] = Dialogue(name, said.turns, row["category"], said.system)
+    return list(dialogues.values())
 
 
 def shard(dialogues: list[Dialogue], shards: int) -> list[list[Dialogue]]:

@@ -10,12 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
 from fusionchat.dialogues.jinja import BOS, EOS, render_jinja
 from fusionchat.dialogues.messages import ROLES, Message, as_messages
 from fusionchat.errors import UserError
+from fusionchat.files import read_text
 
 TOKENIZER = "tokenizer"  # the name of the template that a tokenizer brings along
 JINJA_SUFFIX = ".jinja"
@@ -165,8 +165,8 @@ def open_template(name: str) -> Template:
         template.stop_strings()  # an unknown name is told at once
         return template
     try:
-        return JinjaTemplate(name, Path(name).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        return JinjaTemplate(name, read_text(name))
+    except (OSError, UserError) as error:
         raise RenderingError(f"template {name} cannot be read: {error}") from error
 
 

@@ -1,6 +1,5 @@
 """What each rule of a run cost, from Snakemake's benchmark files."""
 
-import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fusionchat.errors import UserError
 from fusionchat.figures.style import PAGE, light_grid, new_figure
+from fusionchat.readers.csv import read_csv
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,8 +36,7 @@ def read_costs(folder: Path) -> list[Cost]:
     runs: dict[str, list[dict[str, str]]] = {}
     for path in sorted(folder.rglob("*.tsv")):
         rule = path.relative_to(folder).parts[0].removesuffix(".tsv").rpartition("-")[2]
-        with path.open(newline="", encoding="utf-8") as stream:
-            runs.setdefault(rule, []).extend(csv.DictReader(stream, delimiter="\t"))
+        runs.setdefault(rule, []).extend(read_csv(path, dict, "a benchmark file", "\t"))
     if not runs:
         raise UserError(f"{folder} holds no benchmark files; run the workflow first")
     costs = [

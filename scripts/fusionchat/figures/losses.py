@@ -1,14 +1,13 @@
 """The curves of the training loss."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusionchat.errors import UserError
 from fusionchat.figures.style import PAGE, Look, legend_below, light_grid, new_figure
+from fusionchat.readers.csv import read_csv
 from fusionchat.scores.rows import Row, find_row
 
 if TYPE_CHECKING:
@@ -22,12 +21,13 @@ Curve = tuple[np.ndarray, np.ndarray]
 
 def read_losses(path: Path) -> dict[str, np.ndarray]:
     """The columns `step`, `loss`, `clm` and `fusion` [steps]; empty cells are NaN."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        records = list(csv.DictReader(stream))
-    if not records or "step" not in records[0] or "loss" not in records[0]:
-        raise UserError(f"{path} has no column step or loss; it is not a loss.csv of train_target")
-    names = [name for name in ("step", *PARTS) if name in records[0]]
-    return {name: np.asarray([float(r[name] or "nan") for r in records]) for name in names}
+    records = read_csv(path, _numbers, "a loss.csv of train_target")
+    return {name: np.asarray([r[name] for r in records]) for name in records[0]}
+
+
+def _numbers(record: dict[str, str]) -> dict[str, float]:
+    names = ["step", "loss", *(name for name in PARTS[1:] if name in record)]
+    return {name: float(record[name] or "nan") for name in names}
 
 
 def smooth(values: np.ndarray, width: int) -> np.ndarray:

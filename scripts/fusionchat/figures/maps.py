@@ -1,6 +1,5 @@
 """When fusion helps: gains over controls by two numeric settings, read from a csv."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusionchat.errors import UserError
 from fusionchat.figures.style import PAGE, new_figure
+from fusionchat.readers.csv import read_csv
 from fusionchat.tables.table import fixed
 
 if TYPE_CHECKING:
@@ -37,27 +36,15 @@ class Gain:
         return self.low > 0 or self.high < 0
 
 
+def _gain(record: dict[str, str]) -> Gain:
+    numbers = (float(record[name] or "nan") for name in ("gain", "low", "high"))
+    place = float(record["x"]), float(record["y"])
+    return Gain(*place, record["row"], record["control"], *numbers)
+
+
 def read_gains(path: Path) -> list[Gain]:
     """Read a csv with the columns x, y, row, control, gain, low, high; a positive gain is good."""
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            records = list(csv.DictReader(stream))
-        gains = [
-            Gain(
-                float(r["x"]),
-                float(r["y"]),
-                r["row"],
-                r["control"],
-                *(float(r[name] or "nan") for name in ("gain", "low", "high")),
-            )
-            for r in records
-        ]
-    except (OSError, KeyError, ValueError) as error:
-        wanted = ", ".join(COLUMNS)
-        raise UserError(f"{path} is not a csv with the columns {wanted}: {error!r}") from error
-    if not gains:
-        raise UserError(f"{path} holds no gains")
-    return gains
+    return read_csv(path, _gain, f"a csv with the columns {', '.join(COLUMNS)}")
 
 
 def map_figure(gains: Sequence[Gain], x: str, y: str, measure: str) -> "Figure":

@@ -1,6 +1,5 @@
 """The map of VaRM's weights by layer and matrix, as deviations from equal weights."""
 
-import csv
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusionchat.errors import UserError
 from fusionchat.figures.style import PAGE, PER_ROW, new_figure, panel_grid, panel_rows
+from fusionchat.readers.csv import read_csv
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,16 +24,14 @@ WHITE_FROM = 0.6  # of the largest deviation: from here on white has more contra
 
 def read_weights(path: Path) -> dict[str, dict[str, float]]:
     """The weight of each target for each unit: {target: {unit: weight}}."""
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            weights: dict[str, dict[str, float]] = {}
-            for record in csv.DictReader(stream):
-                weights.setdefault(record["target"], {})[record["unit"]] = float(record["weight"])
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{path} is not a weights.csv of a merge: {error!r}") from error
-    if not weights:
-        raise UserError(f"{path} holds no weights; it is not a merge with weights of its own")
+    weights: dict[str, dict[str, float]] = {}
+    for target, unit, weight in read_csv(path, _weight, "a weights.csv of a merge"):
+        weights.setdefault(target, {})[unit] = weight
     return weights
+
+
+def _weight(record: dict[str, str]) -> tuple[str, str, float]:
+    return record["target"], record["unit"], float(record["weight"])
 
 
 def place_unit(unit: str) -> tuple[str, int | None]:

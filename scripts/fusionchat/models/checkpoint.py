@@ -23,7 +23,7 @@ _HEADS = ("lm_head.weight", "embed_out.weight", "output.weight", "head.weight")
 _LAYER = re.compile(r"(?:layers|h|blocks|block)\.(\d+)\.")
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
 FLOATS = ("F32", "BF16", "F16")
-_PACKED = ("I8", "U8", "I32", "U32", "F8_E4M3", "F8_E5M2", "F8_E8M0")  # types of quantised weights
+_UNPACKED = (*FLOATS, "F64")  # types of weights that are not quantised
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ def open_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
     check_unchanged(folder, {info.path for info in tensors.values()})
     kept = {name: info for name, info in tensors.items() if not is_computed(info)}
     for info in kept.values():
-        if info.dtype in _PACKED and info.name.endswith("weight"):
+        of_layer = len(info.shape) > 1 or info.name.endswith(("weight", "bias"))
+        if of_layer and info.dtype not in _UNPACKED:
             raise UserError(
                 f"{info.path}: {info.name} is {info.dtype}, a quantised weight; use the model in "
                 "bfloat16, float16 or float32"

@@ -20,6 +20,7 @@ import numpy as np
 
 from fusionchat.errors import UserError
 from fusionchat.files import read_json_object
+from fusionchat.models.tokenizer import check_ends, load_tokenizer
 
 METASPACE, BYTE_LEVEL = "▁", "Ġ"
 ROLES = ("eos", "bos", "unk", "pad")
@@ -92,15 +93,17 @@ def load(folder: str | os.PathLike[str], end_of_turn: str | None = None) -> Toke
         raise UserError(f"{folder} is not a folder with a tokenizer")
     content = read_json_object(path) if path.exists() else _converted(folder)
     settings = _settings(folder)
-    if end_of_turn is not None:
-        settings["eos_token"] = end_of_turn
     try:
-        return from_content(_with_added(content, settings), _role_names(settings), str(folder))
+        names = _role_names(settings)
+        roles = names if end_of_turn is None else names | {"eos": end_of_turn}
+        table = from_content(_with_added(content, settings), roles, str(folder))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise UserError(
             f"{path} is no tokenizer.json of a form that is known here ({error!r}); it is damaged, "
             "or a newer version saved it"
         ) from error
+    check_ends({f"{role}_token": names.get(role) for role in ("bos", "eos")}, table.pieces, folder)
+    return table
 
 
 def from_content(content: dict[str, Any], role_names: dict[str, str], name: str) -> TokenTable:
@@ -209,8 +212,6 @@ def check_ids(table: TokenTable, ids: np.ndarray, where: str) -> None:
 
 def _converted(folder: Path) -> dict[str, Any]:
     """The content of `tokenizer.json` for a folder that has only a SentencePiece model."""
-    from fusionchat.models.tokenizer import load_tokenizer
-
     return json.loads(load_tokenizer(folder).backend_tokenizer.to_str())
 
 

@@ -1,6 +1,7 @@
 """Loading a tokenizer, and whether it fits its folder and its model."""
 
 import os
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from fusionchat.models.model_config import one_line, quiet
 from fusionchat.models.remote_code import runs_code
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 _TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
@@ -40,25 +42,34 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> "PreTrainedTokenizerBase":
     for name in _TOKENIZER_FILES:
         if (folder / name).exists():
             read_json_object(folder / name)
-    if not (folder / "tokenizer.json").exists():
-        return _converted(folder)
+    path = folder / "tokenizer.json"
+    tokenizer, vocabulary = _from_file(path) if path.exists() else _converted(folder)
+    ends = {"bos_token": tokenizer.bos_token, "eos_token": tokenizer.eos_token}
+    check_ends(ends, vocabulary | _added_tokens(folder), folder)
+    return tokenizer
+
+
+def _from_file(path: Path) -> "tuple[PreTrainedTokenizerBase, set[str]]":
+    """The tokenizer of a tokenizer.json, and the file's vocabulary."""
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-    path = folder / "tokenizer.json"
     try:
         with quiet():
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(path.parent, local_files_only=True)
+        file = Tokenizer.from_file(os.fspath(path))
     except Exception as error:  # the library of tokenizers has no errors of its own
         raise UserError(
             f"{path} cannot be read by tokenizers {version('tokenizers')}: {one_line(error)}; it "
             "is damaged, or a newer version saved it: save it again with the version here"
         ) from error
-    check_cut(tokenizer, folder)
-    return tokenizer
+    check_cut(tokenizer, file, path)
+    return tokenizer, set(file.get_vocab())
 
 
-def _converted(folder: Path) -> "PreTrainedTokenizerBase":
-    """The fast tokenizer that transformers makes of other files, like a SentencePiece model.
+def _converted(folder: Path) -> "tuple[PreTrainedTokenizerBase, set[str]]":
+    """The fast tokenizer that transformers makes of other files, like a SentencePiece model, and
+    their vocabulary.
 
     Code from the folder runs only where the config allowed that and transformers itself has no
     class for the tokenizer: the repositories' classes were written for older versions, which built
@@ -82,20 +93,14 @@ def _converted(folder: Path) -> "PreTrainedTokenizerBase":
         ) from failure
     if not tokenizer.is_fast:
         raise UserError(f"{folder}: only fast tokenizers (tokenizer.json) give token offsets")
-    return tokenizer
+    return tokenizer, set(tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False))
 
 
-def check_cut(tokenizer: "PreTrainedTokenizerBase", folder: str | os.PathLike[str]) -> None:
+def check_cut(tokenizer: "PreTrainedTokenizerBase", file: "Tokenizer", path: Path) -> None:
     """Raise `UserError` if a tokenizer cuts a sample of text otherwise than tokenizer.json says.
 
     Its folder's files are read by the alignment, too: both must mean the same tokens.
     """
-    from tokenizers import Tokenizer
-
-    path = Path(folder) / "tokenizer.json"
-    if not path.exists():
-        return
-    file = Tokenizer.from_file(os.fspath(path))
     file.no_padding()
     file.no_truncation()
     for text in SAMPLE:
@@ -106,6 +111,30 @@ def check_cut(tokenizer: "PreTrainedTokenizerBase", folder: str | os.PathLike[st
                 f"{path} cuts {text[:20]!r}... into {len(expected)} tokens, the tokenizer that "
                 f"transformers makes of the folder into {len(ids)}; remove `tokenizer_class` and "
                 "`add_prefix_space` from its tokenizer_config.json, or save the tokenizer anew"
+            )
+
+
+def _added_tokens(folder: Path) -> set[str]:
+    """The tokens that files beside tokenizer.json add to its vocabulary."""
+    added: set[str] = set()
+    for name in _TOKENIZER_FILES:
+        settings = read_json_object(folder / name) if (folder / name).exists() else {}
+        entries = (settings.get("added_tokens_decoder") or {}).values()
+        added |= {entry["content"] for entry in entries}
+        added |= settings.keys() if name == "added_tokens.json" else set()
+    return added
+
+
+def check_ends(ends: Mapping[str, str | None], vocabulary: Collection[str], folder: Path) -> None:
+    """Raise `UserError` for a beginning or end of text that is not in the vocabulary.
+
+    transformers would make a new token of it, which the model has never learnt.
+    """
+    for role, token in ends.items():
+        if token is not None and token not in vocabulary:
+            raise UserError(
+                f"{folder}: the tokenizer's {role} {token!r} is not in its vocabulary, so the "
+                "model cannot have learnt it; correct it in tokenizer_config.json"
             )
 
 

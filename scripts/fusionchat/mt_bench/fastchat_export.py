@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from fusionchat.errors import UserError
-from fusionchat.files import read_numbered_jsonl, write_jsonl
+from fusionchat.files import write_jsonl
 from fusionchat.mt_bench.answers import answer_records
 from fusionchat.mt_bench.judging.judge_prompts import prompt_name
 from fusionchat.mt_bench.questions import Question
-from fusionchat.mt_bench.scores import judgment_key
+from fusionchat.mt_bench.scores import read_judgments
 
 FIELDS = ("question_id", "model", "judge", "user_prompt", "judgment", "score", "turn", "tstamp")
 
@@ -56,11 +56,9 @@ def file_name(name: str) -> str:
 
 def _judgments(path: Path) -> list[dict[str, Any]]:
     records = []
-    for number, record in read_numbered_jsonl(path):
-        where = f"{path}, line {number}"
+    for where, _, _, record in read_judgments(path):
         if lacking := [field for field in FIELDS if field not in record]:
             raise UserError(f"{where}: not a judgment record of FastChat: {lacking[0]} is missing")
-        judgment_key(record, where)
         records.append(record)
     return records
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -28,6 +28,15 @@ SCHEMA = pa.schema(
 Key = tuple[str, str, int, int, int, int]
 
 
+class Judgment(NamedTuple):
+    """A record of a judgment file: where it stands, what it judges, and its score if it has one."""
+
+    where: str
+    key: Key
+    score: float | None
+    record: dict[str, Any]
+
+
 def read_scores(files: Iterable[Path], questions: Sequence[Question]) -> pa.Table:
     """One row for every model, judge, repeat, choice, question and turn; missing scores are null.
 
@@ -40,13 +49,11 @@ def read_scores(files: Iterable[Path], questions: Sequence[Question]) -> pa.Tabl
     scores: dict[Key, float | None] = {}
     places: dict[Key, str] = {}
     for path in files:
-        for number, record in read_numbered_jsonl(path):
-            where = f"{path}, line {number}"
-            key = judgment_key(record, where)
+        for where, key, score, _ in read_judgments(path):
             _check_turn(key, turns, where)
             if key in scores:
                 raise UserError(f"{where}: this judgment appears twice, first in {places[key]}")
-            scores[key], places[key] = _score(record, where), where
+            scores[key], places[key] = score, where
     series = sorted({key[:4] for key in scores})
     models = {model for model, *_ in series}
     rows = [
@@ -68,6 +75,18 @@ def read_scores(files: Iterable[Path], questions: Sequence[Question]) -> pa.Tabl
     return pa.table(
         [pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
     )
+
+
+def read_judgments(path: Path) -> list[Judgment]:
+    """The judgments of a file in FastChat's form; a file without any is a `UserError`."""
+    judgments = []
+    for number, record in read_numbered_jsonl(path):
+        where = f"{path}, line {number}"
+        key = judgment_key(record, where)
+        judgments.append(Judgment(where, key, _score(record, where), record))
+    if not judgments:
+        raise UserError(f"{path} holds no judgments; make it with judge")
+    return judgments
 
 
 def judgment_key(record: dict[str, Any], where: str) -> Key:

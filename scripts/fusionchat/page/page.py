@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fusionchat.files import read_text
 from fusionchat.page.assets import SCRIPT, STYLE
 from fusionchat.page.run_facts import numbers_note, relative
 
@@ -26,7 +27,7 @@ class Section:
 def caption(name: str, folder: Path) -> str:
     """The caption of a table or figure as one line of text; empty where there is none."""
     path = folder / f"{name}.rst"
-    return " ".join(path.read_text(encoding="utf-8").split()) if path.exists() else ""
+    return " ".join(read_text(path).split()) if path.exists() else ""
 
 
 def tables(paths: Sequence[Path], captions: Path, root: Path) -> str:
@@ -35,7 +36,7 @@ def tables(paths: Sequence[Path], captions: Path, root: Path) -> str:
     for path in paths:
         parts.append(
             f'<section id="{html.escape(path.stem)}"><p>{html.escape(caption(path.stem, captions))}'
-            f"</p>{path.read_text(encoding='utf-8')}"
+            f"</p>{read_text(path)}"
             f"{numbers_note([path.with_suffix('.csv')], root)}</section>"
         )
     return "".join(parts)
@@ -58,7 +59,7 @@ def sweeps(paths: Sequence[Path], captions: Path, root: Path) -> str:
             parts.append(figure(path, caption("sweep", captions), root))
         else:
             note = numbers_note([path.with_suffix(".csv")], root)
-            parts.append(path.read_text(encoding="utf-8") + note)
+            parts.append(read_text(path) + note)
     return "".join(parts)
 
 
@@ -66,7 +67,7 @@ def figure(path: Path, text: str, root: Path, *, heading: bool = False) -> str:
     """One figure; its alternative text is what the figure itself says is seen."""
     name = path.stem.replace("_", " ")
     seen = html.escape(description(path) or text or name, quote=True)
-    data = base64.b64encode(compact(path.read_text(encoding="utf-8")).encode()).decode()
+    data = base64.b64encode(compact(read_text(path)).encode()).decode()
     width = figure_width(path)
     kind = "wide" if width > WIDE else "narrow"
     title = f"<h3>{html.escape(name[:1].upper() + name[1:])}</h3>" if heading else ""

@@ -1,6 +1,5 @@
 """The page's facts about the run: config, versions, hardware, checksums, cost, files."""
 
-import csv
 import datetime
 import html
 import os
@@ -14,6 +13,7 @@ from typing import Any
 from fusionchat.figures.alignment import kind_label
 from fusionchat.figures.costs import duration
 from fusionchat.files import read_json, sha256
+from fusionchat.readers.csv import read_csv
 from fusionchat.schema import Config
 from fusionchat.scores.teachers import ALL
 from fusionchat.tables.table import Table, fixed, html_table
@@ -95,19 +95,24 @@ def teacher_section(winners: Path | None, root: Path) -> str:
     """How many dialogues each model teaches each target, from the csv of the winners figure."""
     if winners is None:
         return ""
-    with winners.open(newline="", encoding="utf-8") as stream:
-        records = [r for r in csv.DictReader(stream) if r["category"] == ALL]
-    lines = [
-        [r["target"], r["teacher"], r["dialogues"], fixed(100 * float(r["share"]), 1) + "%"]
-        for r in records
+    rows = read_csv(winners, _teacher, "the csv of the winners figure")
+    lines = [line for category, *line in rows if category == ALL]
+    idle = [
+        f"{teacher} never teaches {target}"
+        for target, teacher, dialogues, _ in lines
+        if dialogues == "0"
     ]
-    idle = [f"{r['teacher']} never teaches {r['target']}" for r in records if r["dialogues"] == "0"]
     notes = ["The model with the lowest cross-entropy teaches the dialogue (MinCE)."]
     if idle:
         notes.append(f"{'; '.join(idle)}: these targets hold nothing of that model.")
     columns = ["target", "teacher", "dialogues", "share"]
     table = html_table(Table("Teachers of each target", columns, {"": lines}, notes, left=2))
     return table + numbers_note([winners], root)
+
+
+def _teacher(record: dict[str, str]) -> list[str]:
+    share = fixed(100 * float(record["share"]), 1) + "%"
+    return [*(record[name] for name in ("category", "target", "teacher", "dialogues")), share]
 
 
 def _software_table(manifests: Sequence[Path]) -> str:
@@ -168,24 +173,26 @@ def _weights(facts: dict[str, Any]) -> str:
     return ", ".join(str(value)[:DIGITS] for value in sums) or UNKNOWN
 
 
+def _quality(record: dict[str, str]) -> tuple[list[str], list[str]]:
+    """The kinds of alignment, and a line of the table."""
+    kinds = [name for name in record if name not in ALIGNMENT_FACTS]
+    line = [
+        record["source"],
+        *(fixed(100 * float(record[kind]), 1) + "%" for kind in kinds),
+        fixed(float(record["listed_mass"]), 3),
+        fixed(100 * float(record["kept"]), 1) + "%",
+        record["dialogues"],
+        record["excluded"],
+    ]
+    return kinds, line
+
+
 def alignment_section(quality: Path | None, root: Path) -> str:
     """Shares of the kinds of alignment and the mass kept, from the csv of the alignment figure."""
     if quality is None:
         return ""
-    with quality.open(newline="", encoding="utf-8") as stream:
-        records = list(csv.DictReader(stream))
-    kinds = [name for name in records[0] if name not in ALIGNMENT_FACTS]
-    lines = [
-        [
-            record["source"],
-            *(fixed(100 * float(record[kind]), 1) + "%" for kind in kinds),
-            fixed(float(record["listed_mass"]), 3),
-            fixed(100 * float(record["kept"]), 1) + "%",
-            record["dialogues"],
-            record["excluded"],
-        ]
-        for record in records
-    ]
+    records = read_csv(quality, _quality, "the csv of the alignment figure")
+    kinds, lines = records[0][0], [line for _, line in records]
     notes = [
         "Kinds: the pivot's response tokens, source tokens to pivot tokens. Top-k mass: mean "
         "probability that the source's stored entries hold. Kept: the share of it that reached the "
@@ -200,19 +207,8 @@ def cost_section(costs: Path | None, root: Path) -> str:
     """Time and memory of each rule, from the csv of the costs figure."""
     if costs is None:
         return ""
-    with costs.open(newline="", encoding="utf-8") as stream:
-        records = list(csv.DictReader(stream))
-    lines = [
-        [
-            record["rule"],
-            record["jobs"],
-            duration(float(record["seconds"])),
-            duration(float(record["cpu_seconds"])),
-            fixed(float(record["peak_mb"]) / 1024) + " GiB",
-        ]
-        for record in records
-    ]
-    total = sum(float(record["seconds"]) for record in records)
+    records = read_csv(costs, _cost, "the csv of the costs figure")
+    lines, total = [line for _, line in records], sum(seconds for seconds, _ in records)
     notes = [
         f"All jobs one after another: {duration(total)}. CPU time and memory are sampled, twice a "
         "second at first and every 30 s later: a job's last seconds are not in its CPU time, and "
@@ -221,6 +217,13 @@ def cost_section(costs: Path | None, root: Path) -> str:
     columns = ["rule", "jobs", "wall time", "CPU time", "largest memory"]
     table = html_table(Table("Cost of each rule", columns, {"": lines}, notes))
     return table + numbers_note([costs], root)
+
+
+def _cost(record: dict[str, str]) -> tuple[float, list[str]]:
+    """Seconds, and a line of the table."""
+    seconds, cpu = float(record["seconds"]), float(record["cpu_seconds"])
+    memory = fixed(float(record["peak_mb"]) / 1024) + " GiB"
+    return seconds, [record["rule"], record["jobs"], duration(seconds), duration(cpu), memory]
 
 
 def file_section(paths: Sequence[Path], root: Path) -> str:

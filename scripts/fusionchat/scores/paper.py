@@ -1,12 +1,12 @@
 """The paper's numbers, from the csv files under resources/paper."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fusionchat.categories import CATEGORIES
 from fusionchat.errors import UserError
+from fusionchat.readers.csv import read_csv
 from fusionchat.scores.rows import Row
 
 CLOSED = {"closed": "Comparison"}  # what the paper calls the group
@@ -33,18 +33,19 @@ class PaperTable:
         return self.scores[row.paper]["average"] if self.has(row) else float("nan")
 
 
+def _printed_row(record: dict[str, str]) -> tuple[str, str, dict[str, float], str, str]:
+    """Row, group, scores by category, judge and source."""
+    scores = {name: float(record[name]) for name in (*CATEGORIES, "average")}
+    group = CLOSED.get(record["group"], record["group"])
+    return record["row"], group, scores, record["judge"], record["source"]
+
+
 def read_paper(path: Path, rows: Sequence[Row] = ()) -> PaperTable:
     """Read a table of the paper; a PAPER_ROW written out in `rows` must be one of its keys."""
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            records = list(csv.DictReader(stream))
-        columns = [*CATEGORIES, "average"]
-        scores = {r["row"]: {name: float(r[name]) for name in columns} for r in records}
-        groups = {r["row"]: CLOSED.get(r["group"], r["group"]) for r in records}
-        judge, source = records[0]["judge"], records[0]["source"]
-    except (OSError, KeyError, ValueError, IndexError) as error:
-        raise UserError(f"{path} is not a table of the paper's scores: {error!r}") from error
-    paper = PaperTable(scores, groups, judge, source)
+    records = read_csv(path, _printed_row, "a table of the paper's scores")
+    scores = {row: numbers for row, _, numbers, *_ in records}
+    groups = {row: group for row, group, *_ in records}
+    paper = PaperTable(scores, groups, *records[0][-2:])
     wrong = [row for row in rows if row.paper != row.name and not paper.has(row)]
     if wrong:
         names = ", ".join(f"{row.paper} of group {row.group}" for row in wrong)

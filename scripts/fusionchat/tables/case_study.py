@@ -1,6 +1,5 @@
 """The paper's case study: one question, several models, ratings and judgments side by side."""
 
-import csv
 import html
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -9,11 +8,13 @@ from pathlib import Path
 from fusionchat.errors import UserError
 from fusionchat.files import atomic_file
 from fusionchat.mt_bench.questions import Question
+from fusionchat.readers.csv import read_csv
 from fusionchat.scores.rows import Row
 from fusionchat.tables.examples import Answered
 from fusionchat.tables.table import Table, fixed, html_table, latex, markdown, write_csv
 
 Answers = Mapping[str, Sequence[Answered]]
+PRINTED = "a table of the paper's case study"
 
 
 def choose_question(
@@ -43,20 +44,21 @@ def _spread(ratings: Sequence[float]) -> float:
 
 def printed_questions(path: Path, questions: Sequence[Question]) -> set[int]:
     """The questions of which the paper prints ratings."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        shown = {(int(r["question_id"]), r["category"]) for r in csv.DictReader(stream)}
+    shown = {(number, category) for number, category, *_ in read_csv(path, _printed, PRINTED)}
     return {q.question_id for q in questions if (q.question_id, q.category) in shown}
 
 
 def read_ratings(path: Path, question: Question) -> dict[str, list[float]]:
     """The paper's ratings by row, turn by turn; none for a question that it does not show."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        return {
-            record["row"]: [float(record["turn1"]), float(record["turn2"])]
-            for record in csv.DictReader(stream)
-            if int(record["question_id"]) == question.question_id
-            and record["category"] == question.category
-        }
+    shown = (question.question_id, question.category)
+    records = read_csv(path, _printed, PRINTED)
+    return {row: ratings for *place, row, ratings in records if tuple(place) == shown}
+
+
+def _printed(record: dict[str, str]) -> tuple[int, str, str, list[float]]:
+    """Question, category, row, and the ratings of both turns."""
+    ratings = [float(record["turn1"]), float(record["turn2"])]
+    return int(record["question_id"]), record["category"], record["row"], ratings
 
 
 def write(

@@ -1,13 +1,12 @@
 """Answers and judgments of one question by several models, side by side."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from fusionchat.errors import UserError
-from fusionchat.files import read_jsonl
+from fusionchat.mt_bench.answers import judged_turns, read_answers
 from fusionchat.mt_bench.questions import Question
+from fusionchat.mt_bench.scores import Judgment, read_judgments
 
 CHOICE = 0
 REPEAT = 0
@@ -25,19 +24,26 @@ class Answered:
 class Examples:
     """The first answer of each model to each question and its first judgment by one judge."""
 
-    def __init__(self, answers: Sequence[Path], judgments: Sequence[Path], judge: str | None):
-        self._answers = {
-            (record["model_id"], record["question_id"]): record["choices"][CHOICE]["turns"]
-            for path in answers
-            for record in _checked(path, ("model_id", "question_id", "choices"))
-        }
-        self._judgments = {
-            (record["model"], record["question_id"], record["turn"]): record
-            for path in judgments
-            for record in _checked(path, ("model", "question_id", "turn", "judge", "score"))
-            if judge in (None, record["judge"][0])
-            and (record.get("choice", 0), record.get("repeat", 0)) == (CHOICE, REPEAT)
-        }
+    def __init__(
+        self,
+        questions: Sequence[Question],
+        answers: Sequence[Path],
+        judgments: Sequence[Path],
+        judge: str | None,
+    ):
+        self._answers: dict[tuple[str, int], tuple[str, ...]] = {}
+        for path in answers:
+            records = read_answers(path, questions)
+            for record in (records[question.question_id] for question in questions):
+                turns = judged_turns(record["choices"][CHOICE])
+                self._answers[record["model_id"], record["question_id"]] = turns
+        self._judgments: dict[tuple[str, int, int], Judgment] = {}
+        for path in judgments:
+            for judgment in read_judgments(path):
+                model, name, repeat, choice, *place = judgment.key
+                if judge in (None, name) and (choice, repeat) == (CHOICE, REPEAT):
+                    question, turn = place
+                    self._judgments[model, question, turn] = judgment
 
     def models(self) -> list[str]:
         """The models that have answers."""
@@ -50,21 +56,11 @@ class Examples:
 
     def answered(self, model: str, question: Question) -> list[Answered]:
         """The model's turns to a question; a missing answer or judgment is an empty text."""
-        texts = self._answers.get((model, question.question_id), [""] * len(question.turns))
+        texts = self._answers.get((model, question.question_id), ("",) * len(question.turns))
         result = []
         for turn, text in enumerate(texts, 1):
-            record = self._judgments.get((model, question.question_id, turn), {})
-            score = float(record.get("score", -1))
-            missing = score < 0
-            judgment = str(record.get("judgment", ""))
-            result.append(Answered(str(text), judgment, float("nan") if missing else score))
+            judgment = self._judgments.get((model, question.question_id, turn))
+            said = str(judgment.record.get("judgment", "")) if judgment else ""
+            score = judgment.score if judgment else None
+            result.append(Answered(text, said, float("nan") if score is None else score))
         return result
-
-
-def _checked(path: Path, keys: Iterable[str]) -> list[dict[str, Any]]:
-    records = read_jsonl(path)
-    for number, record in enumerate(records, 1):
-        lacking = [key for key in keys if key not in record]
-        if lacking:
-            raise UserError(f"{path}, record {number}, lacks {', '.join(lacking)}")
-    return records

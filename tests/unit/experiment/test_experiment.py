@@ -140,6 +140,12 @@ def test_every_name_has_a_place_of_its_own(name: str):
     assert set(run.merged) | set(run.released) >= set(run.merges)
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "configs/released.yaml", "configs/ablations.yaml"])
+def test_every_figure_of_the_report_can_be_had(name: str):
+    run = experiment_of(name)
+    assert not run.absent.keys() & {*run.figures, "table2"}
+
+
 def test_without_targets_the_pivot_is_the_baseline():
     run = experiment_of(targets={}, merges={})
     assert run.baseline == "tiny_openchat"
@@ -147,6 +153,7 @@ def test_without_targets_the_pivot_is_the_baseline():
     assert run.subject == "tiny_openchat"
     assert run.shown == run.source_llms
     assert run.figures == ["scores", "radar", "costs"]
+    assert {"table2", "losses", "winners"} < run.absent.keys()
 
 
 def test_without_varm_the_report_is_about_the_last_model_that_the_run_makes():
@@ -156,6 +163,8 @@ def test_without_varm_the_report_is_about_the_last_model_that_the_run_makes():
     run = experiment_of(merges={"mean": linear})
     assert (run.main, run.subject) == (None, "mean")
     assert not {"figure1", "weights"} & set(run.figures)
+    assert {"table2", "memory_efficiency", "figure1", "weights", "claims"} == run.absent.keys()
+    assert "method: varm" in run.absent["table2"]
 
 
 def seeded(seeds: int, **merges: Any) -> Experiment:

@@ -66,6 +66,10 @@ PROGRAMS = {
     "convert_checkpoint": "--checkpoint {pickled} --checksums {checksums} --output {out}",
     "pretrain_source": "--dialogues {mixture} --text {text} --architecture llama "
     "--tokenizer byte_level --output {out}",
+    "case_study": "--questions {questions} --answers {answers} --judgments {judgments} "
+    "--row Source:a:A --show a --paper {paper} --output {out}",
+    "figure_losses": "--loss a={losses} --row Target:a:A --output {out}",
+    "figure_weights": "--weights {weights} --row Target:a:A --output {out}",
     "agreement": "--scores {scores} --output {out}",
     "table1": f"{SCORES} --nll {{nll}}",
     "table2": SCORES,
@@ -149,6 +153,7 @@ WEIGHTS = "model.safetensors"
 DUMP = "train/data.parquet"
 BIN = "pytorch_model.bin"
 UP = "model.layers.1.mlp.up_proj.weight"
+NORM = "model.norm.weight"
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12345\n"
 LATIN = '{"a": "\xe9"}\n'.encode("latin-1")
 SURROGATE = b'{"question_id": 1, "turns": ["\\ud83d"]}\n'
@@ -168,6 +173,8 @@ CHECKPOINTS: dict[str, Edit] = {
     "infinity": change_weights(lambda w: w[UP].__setitem__((3, 4), float("inf"))),
     "GPTQ": change_json("config.json", quantization_config={"quant_method": "gptq"}),
     "fp8": change_weights(lambda w: w.update({UP: w[UP].to(torch.float8_e4m3fn)})),
+    "int16": change_weights(lambda w: w.update({UP: w[UP].to(torch.int16)})),
+    "int64 norms": change_weights(lambda w: w.update({NORM: w[NORM].long()})),
     "pad id beyond the model": change_json("config.json", pad_token_id=99_999),
     "config of another size": change_json("config.json", hidden_size=64, head_dim=16),
     "config of an unknown kind": change_json("config.json", model_type="unheard_of"),
@@ -193,6 +200,8 @@ TOKENIZERS: dict[str, Edit] = {
     "tokenizer is an LFS pointer": put("tokenizer.json", LFS),
     "tokenizer is a list": put("tokenizer.json", b"[1]"),
     "tokenizer settings are a list": put("tokenizer_config.json", b"[1]"),
+    "end of text in no vocabulary": change_json("tokenizer_config.json", eos_token="<end>"),
+    "beginning of text in no vocabulary": change_json("tokenizer_config.json", bos_token="<x>"),
     "no tokenizer": lambda f: [p.unlink() for p in f.glob("tokenizer*")],
     "exchanged after it was finished": finished(put("tokenizer.json", b"{}")),
 }
@@ -212,7 +221,13 @@ FILLED: dict[str, Edit] = {
         lambda t: pa.table([pa.nulls(len(t), f.type) for f in t.schema], schema=t.schema)
     ),
 }
+DIALOGUES: dict[str, Edit] = {
+    **FILLED,
+    "a dialogue twice": change_table(lambda t: pa.concat_tables([t, t.slice(2, 1)])),
+}
 JSON_LINES: dict[str, Edit] = {
+    "empty": put("", b""),
+    "a comma behind the record": put("", b'{"question_id": 1},\n'),
     "half a surrogate pair": put("", SURROGATE),
     "latin-1": put("", LATIN),
     "cut off": put("", b'{"question_id": 1}\n{"question_id": '),
@@ -248,6 +263,13 @@ PICKLED: dict[str, Edit] = {
     "index is a list": put(f"{BIN}.index.json", b"[]"),
     "index of other tensors": put(f"{BIN}.index.json", b'{"weight_map": {"x": "y"}}'),
 }
+CSV: dict[str, Edit] = {
+    "empty": put("", b""),
+    "LFS pointer": put("", LFS),
+    "latin-1": put("", b"a,b\n1,\xe9\n"),
+    "another table": put("", b"a,b\n1,2\n"),
+    "Parquet": table(a=[1]),
+}
 CHECKSUMS: dict[str, Edit] = {
     "empty": put("", b""),
     "latin-1": put("", LATIN),
@@ -256,10 +278,12 @@ CHECKSUMS: dict[str, Edit] = {
 KINDS = {
     "checkpoint": CHECKPOINTS,
     "tokenizer": TOKENIZERS,
-    **dict.fromkeys(("dialogues", "logits"), PARQUET),
+    "dialogues": DIALOGUES,
+    "logits": PARQUET,
     **dict.fromkeys(("spans", "vocabulary", "scores"), FILLED),
     **dict.fromkeys(("questions", "answers", "judgments"), JSON_LINES),
     **dict.fromkeys(("mixture", "nll"), JSON),
+    **dict.fromkeys(("paper", "losses", "weights"), CSV),
     "config": YAML,
     "released": RELEASED,
     "pickled": PICKLED,
@@ -333,6 +357,10 @@ def whole(tmp_path_factory) -> dict[str, object]:
     files["text"] = folder / "text"
     nll = {"model": "a", "per_dialogue": [["d", None, 1.0, 2, 3], ["e", None, 2.0, 3, 4]]}
     files["nll"].write_text(json.dumps(nll))
+    files["losses"], files["weights"] = folder / "losses", folder / "weights"
+    files["losses"].write_text("step,loss\n1,2.0\n")
+    files["weights"].write_text("unit,target,weight\nmodel.layers.0.mlp,a,1.0\n")
+    files["paper"] = Path(__file__).parents[3] / "resources" / "paper" / "case_study.csv"
     files["config"] = Path(__file__).parents[3] / "config.yaml"
     made = {"dump_logits": "logits", "align_tokens": "spans", "map_vocabulary": "vocabulary"}
     made |= {"transfer_logits": "aligned", "judge": "judgments", "score": "scores"}
@@ -341,7 +369,7 @@ def whole(tmp_path_factory) -> dict[str, object]:
     return files
 
 
-@pytest.mark.parametrize(("program", "kind", "damage"), cases())
+@pytest.mark.parametrize(("program", "kind", "damage"), list(cases()))
 def test_damaged_and_foreign_inputs_are_one_line(program, kind, damage, whole, tmp_path, capfd):
     broken = tmp_path / f"broken_{kind}"
     if whole[kind].is_dir():

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fusionchat.errors import UserError
-from fusionchat.files import read_json, read_json_object, read_jsonl
+from fusionchat.files import read_json, read_json_object, read_jsonl, read_text
+from fusionchat.readers.csv import read_csv
 from fusionchat.readers.parquet import open_parquet, read_metadata, read_table
 from fusionchat.readers.safetensors import read_header
 from fusionchat.readers.yaml import read_yaml
@@ -95,6 +96,32 @@ def test_faulty_json_lines_are_named(tmp_path, content, message):
         read_jsonl(path)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
+    path = tmp_path / "marked"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}')
+    assert read_text(path) == '{"a": 1}'
+    assert read_json(path) == read_yaml(path) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not a test: it has no rows"),
+        (b"x,y\n", "is not a test: it has no rows"),
+        (b"a,b\n1,2\n", "is not a test: it has no column 'x'"),
+        (b"x,y\n1,two\n", "is not a test: could not convert"),
+        (b"x,y\n1\n", "is not a test: float"),
+        (b"x,y\n1,\xe9\n", "line 2, is not text in UTF-8"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "no column 'x'"),
+    ],
+)
+def test_faulty_csv_is_named(tmp_path, content, message):
+    path = tmp_path / "c.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"c.csv.*{message}"):
+        read_csv(path, lambda row: (float(row["x"]), float(row["y"])), "a test")
+
+
 def test_parquet_of_another_kind_is_named_with_its_maker(tmp_path):
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table({"a": ["1"]}), path)
@@ -153,12 +180,12 @@ READS = {"read", "read_text", "read_bytes", "open"}
 LIBRARIES = {
     ("yaml", "safe_load"), ("yaml", "load"), ("pq", "ParquetFile"), ("pq", "read_table"),
     ("pq", "read_schema"), ("pq", "read_metadata"), ("pd", "read_parquet"), ("json", "load"),
-    ("safetensors", "safe_open"),
+    ("safetensors", "safe_open"), ("csv", "reader"), ("csv", "DictReader"),
 }  # fmt: skip
 
 
 def direct_reads(path: Path) -> list[str]:
-    """Calls of a module that open a JSON, YAML, Parquet or safetensors file by themselves."""
+    """Calls of a module that open a JSON, YAML, CSV, Parquet or safetensors file by themselves."""
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.Call):

@@ -247,7 +247,7 @@ def test_weight_grid():
 
 def test_weights_file_must_hold_weights(tmp_path):
     (tmp_path / "w.csv").write_text("unit,target,weight,elements\n")
-    with pytest.raises(UserError, match="holds no weights"):
+    with pytest.raises(UserError, match="it has no rows"):
         read_weights(tmp_path / "w.csv")
     (tmp_path / "w.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match=re.escape("not a weights.csv")):
@@ -261,7 +261,7 @@ def test_losses(tmp_path):
     assert np.isnan(found["fusion"]).all()
     assert smooth(np.array([0.0, 3.0, 6.0]), 3).tolist() == [1.5, 3.0, 4.5]
     (tmp_path / "loss.csv").write_text("a\n1\n")
-    with pytest.raises(UserError, match="no column step"):
+    with pytest.raises(UserError, match="it has no column 'step'"):
         read_losses(tmp_path / "loss.csv")
 
 

@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     table = read_scores(args.judgments, read_questions(args.questions))
     with atomic_file(args.output) as partial:
-        pq.write_table(table, partial, compression="zstd")
+        pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
     missing = table["score"].null_count
     logging.info("%d scores, %d of them missing", len(table), missing)
 

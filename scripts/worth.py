@@ -34,14 +34,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if len(args.alignment) != len(args.source_logits):
         parser.error("--alignment and --source-logits: one file a source each")
-    from fusionchat.files import atomic_file, read_json
+    from fusionchat.errors import UserError
+    from fusionchat.files import atomic_file, read_json_object
     from fusionchat.fusion import worth
 
     names, pivot = worth.categories(args.dialogues), worth.cross_entropies(args.pivot_logits)
     parts = [f"{len(names)} dialogues, chosen by their hash.\n"]
     for report, logits in zip(args.alignment, args.source_logits, strict=True):
         rows = worth.by_category(names, pivot, worth.cross_entropies(logits))
-        parts.append(worth.section(read_json(report), rows, args.min_mass))
+        try:
+            parts.append(worth.section(read_json_object(report), rows, args.min_mass))
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{report} is not a file of report_alignment: {error!r}") from error
     text = "\n".join(parts)
     with atomic_file(args.output) as partial:
         partial.write_text(text, encoding="utf-8")

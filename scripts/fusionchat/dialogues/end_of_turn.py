@@ -21,7 +21,14 @@ def tokenizer_template(tokenizer: "PreTrainedTokenizerBase") -> JinjaTemplate:
             f"{tokenizer.name_or_path}: the tokenizer has no chat template; set `template` to a "
             "name of FastChat's or a Jinja file"
         )
-    return JinjaTemplate(f"of {tokenizer.name_or_path}", tokenizer.get_chat_template())
+    try:
+        source = tokenizer.get_chat_template()
+    except ValueError as error:  # several templates, and none of them is called `default`
+        raise UserError(
+            f"{tokenizer.name_or_path}: the tokenizer has several chat templates and no default; "
+            "save the one to use as NAME.jinja and set `template` to that file"
+        ) from error
+    return JinjaTemplate(f"of {tokenizer.name_or_path}", source)
 
 
 def end_of_turn(

@@ -124,6 +124,11 @@ class Renderer:
     def _with_bos(self, ids: list[int]) -> tuple[list[int], int]:
         """The ids with exactly one BOS or none in front, and how many were put there."""
         bos = self.tokenizer.bos_token_id
+        if bos is not None and ids[:2] == [bos, bos]:
+            raise self.template.refuse(
+                f"a conversation begins with {self.tokenizer.bos_token} twice; write it once, or "
+                "as `bos_token` alone"
+            )
         if self._begins_with_bos and ids[:1] != [bos]:
             return [bos, *ids], 1
         return ids, 0

@@ -111,7 +111,8 @@ def write_variation(path: str | os.PathLike[str], table: VariationTable) -> None
     rows = pa.Table.from_pylist([asdict(row) for row in table.rows.values()])
     identity = json.dumps({"pivot": table.pivot, "target": table.target}, sort_keys=True)
     with atomic_file(path) as partial:
-        pq.write_table(rows.replace_schema_metadata({_METADATA: identity}), partial)
+        marked = rows.replace_schema_metadata({_METADATA: identity})
+        pq.write_table(marked, partial, write_page_checksum=True)
 
 
 def read_variation(path: str | os.PathLike[str]) -> VariationTable:

@@ -23,10 +23,11 @@ BASE_PREFIXES = frozenset(
     "roc_bert roformer".split()
 )
 
-# Buffers that are computed from the config: rotary frequencies, positions 0, 1, 2, ... and masks.
+# Buffers that are computed from the config: rotary frequencies, sinusoids, positions 0, 1, 2, ...
+# and masks.
 _COMPUTED = re.compile(
-    r"(?:^|\.)(?:inv_freq|original_inv_freq|rotary_emb\.(?:cos|sin)_cached|position_ids|masked_bias"
-    r"|attn\.causal_mask)$"
+    r"(?:^|\.)(?:inv_freq|original_inv_freq|rope\.freqs|(?:cos|sin)_cached|embed_positions(?:\.weights)?"
+    r"|position_ids|token_type_ids|masked_bias|causal_mask)$"
 )
 _MASK = re.compile(r"(?:^|\.)(?:attn|attention|crossattention)\.bias$")
 

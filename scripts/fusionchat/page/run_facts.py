@@ -12,7 +12,7 @@ from typing import Any
 
 from fusionchat.figures.alignment import kind_label
 from fusionchat.figures.costs import duration
-from fusionchat.files import read_json, sha256
+from fusionchat.files import read_json_object, sha256
 from fusionchat.readers.csv import read_csv
 from fusionchat.schema import Config
 from fusionchat.scores.teachers import ALL
@@ -119,7 +119,7 @@ def _software_table(manifests: Sequence[Path]) -> str:
     """Versions that the manifests name, all different ones, then those of this program."""
     by_package: dict[str, set[str]] = {}
     for path in manifests:
-        for name, number in (read_json(path).get("versions") or {}).items():
+        for name, number in (read_json_object(path).get("versions") or {}).items():
             by_package.setdefault(name, set()).add(str(number))
     for name in PACKAGES:
         by_package.setdefault(name, {version(name)})
@@ -134,7 +134,7 @@ def _model_table(manifests: Sequence[Path], root: Path) -> str:
         return ""
     lines = []
     for path in manifests:
-        facts = read_json(path)
+        facts = read_json_object(path)
         weights = _weights(facts)
         lines.append(
             [path.parent.name, relative(path, root), weights, facts.get("hardware", UNKNOWN)]
@@ -146,7 +146,7 @@ def _model_table(manifests: Sequence[Path], root: Path) -> str:
 
 def _rounding_table(manifests: Sequence[Path]) -> str:
     """What rounding took of each merge's change against the pivot."""
-    facts = {path.parent.name: read_json(path).get("rounding") for path in manifests}
+    facts = {path.parent.name: read_json_object(path).get("rounding") for path in manifests}
     lines = [
         [
             name,

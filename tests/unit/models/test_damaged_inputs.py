@@ -68,6 +68,8 @@ PROGRAMS = {
     "--tokenizer byte_level --output {out}",
     "case_study": "--questions {questions} --answers {answers} --judgments {judgments} "
     "--row Source:a:A --show a --paper {paper} --output {out}",
+    "figure_cross_entropy": "--pivot a={logits} --source b={logits} --row Source:a:A "
+    "--row Source:b:B --output {out}",
     "figure_losses": "--loss a={losses} --row Target:a:A --output {out}",
     "figure_weights": "--weights {weights} --row Target:a:A --output {out}",
     "agreement": "--scores {scores} --output {out}",
@@ -115,12 +117,12 @@ def change_weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Edit:
     return edit
 
 
-def shard(index: dict) -> Edit:
+def shard(index: dict, end: int | None = None) -> Edit:
     """An index in the place of the one file."""
 
     def edit(folder: Path) -> None:
         (folder / WEIGHTS).rename(folder / "model-00001-of-00001.safetensors")
-        (folder / f"{WEIGHTS}.index.json").write_text(json.dumps(index))
+        (folder / f"{WEIGHTS}.index.json").write_text(json.dumps(index)[:end])
 
     return edit
 
@@ -141,6 +143,13 @@ def table(**columns: list) -> Edit:
 
 def change_table(change: Callable[[pa.Table], pa.Table]) -> Edit:
     return lambda path: pq.write_table(change(pq.read_table(path)), path)
+
+
+def flip(path: Path) -> None:
+    """Damage some bytes of the first column."""
+    data = bytearray(path.read_bytes())
+    data[64:68] = bytes(byte ^ 0xFF for byte in data[64:68])
+    path.write_bytes(data)
 
 
 def as_text(rows: pa.Table) -> pa.Table:
@@ -181,6 +190,13 @@ CHECKPOINTS: dict[str, Edit] = {
     "config is a list": put("config.json", b"[]"),
     "config in latin-1": put("config.json", LATIN),
     "adapter": put("adapter_config.json", b"{}"),
+    "config in UTF-16": put("config.json", '{"a": 1}'.encode("utf-16")),
+    "config is an LFS pointer": put("config.json", LFS),
+    "more layers than weights": change_json("config.json", num_hidden_layers=3),
+    "fewer layers than weights": change_json("config.json", num_hidden_layers=1),
+    "one weight under two names": change_weights(lambda w: w.update({f"module.{UP}": w[UP]})),
+    "index is cut off": shard({"weight_map": {}}, end=9),
+    "index of a folder": shard({"weight_map": {UP: "../model.safetensors"}}),
     "index without weight_map": shard({"metadata": {}}),
     "index of absent files": shard({"weight_map": {UP: "model-00002-of-00002.safetensors"}}),
     "index of other tensors": shard({"weight_map": {"x": "model-00001-of-00001.safetensors"}}),
@@ -199,6 +215,8 @@ TOKENIZERS: dict[str, Edit] = {
     "tokenizer cut off": cut("tokenizer.json", 300),
     "tokenizer is an LFS pointer": put("tokenizer.json", LFS),
     "tokenizer is a list": put("tokenizer.json", b"[1]"),
+    "tokenizer in UTF-16": put("tokenizer.json", '{"a": 1}'.encode("utf-16")),
+    "tokenizer settings are an LFS pointer": put("tokenizer_config.json", LFS),
     "tokenizer settings are a list": put("tokenizer_config.json", b"[1]"),
     "end of text in no vocabulary": change_json("tokenizer_config.json", eos_token="<end>"),
     "beginning of text in no vocabulary": change_json("tokenizer_config.json", bos_token="<x>"),
@@ -221,8 +239,10 @@ FILLED: dict[str, Edit] = {
         lambda t: pa.table([pa.nulls(len(t), f.type) for f in t.schema], schema=t.schema)
     ),
 }
+FLIPPED: dict[str, Edit] = {"bytes flipped": flip}
 DIALOGUES: dict[str, Edit] = {
     **FILLED,
+    **FLIPPED,
     "a dialogue twice": change_table(lambda t: pa.concat_tables([t, t.slice(2, 1)])),
 }
 JSON_LINES: dict[str, Edit] = {
@@ -230,6 +250,8 @@ JSON_LINES: dict[str, Edit] = {
     "a comma behind the record": put("", b'{"question_id": 1},\n'),
     "half a surrogate pair": put("", SURROGATE),
     "latin-1": put("", LATIN),
+    "UTF-16": put("", '{"question_id": 1}'.encode("utf-16")),
+    "LFS pointer": put("", LFS),
     "cut off": put("", b'{"question_id": 1}\n{"question_id": '),
     "a list": put("", b"[1, 2]\n"),
     "Parquet": table(a=[1]),
@@ -239,10 +261,16 @@ JSON: dict[str, Edit] = {
     b'"value": "\\ud83d"}, {"from": "gpt", "value": "b"}]}]'),
     "latin-1": put("", LATIN),
     "cut off": put("", b'[{"id": '),
+    "LFS pointer": put("", LFS),
+    "a comma behind the last": put("", b'[{"id": 1},]'),
     "a number": put("", b"7"),
 }  # fmt: skip
 YAML: dict[str, Edit] = {
     "a key twice": put("", b"name: a\nname: b\n"),
+    "a key twice in a nested list": put("", b"name: a\nx:\n- - b: 1\n    b: 2\n"),
+    "two documents": put("", b"name: a\n---\nname: b\n"),
+    "UTF-16": put("", "name: a\n".encode("utf-16")),
+    "LFS pointer": put("", LFS),
     "empty": put("", b""),
     "a list": put("", b"- a\n"),
     "tabs": put("", b"name:\n\tx: 1\n"),
@@ -279,8 +307,9 @@ KINDS = {
     "checkpoint": CHECKPOINTS,
     "tokenizer": TOKENIZERS,
     "dialogues": DIALOGUES,
-    "logits": PARQUET,
-    **dict.fromkeys(("spans", "vocabulary", "scores"), FILLED),
+    "logits": {**PARQUET, **FLIPPED},
+    **dict.fromkeys(("spans", "vocabulary"), FILLED),
+    "scores": {**FILLED, **FLIPPED},
     **dict.fromkeys(("questions", "answers", "judgments"), JSON_LINES),
     **dict.fromkeys(("mixture", "nll"), JSON),
     **dict.fromkeys(("paper", "losses", "weights"), CSV),

@@ -77,6 +77,8 @@ def with_buffers(weights):
     mask = torch.ones(1, 1, 8, 8).tril().bool()
     layer = next(name for name in weights if ".0." in name).split(".0.")[0]
     weights[f"{layer}.0.self_attn.rotary_emb.inv_freq"] = torch.ones(4)
+    weights[f"{layer}.0.attn.embed_positions"] = torch.ones(8, 4)
+    weights["rope.freqs"] = torch.ones(4)
     weights[f"{layer}.1.attn.bias"] = mask
     weights[f"{layer}.1.attention.bias"] = mask.clone()
     weights[f"{layer}.1.attention.masked_bias"] = torch.tensor(-1e9)

@@ -8,12 +8,11 @@ from pathlib import Path
 from fusionchat import cli
 from fusionchat.files import atomic_file, write_jsonl
 from fusionchat.mt_bench.judging.command_line import (
-    SPELT,
-    UNUSED,
     JudgeOptions,
     add_judge_options,
     judge_all,
     make_judge,
+    parse,
 )
 from fusionchat.mt_bench.judging.human_votes import (
     agreement_with_people,
@@ -41,10 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Judge the answers that people voted on; compare the judge's votes with theirs."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    cli.refuse_unused(parser, args, UNUSED[args.judge], f"with --judge {args.judge}", SPELT)
-    cli.limit_threads(args.threads)
+    args = parse(build_parser(), argv)
     questions = read_questions(args.questions)
     votes = read_votes(args.votes)
     tasks = voted_tasks(votes, questions)

@@ -24,13 +24,15 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Look at each model folder; one line a damaged file, and an error if there are any."""
     args = build_parser().parse_args(argv)
-    found = [path for kind in KINDS for path in sorted(args.results.glob(f"{kind}/*/{MANIFEST}"))]
-    faults = [fault for path in found for fault in changes(path.parent)]
+    manifests = [
+        path for kind in KINDS for path in sorted(args.results.glob(f"{kind}/*/{MANIFEST}"))
+    ]
+    faults = [fault for path in manifests for fault in changes(path.parent)]
     for fault in faults[:-1]:
         print(fault)
     if faults:
         raise UserError(faults[-1])
-    print(f"{len(found)} finished models below {args.results}: every file is as it was written")
+    print(f"{len(manifests)} finished models below {args.results}: every file is as it was written")
 
 
 if __name__ == "__main__":

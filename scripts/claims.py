@@ -5,16 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusionchat import cli
-from fusionchat.figures.arguments import add_scores_arguments
 from fusionchat.scores.claims import add_claims
-from fusionchat.scores.rows import add_rows
+from fusionchat.scores.rows import add_rows, add_scores
 from fusionchat.tables.arguments import add_table_output
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The program's arguments."""
     parser = cli.parser(__doc__)
-    add_scores_arguments(parser)
+    add_scores(parser)
     add_rows(parser)
     parser.add_argument(
         "--nll", type=cli.existing_path, nargs="*", default=[], help="files of measure_nll"

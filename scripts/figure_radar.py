@@ -4,13 +4,14 @@ import argparse
 from collections.abc import Sequence
 
 from fusionchat import cli
-from fusionchat.figures.arguments import add_figure_arguments, add_scores_arguments, chosen
+from fusionchat.figures.arguments import add_figure_arguments, chosen
+from fusionchat.scores.rows import add_scores
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The program's arguments."""
     parser = cli.parser(__doc__)
-    add_scores_arguments(parser)
+    add_scores(parser)
     add_figure_arguments(parser)
     parser.add_argument("--show", nargs="+", required=True, help="the models to draw, about five")
     return parser

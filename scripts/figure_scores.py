@@ -4,14 +4,14 @@ import argparse
 from collections.abc import Sequence
 
 from fusionchat import cli
-from fusionchat.figures.arguments import add_figure_arguments, add_scores_arguments
-from fusionchat.scores.rows import find_row
+from fusionchat.figures.arguments import add_figure_arguments
+from fusionchat.scores.rows import add_scores, find_row
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The program's arguments."""
     parser = cli.parser(__doc__)
-    add_scores_arguments(parser)
+    add_scores(parser)
     add_figure_arguments(parser)
     parser.add_argument("--baseline", required=True, help="the row of the differences (CLM)")
     return parser

@@ -4,15 +4,15 @@ import argparse
 from collections.abc import Sequence
 
 from fusionchat import cli
-from fusionchat.figures.arguments import add_scores_arguments
 from fusionchat.scores.gains import point_argument
+from fusionchat.scores.rows import add_scores
 from fusionchat.tables.arguments import add_table_output
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The program's arguments."""
     parser = cli.parser(__doc__)
-    add_scores_arguments(parser)
+    add_scores(parser)
     parser.add_argument(
         "--point",
         dest="points",
@@ -41,9 +41,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.tables.gains import gain_table
     from fusionchat.tables.table import write_tables
 
-    found = gains(read_benchmark(args.scores, args.judge), args.points, args.controls)
-    table = gain_table(found, args.x, args.y, args.title)
-    write_tables(args.output, [table], gain_records(found))
+    measured = gains(read_benchmark(args.scores, args.judge), args.points, args.controls)
+    table = gain_table(measured, args.x, args.y, args.title)
+    write_tables(args.output, [table], gain_records(measured))
 
 
 if __name__ == "__main__":

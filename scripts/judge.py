@@ -8,12 +8,11 @@ from fusionchat import cli
 from fusionchat.files import write_jsonl
 from fusionchat.mt_bench.answers import read_answers
 from fusionchat.mt_bench.judging.command_line import (
-    SPELT,
-    UNUSED,
     JudgeOptions,
     add_judge_options,
     judge_all,
     make_judge,
+    parse,
 )
 from fusionchat.mt_bench.judging.judges import make_tasks
 from fusionchat.mt_bench.questions import read_questions
@@ -31,10 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Judge every turn of every answer and write the judgment file."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    cli.refuse_unused(parser, args, UNUSED[args.judge], f"with --judge {args.judge}", SPELT)
-    cli.limit_threads(args.threads)
+    args = parse(build_parser(), argv)
     questions = read_questions(args.questions)
     tasks = make_tasks(questions, read_answers(args.answers, questions), args.repeats)
     write_jsonl(

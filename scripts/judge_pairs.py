@@ -9,12 +9,11 @@ from fusionchat.errors import UserError
 from fusionchat.files import write_jsonl
 from fusionchat.mt_bench.answers import read_answers
 from fusionchat.mt_bench.judging.command_line import (
-    SPELT,
-    UNUSED,
     JudgeOptions,
     add_judge_options,
     chat_judge,
     judge_prompts,
+    parse,
     records_of,
 )
 from fusionchat.mt_bench.judging.judges import Judge, RuleJudge
@@ -45,10 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Judge every turn of every question in both orders and write the records."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    cli.refuse_unused(parser, args, UNUSED[args.judge], f"with --judge {args.judge}", SPELT)
-    cli.limit_threads(args.threads)
+    args = parse(build_parser(), argv)
     questions = read_questions(args.questions)
     answers = read_all(args.answers, questions)
     check_baseline(list(answers), args.baseline)

@@ -4,14 +4,15 @@ import argparse
 from collections.abc import Sequence
 
 from fusionchat import cli
-from fusionchat.figures.arguments import add_figure_arguments, add_scores_arguments
+from fusionchat.figures.arguments import add_figure_arguments
 from fusionchat.figures.sweeps import value_argument
+from fusionchat.scores.rows import add_scores
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The program's arguments."""
     parser = cli.parser(__doc__)
-    add_scores_arguments(parser)
+    add_scores(parser)
     add_figure_arguments(parser)
     parser.add_argument("--setting", required=True, help="what the sweep varies, for the axis")
     parser.add_argument(

@@ -45,8 +45,8 @@ def results_block(run: Path, images: Path, commit: str, date: str) -> str:
         f"![{description(run / 'figures' / f'{name}.svg')}]({images.as_posix()}/{name}.png)"
         for name in FIGURES
     )
-    made = f"*Made by `make demo` at commit {commit} on {date}.*"
-    return "\n\n".join([claims, first, table, second, made])
+    origin = f"*Made by `make demo` at commit {commit} on {date}.*"
+    return "\n\n".join([claims, first, table, second, origin])
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -45,10 +45,10 @@ def bars(logs: Path, since: float) -> Iterator[tuple[str, str]]:
         with path.open("rb") as stream:
             stream.seek(max(0, path.stat().st_size - TAIL))
             text = stream.read().decode("utf-8", errors="replace")
-        found = list(LINE.finditer(text))
-        if found and found[-1]["percent"] != "100":
+        shown = list(LINE.finditer(text))
+        if shown and shown[-1]["percent"] != "100":
             name = path.relative_to(logs).with_suffix("").as_posix()
-            done, rate, left = found[-1].group("done", "rate", "left")
+            done, rate, left = shown[-1].group("done", "rate", "left")
             yield name, f"{name}: {done}, {rate}" + (f", {left} left" if left else "")
 
 

@@ -27,14 +27,14 @@ def test_each_rule_is_declared_in_full(name: str):
     assert ast.get_docstring(tree)
 
 
-# Rules that share another rule's program, and tables whose names to type are targets of their own.
+# Rules that run a program for another purpose than the rule of its name does.
 PROGRAMS = {
-    "answer_elsewhere": "answer",
-    "fetch_answers": "fetch_data",
+    "answer_elsewhere": "answer",  # behind an endpoint: no GPU, but the network
+    "fetch_answers": "fetch_data",  # other files of the hub, to other places
     "fetch_votes": "fetch_data",
-    "sweep_figure": "figure_scores",
+    "sweep_figure": "figure_scores",  # the models of one sweep
     "sweep_table": "table1",
-    "write_table1": "table1",
+    "write_table1": "table1",  # the name to type is a target that asks for the models, too
     "write_table2": "table2",
 }
 

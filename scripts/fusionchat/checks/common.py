@@ -13,8 +13,8 @@ def one_of(key: str, entry: Config, choices: Collection[str]) -> Iterator[str]:
     """Exactly one of some keys must be given."""
     given = [choice for choice in choices if choice in entry]
     if len(given) != 1:
-        found = " and ".join(given) or "none"
-        yield f"{key}: give exactly one of {', '.join(choices)} (found {found})"
+        present = " and ".join(given) or "none"
+        yield f"{key}: give exactly one of {', '.join(choices)} (found {present})"
 
 
 def unknown(key: str, name: str, known: Collection[str]) -> str:

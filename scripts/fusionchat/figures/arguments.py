@@ -16,12 +16,6 @@ def add_figure_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_scores_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--scores` and `--judge`."""
-    parser.add_argument("--scores", type=cli.existing_path, required=True, help="scores.parquet")
-    parser.add_argument("--judge", default=None, help="whose scores; needed when there are several")
-
-
 def named_files(text: str) -> tuple[str, list[Path]]:
     """An argparse type: `NAME=FILE` or `NAME=FILE,FILE...`, the shards of a model."""
     name, _, paths = text.partition("=")

@@ -101,12 +101,15 @@ def open_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
 
 
 def _check_complete(checkpoint: Checkpoint) -> None:
-    """What shows without the model's class: an output layer or whole layers that are not there."""
+    """What shows without the model's class: an output layer that is not there, whole layers that
+    are not there or too many.
+    """
     path, config = checkpoint.folder / "config.json", checkpoint.config
     numbered = [match for name in checkpoint.names if (match := _LAYER.match(name))]
     layers = 1 + max((int(match[1]) for match in numbered), default=-1)
     wanted = config.get("num_hidden_layers", layers)
-    if numbered and isinstance(wanted, int) and layers < wanted:
+    ahead = config.get("num_nextn_predict_layers") or 0  # DeepSeek's, behind the others
+    if numbered and isinstance(wanted, int) and not wanted <= layers <= wanted + ahead:
         raise UserError(f"{path} says {wanted} layers, the files hold {layers}; copy them again")
     headless = not any(name.endswith(_HEADS) for name in checkpoint.names)
     classes = str(config.get("architectures"))  # a base model has no output layer

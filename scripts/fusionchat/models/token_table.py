@@ -190,10 +190,10 @@ def _first_roles(table: TokenTable) -> dict[str, int]:
 
 def by_bytes(table: TokenTable) -> dict[bytes, int]:
     """The id of the token that spells some bytes; ordinary tokens before byte tokens (`<0x61>`)."""
-    found: dict[bytes, int] = {}
+    ids: dict[bytes, int] = {}
     for index in sorted(text_ids(table), key=lambda i: (table.pieces[i].startswith("<0x"), i)):
-        found.setdefault(table.token_bytes[index], index)
-    return found
+        ids.setdefault(table.token_bytes[index], index)
+    return ids
 
 
 def text_ids(table: TokenTable) -> list[int]:

@@ -84,8 +84,8 @@ def no_answer(choice: Mapping[str, Any], turn: int) -> str:
 
 def clean_answer(text: str, stop_strings: Iterable[str], special_tokens: Iterable[str]) -> str:
     """Cut at the first stop string and remove special tokens, as FastChat does, and strip."""
-    found = [at for at in (text.find(stop) for stop in stop_strings) if at > 0]
-    text = text[: min(found)] if found else text
+    cuts = [at for at in (text.find(stop) for stop in stop_strings) if at > 0]
+    text = text[: min(cuts)] if cuts else text
     for token in special_tokens:
         text = text.replace(token, "")
     return text.strip()

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fusionchat import cli
 from fusionchat.errors import UserError
 
 # Under Paper stand numbers that the paper prints; all others are measured.
@@ -43,6 +44,12 @@ def add_rows(parser: argparse.ArgumentParser) -> None:
         help=f"a model, in table order; repeat. GROUP is {', '.join(GROUPS)}; PAPER_ROW is its "
         "row in resources/paper (NAME when left out)",
     )
+
+
+def add_scores(parser: argparse.ArgumentParser) -> None:
+    """Add `--scores` and `--judge`: where the models' scores are, and whose count."""
+    parser.add_argument("--scores", type=cli.existing_path, required=True, help="scores.parquet")
+    parser.add_argument("--judge", default=None, help="whose scores; needed when there are several")
 
 
 def check_rows(rows: Sequence[Row]) -> None:

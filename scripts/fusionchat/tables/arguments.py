@@ -6,14 +6,13 @@ from pathlib import Path
 
 from fusionchat import cli
 from fusionchat.schema import default
-from fusionchat.scores.rows import Row, add_rows, check_rows, find_row
+from fusionchat.scores.rows import Row, add_rows, add_scores, check_rows, find_row
 from fusionchat.tables.table import Table
 
 
 def add_score_arguments(parser: argparse.ArgumentParser, baseline: str) -> None:
     """Rows, scores, judge, baseline, the paper's csv and the output prefix."""
-    parser.add_argument("--scores", type=cli.existing_path, required=True, help="scores.parquet")
-    parser.add_argument("--judge", default=None, help="whose scores; needed when there are several")
+    add_scores(parser)
     add_rows(parser)
     parser.add_argument("--baseline", required=True, help=baseline)
     parser.add_argument("--paper", type=cli.existing_path, default=None, help="the paper's csv")

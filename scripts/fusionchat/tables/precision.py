@@ -38,20 +38,20 @@ class Control:
     result: Comparison
 
 
-def precision_table(found: Findings) -> Table | None:
+def precision_table(findings: Findings) -> Table | None:
     """What it would take to see each row's observed difference from the baseline."""
-    if not found.against_baseline:
+    if not findings.against_baseline:
         return None
-    benchmark = found.benchmark
+    benchmark = findings.benchmark
     cells = {}
-    for name, result in found.against_baseline.items():
+    for name, result in findings.against_baseline.items():
         cells[name] = [
             fixed(result.difference, signed=True),
             fixed(result.detectable),
-            *(quantity(value) for value in needed(found, name)),
+            *(quantity(value) for value in needed(findings, name)),
         ]
-    title = f"What it takes to see a difference from {found.baseline.label}"
-    columns = ["Model", f"− {short_label(found.baseline.label)}", "detectable"]
+    title = f"What it takes to see a difference from {findings.baseline.label}"
+    columns = ["Model", f"− {short_label(findings.baseline.label)}", "detectable"]
     columns += ["questions needed", "repeats needed"]
     notes = [
         "detectable: the true difference found with 80% power at 5%, uncorrected, with these "
@@ -59,13 +59,13 @@ def precision_table(found: Findings) -> Table | None:
         "size with that power: questions in all, or repeats (answers, or judgments where answers "
         "do not vary) of these questions."
     ]
-    return Table(title, columns, grouped(found.rows, cells), notes)
+    return Table(title, columns, grouped(findings.rows, cells), notes)
 
 
-def needed(found: Findings, name: str) -> tuple[float, float]:
+def needed(findings: Findings, name: str) -> tuple[float, float]:
     """Questions, and repeats of these questions, that would find the observed difference."""
-    benchmark, result = found.benchmark, found.against_baseline[name]
-    one, other = benchmark.paired(name, found.baseline.name)
+    benchmark, result = findings.benchmark, findings.against_baseline[name]
+    one, other = benchmark.paired(name, findings.baseline.name)
     parts = variance_parts(benchmark.over_turns((one - other).mean(axis=0)), benchmark.strata)
     share = (result.training_error / result.error) ** 2
     difference, detectable = result.difference, result.detectable
@@ -103,9 +103,9 @@ def training_deviation(benchmark: Benchmark, name: str) -> float:
     return float(estimate.training_error[0]) * math.sqrt(values.shape[1])
 
 
-def noise_table(found: Findings) -> Table:
+def noise_table(findings: Findings) -> Table:
     """Standard deviation and share of variance of question, answer and judgment."""
-    parts = mean_parts([noise_parts(found.benchmark, row.name) for row in found.rows])
+    parts = mean_parts([noise_parts(findings.benchmark, row.name) for row in findings.rows])
     total = sum(v for v in (parts.question, parts.answer, parts.judge) if not math.isnan(v))
     lines = []
     for name in ("question", "answer", "judge"):
@@ -121,42 +121,42 @@ def noise_table(found: Findings) -> Table:
     if math.isnan(parts.judge):
         why = "one judgment of each answer" if parts.repeats == 1 else "the judge never varied"
         notes.append(f"The judge's own noise cannot be measured: {why}. That is not zero noise.")
-    lines += _training_line(found)
+    lines += _training_line(findings)
     notes.append(TRAINING_NOTE if lines[-1][0] == "training" else UNSEEN_TRAINING)
     return Table("Where the noise comes from", ["part", "sd", "variance"], {"": lines}, notes)
 
 
-def _training_line(found: Findings) -> list[list[str]]:
-    every = [training_deviation(found.benchmark, row.name) for row in found.rows]
+def _training_line(findings: Findings) -> list[list[str]]:
+    every = [training_deviation(findings.benchmark, row.name) for row in findings.rows]
     known = [value**2 for value in every if not math.isnan(value)]
     if not known:
         return []
     return [["training", fixed(math.sqrt(sum(known) / len(known)), 3), "–"]]
 
 
-def null_controls(found: Findings, pairs: Sequence[tuple[str, str, str]]) -> list[Control]:
+def null_controls(findings: Findings, pairs: Sequence[tuple[str, str, str]]) -> list[Control]:
     """Pairs that must tie, given as (name, name, why), and the baseline judged twice."""
     controls = [
-        Control(first, second, why, compare(found.benchmark, [first], second)[first])
+        Control(first, second, why, compare(findings.benchmark, [first], second)[first])
         for first, second, why in pairs
     ]
-    scores = found.benchmark.all_scores(found.baseline.name)
+    scores = findings.benchmark.all_scores(findings.baseline.name)
     if scores.shape[-1] > 1:
         halves = {str(i): scores[..., i : i + 1] for i in (0, 1)}
-        seeds = dict.fromkeys(halves, found.benchmark.seeds[found.baseline.name])
-        benchmark = dataclasses.replace(found.benchmark, scores=halves, seeds=seeds)
-        name, result = found.baseline.name, compare(benchmark, ["0"], "1")["0"]
+        seeds = dict.fromkeys(halves, findings.benchmark.seeds[findings.baseline.name])
+        benchmark = dataclasses.replace(findings.benchmark, scores=halves, seeds=seeds)
+        name, result = findings.baseline.name, compare(benchmark, ["0"], "1")["0"]
         controls.append(Control(name, name, "same answers judged twice", result))
     return controls
 
 
 def null_table(
-    found: Findings, controls: Sequence[Control], equal: EqualChanges | None = None
+    findings: Findings, controls: Sequence[Control], equal: EqualChanges | None = None
 ) -> Table | None:
     """The controls: their differences show the noise of the benchmark, or a fault."""
     lines = [
         [
-            f"{found.label(control.first)} − {found.label(control.second)}",
+            f"{findings.label(control.first)} − {findings.label(control.second)}",
             control.why,
             *comparison_cells(control.result)[:2],
         ]
@@ -165,7 +165,7 @@ def null_table(
     notes = ["Each line compares a model with itself in another guise; the true difference is 0."]
     if equal is not None:
         why = "equal changes: uniform weights"
-        name = f"VaRM of {found.label(equal.target)}, twice"
+        name = f"VaRM of {findings.label(equal.target)}, twice"
         lines.append([name, why, f"{equal.deviation:.2g}", "–"])
         notes.append(f"VaRM's is the largest distance of {equal.units} matrices' weights from 1/2.")
     if not lines:
@@ -175,15 +175,15 @@ def null_table(
 
 
 def precision_record(
-    found: Findings, controls: Sequence[Control], equal: EqualChanges | None, name: str
+    findings: Findings, controls: Sequence[Control], equal: EqualChanges | None, name: str
 ) -> dict[str, object]:
     """A row's columns of the csv file: noise, what is needed, and the controls that it opens."""
-    parts = noise_parts(found.benchmark, name)
+    parts = noise_parts(findings.benchmark, name)
     noise = {"question": parts.question, "answer": parts.answer, "judge": parts.judge}
     record: dict[str, object] = {f"variance_{part}": value for part, value in noise.items()}
-    record["training_deviation"] = training_deviation(found.benchmark, name)
-    if name in found.against_baseline:
-        questions, repeats = needed(found, name)
+    record["training_deviation"] = training_deviation(findings.benchmark, name)
+    if name in findings.against_baseline:
+        questions, repeats = needed(findings, name)
         record |= {"questions_needed": questions, "repeats_needed": repeats}
     if equal is not None and equal.target == name:
         record["varm_twice_deviation"] = equal.deviation

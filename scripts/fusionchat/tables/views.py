@@ -49,7 +49,7 @@ def find(
     tuned = [row.name for row in rows if row.group in groups and row.name != baseline.name]
     targets = [row for row in rows if row.group == "Target" and row.name != baseline.name]
     merged = [row.name for row in rows if row.group == "Fused"]
-    found = Findings(
+    findings = Findings(
         benchmark,
         judge_model or benchmark.judge,
         rows,
@@ -58,11 +58,11 @@ def find(
         compare(benchmark, tuned, baseline.name),
     )
     if not targets:
-        return found
+        return findings
     top = best(benchmark, [row.name for row in targets])
     return Findings(
         **{
-            **vars(found),
+            **vars(findings),
             "best_target": next(row for row in targets if row.name == top),
             "against_best": compare(benchmark, merged, top),
         }
@@ -83,19 +83,19 @@ def percent(score: float, reference: float) -> float:
     return 100 * (score - reference) / reference if reference else float("nan")
 
 
-def score_table(found: Findings, title: str, likelihoods: dict[str, Likelihood]) -> Table:
+def score_table(findings: Findings, title: str, likelihoods: dict[str, Likelihood]) -> Table:
     """Category scores, Average with interval, percent against the baseline, held-out NLL."""
-    categories = found.benchmark.categories
+    categories = findings.benchmark.categories
     cells = {}
-    for row in found.rows:
-        score = found.scores[row.name]
+    for row in findings.rows:
+        score = findings.scores[row.name]
         total = score[AVERAGE]
-        change = percent(total.mean, found.scores[found.baseline.name][AVERAGE].mean)
+        change = percent(total.mean, findings.scores[findings.baseline.name][AVERAGE].mean)
         cells[row.name] = [
             *(fixed(score[category].mean) for category in categories),
             fixed(total.mean),
             span(total.low, total.high),
-            "–" if row in (found.baseline,) else fixed(change, signed=True) + "%",
+            "–" if row in (findings.baseline,) else fixed(change, signed=True) + "%",
             *_likelihood_cells(likelihoods, row.name),
         ]
     columns = [
@@ -103,10 +103,10 @@ def score_table(found: Findings, title: str, likelihoods: dict[str, Likelihood])
         *(short_name(category) for category in categories),
         "Avg",
         "95% interval",
-        "vs " + short_label(found.baseline.label),
+        "vs " + short_label(findings.baseline.label),
         *(("NLL/token", "NLL/byte") if likelihoods else ()),
     ]
-    return Table(title, columns, grouped(found.rows, cells), score_notes(found))
+    return Table(title, columns, grouped(findings.rows, cells), score_notes(findings))
 
 
 def short_label(label: str) -> str:
@@ -122,18 +122,18 @@ def _likelihood_cells(likelihoods: dict[str, Likelihood], name: str) -> list[str
     return [fixed(likelihoods[name].token[0], 3), fixed(likelihoods[name].byte[0], 4)]
 
 
-def score_notes(found: Findings) -> list[str]:
+def score_notes(findings: Findings) -> list[str]:
     """What the reader must know about the scores: judge, questions, repeats, missing ones."""
-    benchmark = found.benchmark
-    shape = benchmark.all_scores(found.baseline.name).shape
-    missing = {row.label: benchmark.missing(row.name) for row in found.rows}
+    benchmark = findings.benchmark
+    shape = benchmark.all_scores(findings.baseline.name).shape
+    missing = {row.label: benchmark.missing(row.name) for row in findings.rows}
     lacking = [f"{label} {count}" for label, count in missing.items() if count]
     return [
-        f"Judge: {judge_name(found)}. {_questions_of_turns(benchmark)}; answers to each: "
+        f"Judge: {judge_name(findings)}. {_questions_of_turns(benchmark)}; answers to each: "
         f"{shape[3]}; judgments of each: {shape[4]}. "
         f"Missing scores: {', '.join(lacking) or 'none'}.",
         "Intervals: 95%, studentised bootstrap over questions within their category. "
-        + seed_statement(found),
+        + seed_statement(findings),
     ]
 
 
@@ -144,9 +144,9 @@ def _questions_of_turns(benchmark: Benchmark) -> str:
     return " and ".join(parts).replace(" of", " questions of", 1)
 
 
-def seed_statement(found: Findings) -> str:
+def seed_statement(findings: Findings) -> str:
     """For what the intervals hold: for training with other seeds, or for these checkpoints."""
-    seeds = {row.label: len(found.benchmark.seeds[row.name]) for row in found.rows}
+    seeds = {row.label: len(findings.benchmark.seeds[row.name]) for row in findings.rows}
     several = {label: count for label, count in seeds.items() if count > 1}
     if not several:
         return "They hold for these checkpoints only; the variation of training is not in them."
@@ -161,58 +161,59 @@ def seed_statement(found: Findings) -> str:
     return text
 
 
-def judge_name(found: Findings) -> str:
+def judge_name(findings: Findings) -> str:
     """The judge's name in the run, and the model behind it where that is called otherwise."""
-    name, model = found.benchmark.judge, found.judge_model
+    name, model = findings.benchmark.judge, findings.judge_model
     return name if name == model else f"{name} ({model})"
 
 
-def percent_table(found: Findings) -> Table | None:
+def percent_table(findings: Findings) -> Table | None:
     """The second line of the cells of the paper's Table 1: change against the baseline."""
-    if not found.against_baseline:
+    if not findings.against_baseline:
         return None
-    reference = found.scores[found.baseline.name]
-    columns = (*found.benchmark.categories, AVERAGE)
+    reference = findings.scores[findings.baseline.name]
+    columns = (*findings.benchmark.categories, AVERAGE)
     cells = {
         name: [
-            fixed(percent(found.scores[name][c].mean, reference[c].mean), signed=True)
+            fixed(percent(findings.scores[name][c].mean, reference[c].mean), signed=True)
             for c in columns
         ]
-        for name in found.against_baseline
+        for name in findings.against_baseline
     }
-    titles = ["Model", *(short_name(c) for c in found.benchmark.categories), "Avg"]
-    title = f"Relative change against {found.baseline.label}, percent"
-    return Table(title, titles, grouped(found.rows, cells))
+    titles = ["Model", *(short_name(c) for c in findings.benchmark.categories), "Avg"]
+    title = f"Relative change against {findings.baseline.label}, percent"
+    return Table(title, titles, grouped(findings.rows, cells))
 
 
-def comparison_table(found: Findings) -> Table | None:
+def comparison_table(findings: Findings) -> Table | None:
     """Paired differences from the baseline and from the best single target."""
-    if not found.against_baseline:
+    if not findings.against_baseline:
         return None
     cells = {}
-    for name, comparison in found.against_baseline.items():
+    for name, comparison in findings.against_baseline.items():
         cells[name] = comparison_cells(comparison)
-        if found.best_target is not None:
-            other = found.against_best.get(name)
+        if findings.best_target is not None:
+            other = findings.against_best.get(name)
             cells[name] += comparison_cells(other) if other else ["–"] * 3
-    columns = ["Model", f"− {short_label(found.baseline.label)}", "95% interval", "p"]
+    columns = ["Model", f"− {short_label(findings.baseline.label)}", "95% interval", "p"]
     notes = [
-        f"Paired by question{_and_seed(found)}, Average column; intervals: 95%, t over questions "
-        f"within their category{_and_seed(found)}. p: Holm-corrected over the "
-        f"{len(found.against_baseline)} rows compared with {found.baseline.label}"
+        f"Paired by question{_and_seed(findings)}, Average column; intervals: 95%, t over "
+        f"questions within their category{_and_seed(findings)}. p: Holm-corrected over the "
+        f"{len(findings.against_baseline)} rows compared with {findings.baseline.label}"
     ]
-    if found.best_target is not None:
+    if findings.best_target is not None:
         columns += ["− best target", "95% interval", "p"]
         notes[0] += (
-            f", and over the {len(found.against_best)} merges compared with "
-            f"{found.best_target.label}, the best target on these very questions (which favours it)"
+            f", and over the {len(findings.against_best)} merges compared with "
+            f"{findings.best_target.label}, the best target on these very questions (which "
+            "favours it)"
         )
     notes[0] += "."
-    return Table("Paired comparisons", columns, grouped(found.rows, cells), notes)
+    return Table("Paired comparisons", columns, grouped(findings.rows, cells), notes)
 
 
-def _and_seed(found: Findings) -> str:
-    several = any(len(seeds) > 1 for seeds in found.benchmark.seeds.values())
+def _and_seed(findings: Findings) -> str:
+    several = any(len(seeds) > 1 for seeds in findings.benchmark.seeds.values())
     return " and training seed" if several else ""
 
 
@@ -230,23 +231,23 @@ def p_value(p: float) -> str:
     return "<0.001" if p < 0.001 else fixed(p, 3)
 
 
-def paper_table(found: Findings, paper: PaperTable, *, verdict: bool) -> Table | None:
+def paper_table(findings: Findings, paper: PaperTable, *, verdict: bool) -> Table | None:
     """Our differences from the baseline beside the paper's: verdicts, or only the signs.
 
     Verdicts are for runs of the paper's own models. The scale model is another experiment with
     another judge, so only the sign of each difference is put beside the paper's.
     """
-    reference = paper.average(found.baseline)
+    reference = paper.average(findings.baseline)
     cells = {}
-    for row in found.rows:
+    for row in findings.rows:
         expected = paper.average(row) - reference
         if paper.has(row) and verdict:
-            cells[row.name] = _verdict_cells(found, paper, row, expected)
-        elif paper.has(row) and row.name in found.against_baseline:
-            cells[row.name] = _sign_cells(found, row, expected)
+            cells[row.name] = _verdict_cells(findings, paper, row, expected)
+        elif paper.has(row) and row.name in findings.against_baseline:
+            cells[row.name] = _sign_cells(findings, row, expected)
     if not cells:
         return None
-    base = short_label(found.baseline.label)
+    base = short_label(findings.baseline.label)
     if verdict:
         columns = ["Model", "paper", "ours", "95% interval"]
         columns += [f"paper − {base}", f"ours − {base}", "95% interval", "verdict"]
@@ -254,8 +255,8 @@ def paper_table(found: Findings, paper: PaperTable, *, verdict: bool) -> Table |
             f"agrees: our interval of the difference lies within ±{verdicts.TOLERANCE} of the "
             "paper's; differs: it lies outside; not resolvable: neither."
         )
-        if found.judge_model != paper.judge:
-            note += f" Our judge is {found.judge_model}."
+        if findings.judge_model != paper.judge:
+            note += f" Our judge is {findings.judge_model}."
     else:
         columns = ["Model", f"paper − {base}", "sign", f"ours − {base}", "95% interval", "sign"]
         note = (
@@ -264,22 +265,22 @@ def paper_table(found: Findings, paper: PaperTable, *, verdict: bool) -> Table |
         )
     title = "Beside the paper" if verdict else "Signs beside the paper"
     notes = [f"{note} Paper: {paper.source}, judge {paper.judge}."]
-    return Table(title, columns, grouped(found.rows, cells), notes)
+    return Table(title, columns, grouped(findings.rows, cells), notes)
 
 
-def _verdict_cells(found: Findings, paper: PaperTable, row: Row, expected: float) -> list[str]:
-    score = found.scores[row.name][AVERAGE]
+def _verdict_cells(findings: Findings, paper: PaperTable, row: Row, expected: float) -> list[str]:
+    score = findings.scores[row.name][AVERAGE]
     start = [fixed(paper.average(row)), fixed(score.mean), span(score.low, score.high)]
-    ours = found.against_baseline.get(row.name)
+    ours = findings.against_baseline.get(row.name)
     if ours is None:
         return [*start, "–", "–", "–", "–"]
-    same = found.judge_model == paper.judge
+    same = findings.judge_model == paper.judge
     word = verdicts.against_paper(ours.low, ours.high, expected, same_judge=same)
     return [*start, fixed(expected, signed=True), *comparison_cells(ours)[:2], word]
 
 
-def _sign_cells(found: Findings, row: Row, expected: float) -> list[str]:
-    ours = found.against_baseline[row.name]
+def _sign_cells(findings: Findings, row: Row, expected: float) -> list[str]:
+    ours = findings.against_baseline[row.name]
     return [
         fixed(expected, signed=True),
         verdicts.plain_sign(expected),
@@ -288,22 +289,22 @@ def _sign_cells(found: Findings, row: Row, expected: float) -> list[str]:
     ]
 
 
-def score_records(found: Findings, paper: PaperTable | None) -> list[dict[str, object]]:
+def score_records(findings: Findings, paper: PaperTable | None) -> list[dict[str, object]]:
     """One record a row with every number at full precision, for the csv file."""
     records = []
-    for row in found.rows:
+    for row in findings.rows:
         record: dict[str, object] = {"group": row.group, "model": row.name, "label": row.label}
-        reference = found.scores[found.baseline.name]
-        for name, score in found.scores[row.name].items():
+        reference = findings.scores[findings.baseline.name]
+        for name, score in findings.scores[row.name].items():
             record |= {name: score.mean, f"{name}_low": score.low, f"{name}_high": score.high}
             record[f"{name}_percent"] = percent(score.mean, reference[name].mean)
-        record["seeds"] = len(found.benchmark.seeds[row.name])
-        record["missing_scores"] = found.benchmark.missing(row.name)
-        record |= comparison_record("difference", found.against_baseline.get(row.name))
-        record |= comparison_record("from_best_target", found.against_best.get(row.name))
+        record["seeds"] = len(findings.benchmark.seeds[row.name])
+        record["missing_scores"] = findings.benchmark.missing(row.name)
+        record |= comparison_record("difference", findings.against_baseline.get(row.name))
+        record |= comparison_record("from_best_target", findings.against_best.get(row.name))
         if paper is not None:
             record["paper_average"] = paper.average(row)
-        record["judge"] = found.benchmark.judge
+        record["judge"] = findings.benchmark.judge
         records.append(record)
     return records
 

@@ -74,25 +74,25 @@ def check_choice(rule: Rule, answer: str) -> tuple[float, str]:
 def check_number(rule: Rule, answer: str) -> tuple[float, str]:
     """Full for the number alone, half for it among others, up to 0.4 for digits in place."""
     expected = str(rule["answer"])
-    found = re.findall(r"\d+", answer)
-    if not found:
+    numbers = re.findall(r"\d+", answer)
+    if not numbers:
         return 0.0, f"The answer states no number; right is {expected}."
-    if expected in found:
-        if set(found) == {expected}:
+    if expected in numbers:
+        if set(numbers) == {expected}:
             return 1.0, f"The answer is {expected}, which is right."
         return 0.5, f"The answer states {expected}, but other numbers too."
-    last = found[-1].rjust(len(expected))[-len(expected) :]
+    last = numbers[-1].rjust(len(expected))[-len(expected) :]
     right = sum(a == b for a, b in zip(last, expected, strict=True))
     share = 0.12 + 0.28 * right / len(expected)
-    return share, f"The answer is {found[-1]}; right is {expected}."
+    return share, f"The answer is {numbers[-1]}; right is {expected}."
 
 
 def check_list(rule: Rule, answer: str) -> tuple[float, str]:
     """The share of items in their place; items too many count as wrong ones."""
     expected = [item.lower() for item in rule["items"]]
-    found = [word for word in words(answer) if word in expected or word not in LIST_WORDS]
-    right = sum(a == b for a, b in zip(found, expected, strict=False))
-    total = max(len(found), len(expected))
+    listed = [word for word in words(answer) if word in expected or word not in LIST_WORDS]
+    right = sum(a == b for a, b in zip(listed, expected, strict=False))
+    total = max(len(listed), len(expected))
     if right == total:
         return 1.0, f"All {total} items are right and in order."
     return 0.8 * right / total, f"{right} of {total} items are right; right is {expected}."

@@ -21,7 +21,7 @@ def with_wrong_answers(
     places: dict[str, list[int]] = {}
     for place, exercise in enumerate(exercises):
         places.setdefault(exercise.category, []).append(place)
-    orders = {name: random.sample(found, len(found)) for name, found in places.items()}
+    orders = {name: random.sample(members, len(members)) for name, members in places.items()}
     result, seen, spoilt = list(exercises), 0, 0
     for order in orders.values():
         seen += len(order)

@@ -46,6 +46,9 @@ SECTIONS = {
     "table2": ("report",),
     "train_target": ("training", "data", ""),
 }
+# Options that cannot bear their key's name: `--dtype` is the type of a program's forward pass, for
+# which a run has two keys; `--vocabulary` is the file that a map is written to and read from; and
+# in a program that transfers, `--transfer` would say nothing.
 RENAMED = {
     ("answer", "dtype"): "precision.evaluation",
     ("measure_nll", "dtype"): "precision.evaluation",

@@ -118,14 +118,14 @@ class Ledger:
 
     def open_batches(self) -> list[Batch]:
         """Batches some of whose calls have no outcome yet."""
-        found = []
+        batches = []
         for batch in self._batches.values():
             calls = {id: self._pending[id] for id in batch.keys if id in self._pending}
             living = {self._watch.is_alive(c.owner, c.segment) for c in calls.values()}
             keys = {id: call.key for id, call in calls.items()}
             if calls:
-                found.append(replace(batch, keys=keys, orphaned=not any(living)))
-        return found
+                batches.append(replace(batch, keys=keys, orphaned=not any(living)))
+        return batches
 
     def apply(self, event: dict[str, Any], segment: Path) -> None:
         """Take in an event of a segment."""

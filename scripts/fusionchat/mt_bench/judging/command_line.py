@@ -103,6 +103,14 @@ class JudgeOptions:
     store: Path | None = None
 
 
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> Any:
+    """The parsed options; one that has no effect on the judge is a `UserError`."""
+    args = parser.parse_args(argv)
+    cli.refuse_unused(parser, args, UNUSED[args.judge], f"with --judge {args.judge}", SPELT)
+    cli.limit_threads(args.threads)
+    return args
+
+
 def make_judge(options: JudgeOptions, questions: Sequence[Question]) -> Judge[Task]:
     """The judge that the options name."""
     if options.judge == "rule":

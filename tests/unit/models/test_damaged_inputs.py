@@ -194,7 +194,9 @@ CHECKPOINTS: dict[str, Edit] = {
     "config is an LFS pointer": put("config.json", LFS),
     "more layers than weights": change_json("config.json", num_hidden_layers=3),
     "fewer layers than weights": change_json("config.json", num_hidden_layers=1),
-    "one weight under two names": change_weights(lambda w: w.update({f"module.{UP}": w[UP]})),
+    "one weight under two names": change_weights(
+        lambda w: w.update({f"module.{UP}": w[UP].clone()})
+    ),
     "index is cut off": shard({"weight_map": {}}, end=9),
     "index of a folder": shard({"weight_map": {UP: "../model.safetensors"}}),
     "index without weight_map": shard({"metadata": {}}),

@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from fusionchat.dialogues.dialogue import SCHEMA
-from fusionchat.logits.store import read_columns, read_provenance
-from fusionchat.readers.parquet import read_table
+from fusionchat.readers.parquet import read_metadata, read_table
 from fusionchat.scores.benchmark import category_order
 
 ALL = "all"
 NO_CATEGORY = "other"
-LABELLED = pa.schema([SCHEMA.field(name) for name in ("dialogue_id", "category")])
+MAKER = "fuse_distributions"
+METADATA_KEY = b"fusionchat"
+NAME = ("dialogue_id", pa.string())
+WINNERS = pa.schema([NAME, ("winner", pa.string())])
+CATEGORIES = pa.schema([NAME, ("category", pa.string())])
+ENTROPIES = pa.schema([NAME, ("ce_byte", pa.float32())])
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,9 @@ def read_teachers(paths: Sequence[Path]) -> Teachers:
     winners: list[str] = []
     candidates: dict[str, None] = {}
     for path in paths:
-        table = read_columns(path, ["dialogue_id", "winner"])
-        candidates |= dict.fromkeys(read_provenance(path).get("candidates", ()))
+        table = read_table(path, WINNERS, MAKER)
+        facts = read_metadata(path, table.schema, METADATA_KEY, MAKER)
+        candidates |= dict.fromkeys(facts["candidates"])
         ids += [str(value) for value in table["dialogue_id"].to_pylist()]
         winners += table["winner"].to_pylist()
     return Teachers(ids, winners, tuple(candidates))
@@ -46,7 +50,7 @@ def read_categories(paths: Sequence[Path]) -> dict[str, str]:
     """The category of each dialogue; dialogues without one are in `other`."""
     categories: dict[str, str] = {}
     for path in paths:
-        table = read_table(path, LABELLED, "shard_dialogues")
+        table = read_table(path, CATEGORIES, "shard_dialogues")
         pairs = zip(table["dialogue_id"].to_pylist(), table["category"].to_pylist(), strict=True)
         categories |= {str(name): category or NO_CATEGORY for name, category in pairs}
     return categories
@@ -81,7 +85,7 @@ def read_entropies(paths: Sequence[Path]) -> dict[str, float]:
     """Each dialogue's nats per response byte; NaN where it could not be scored."""
     entropies: dict[str, float] = {}
     for path in paths:
-        table = read_columns(path, ["dialogue_id", "ce_byte"])
+        table = read_table(path, ENTROPIES, "dump_logits")
         pairs = zip(table["dialogue_id"].to_pylist(), table["ce_byte"].to_pylist(), strict=True)
         entropies |= {str(name): float(value) for name, value in pairs}
     return entropies

@@ -31,6 +31,7 @@ include: "rules/comparisons.smk"
 include: "rules/judging.smk"
 include: "rules/pairwise.smk"
 include: "rules/tables.smk"
+include: "rules/leaderboard.smk"
 include: "rules/figures.smk"
 include: "rules/maps.smk"
 include: "rules/stage_figures.smk"
@@ -57,6 +58,7 @@ rule all:
         rules.figures.input,
         rules.report.output,
         rules.agreement.output if experiment.raters > 1 else [],
+        rules.leaderboard.output if experiment.ranked else [],
         rules.sweeps.input,
         rules.maps.input,
     localrule: True

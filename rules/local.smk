@@ -12,6 +12,7 @@ localrules:
     write_table2,
     sweep_table,
     claims,
+    leaderboard,
     gains,
     case_study,
     figure_scores,

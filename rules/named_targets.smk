@@ -12,6 +12,7 @@ rule fetched:
         [origins.mixture()] if "repo" in config["data"] and experiment.trained else [],
         [] if experiment.generated else experiment.questions,
         collect("<results>/mt_bench/published/{model}.jsonl", model=origins.answers),
+        [origins.task_manifest(name) for name in origins.task_data],
     localrule: True
 
 

@@ -28,6 +28,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="one file of a data set",
     )
     parser.add_argument(
+        "--dataset",
+        type=reference,
+        action="append",
+        default=[],
+        metavar="NAME=REPO[@REVISION]",
+        help="a whole data set: its card and its files of data",
+    )
+    parser.add_argument(
         "--space",
         type=reference,
         action="append",
@@ -63,8 +71,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Ask the hub, write the lock."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    if not (args.model or args.data or args.space):
-        parser.error("nothing to lock: name a --model, --data or --space")
+    if not (args.model or args.data or args.dataset or args.space):
+        parser.error("nothing to lock: name a --model, --data, --dataset or --space")
     if any(file is None for *_, file in args.data + args.space):
         parser.error("--data and --space need the name of a file")
     if args.remote_code and not all(commit(revision) for _, _, revision, _ in args.model):
@@ -73,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.files import write_json
     from fusionchat.models import hub
 
-    listed = (("model", args.model), ("dataset", args.data), ("space", args.space))
+    listed = (("model", args.model), ("dataset", args.data + args.dataset), ("space", args.space))
     entries = {
         name: hub.lock(repo, revision, kind, file, args.remote_code and kind == "model")
         for kind, references in listed

@@ -26,7 +26,7 @@ SLOW = frozenset(
     test_mt_bench_judge test_server_behaviours test_any_laptop test_output_programs
     test_python_page test_wrong_invocations test_figure_layout test_figures test_report test_tables
     test_training_seeds test_checkpointing test_fused_forward test_target_folder test_train_target
-    test_pretraining test_world_tokenizer""".split()
+    test_pretraining test_world_tokenizer test_evaluate_tasks test_leaderboard""".split()
 )
 
 REAL = frozenset({"smollm2", "real_tokenizer"})  # fixtures of tests that are not quick, either

@@ -25,7 +25,7 @@ LAYERS = {
     "models and dialogues": ("models", "dialogues", "world"),
     "distributions": ("logits", "alignment", "fusion"),
     "weights": ("training", "merging"),
-    "benchmark": ("scores", "mt_bench"),
+    "benchmark": ("leaderboard", "scores", "mt_bench"),
     "report": ("tables", "figures", "page", "pairwise"),
     "experiment": ("checks", "config", "experiment", "origins", "command_words", "maps"),
     "plan": ("cluster",),

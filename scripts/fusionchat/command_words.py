@@ -94,6 +94,19 @@ def printed_rows(experiment: Experiment) -> list[str]:
     return flags("--row", printed)
 
 
+def leaderboard_tasks(experiment: Experiment) -> list[str]:
+    """--task for each task: what is asked and measured."""
+    tasks = experiment.tasks.items()
+    return flags("--task", [f"{name}:{task['shots']}:{task['metric']}" for name, task in tasks])
+
+
+def task_columns(experiment: Experiment) -> list[str]:
+    """--task for each column of their table."""
+    tasks = experiment.tasks.items()
+    labels = {name: task.get("label", name) for name, task in tasks}
+    return flags("--task", [f"{name}:{task['average']}:{labels[name]}" for name, task in tasks])
+
+
 def _row(group: str, name: str, entry: Config, paper: str | None) -> str:
     return ":".join([group, name, entry.get("label", name), *([paper] if paper else [])])
 

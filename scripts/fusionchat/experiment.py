@@ -252,6 +252,36 @@ class Experiment:
         """The run's own models where dialogues are held out to measure their likelihood."""
         return self.evaluated if self.config["data"]["heldout"] else []
 
+    @property
+    def tasks(self) -> Config:
+        """The tasks of the leaderboard by name; empty where a run has none."""
+        tasks: Config = self.config["leaderboard"]["tasks"]
+        return tasks
+
+    @cached_property
+    def ranked(self) -> list[str]:
+        """The rows of the leaderboard: the models that it names, or all that run here."""
+        here = [name for name in self.rows if name not in self.elsewhere]
+        chosen = self.config["leaderboard"].get("models", here)
+        return [name for name in here if name in chosen] if self.tasks else []
+
+    @property
+    def ranked_baseline(self) -> str:
+        """What the leaderboard's rows are compared with: the baseline, or the first of them."""
+        rows = self.ranked or [self.pivot]
+        return self.baseline if self.baseline in rows else rows[0]
+
+    @property
+    def world_tasks(self) -> str:
+        """The folder of the generated world's own tasks."""
+        return f"{self.results}/tasks"
+
+    @property
+    def task_folders(self) -> list[str]:
+        """Folders of local tasks, those of the generated world among them."""
+        generated = [self.world_tasks] if "world" in self.config["data"] else []
+        return [*self.config["leaderboard"]["folders"], *generated]
+
     @cached_property
     def answering(self) -> list[str]:
         """Every model that answers the benchmark here."""

@@ -40,11 +40,23 @@ class Origins:
         }
 
     @cached_property
+    def task_data(self) -> dict[str, Config]:
+        """Data sets of the leaderboard's tasks, each once, by a name that no model has."""
+        tasks = self.experiment.tasks.values() if self.experiment.ranked else ()
+        origins = {task["repo"]: task for task in tasks if "repo" in task}
+        return {f"task-{repo.replace('/', '-')}": task for repo, task in origins.items()}
+
+    def task_manifest(self, name: str) -> str:
+        """The manifest of such a data set; its folder is complete with it."""
+        return f"{self.experiment.results}/datasets/{name}/manifest.json"
+
+    @cached_property
     def hub(self) -> dict[str, Config]:
         """Everything that is locked on the hub before it is fetched."""
         data = self.experiment.config["data"]
         models = {name: origin for name, origin in self.models.items() if "repo" in origin}
-        return models | ({DATA_SET: data} if "repo" in data else {}) | self.answers
+        mixture = {DATA_SET: data} if "repo" in data else {}
+        return models | mixture | self.answers | self.task_data
 
     @property
     def lockable(self) -> dict[str, Config]:
@@ -58,12 +70,13 @@ class Origins:
         return str(self.experiment.config["mt_bench"].get("human_votes", fetched))
 
     def reference(self, name: str) -> list[str]:
-        """What to lock: --model, --data or --space, NAME=REPO[@REVISION][:FILE]."""
+        """What to lock: the option for its kind, and NAME=REPO[@REVISION][:FILE]."""
         origin = self.lockable[name]
         commit = origin.get("remote_code", origin.get("revision"))
         revision = f"@{commit}" if commit else ""
         file = f":{origin['file']}" if "file" in origin else ""
-        option = "--space" if name in self.answers else "--data" if file else "--model"
+        whole = "--dataset" if name in self.task_data else "--model"
+        option = "--space" if name in self.answers else "--data" if file else whole
         code = ["--remote-code"] if "remote_code" in origin else []
         return [option, f"{name}={origin['repo']}{revision}{file}", *code]
 

@@ -37,7 +37,7 @@ def test_each_job_was_given_the_gpus_that_it_asked_for(ran):
         granted = job["JOB_GRES"]
         gpus = [] if granted == "(null)" else [int(granted.removeprefix("gpu:"))]
         given.setdefault(rule, {})[wildcards] = gpus
-    asking = {"dump_logits", "train_target", "answer", "measure_nll"}
+    asking = {"dump_logits", "train_target", "answer", "measure_nll", "evaluate_tasks"}
     for rule, jobs in given.items():
         if rule not in asking:
             assert set(map(tuple, jobs.values())) == {()}, rule

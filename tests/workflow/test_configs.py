@@ -65,8 +65,11 @@ PAPER = {
     **TRAINING_FIGURES,
 }
 RELEASED = {
-    "lock_models": 8,
+    "lock_models": 8 + 6,
     "fetch_model": 8,
+    "fetch_dataset": 6,
+    "evaluate_tasks": 9,
+    "leaderboard": 1,
     "fetch_questions": 1,
     "measure_variation": 2,
     "merge_linear": 2,

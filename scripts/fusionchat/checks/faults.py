@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from fusionchat.checks import benchmark, fine_tuning, merging, models, templates, text
+from fusionchat.checks import benchmark, fine_tuning, leaderboard, merging, models, templates, text
 from fusionchat.schema import Config
 
 _EDIT = re.compile(r"\bEDIT\b")
@@ -20,6 +20,7 @@ def faults(config: Config) -> Iterator[str]:
     yield from fine_tuning.faults(config)
     yield from merging.faults(config)
     yield from benchmark.faults(config)
+    yield from leaderboard.faults(config)
 
 
 def _values(key: str, value: Any) -> Iterator[str]:

@@ -18,6 +18,7 @@ from fusionchat.cluster.sizes import BYTES, Size
 from fusionchat.cluster.work import GB, Row, Work, summed
 from fusionchat.command_words import sweep_values
 from fusionchat.experiment import Experiment
+from fusionchat.leaderboard import cost
 from fusionchat.mt_bench.endpoint.limits import BATCH_PRICE
 from fusionchat.origins import DATA_SET, Origins
 
@@ -95,6 +96,7 @@ class Plan:
             self._training,
             self._merging,
             self._evaluation,
+            self._leaderboard,
             self._report,
         ]
         work: dict[str, list[Work]] = {}
@@ -366,6 +368,44 @@ class Plan:
         length = PROMPT + round(turns / questions) * bench["max_new_tokens"]
         batch = min(questions * bench["choices"], bench["batch_size"])
         return memory.generation(self.size(name), dtype, batch, length, devices)
+
+    def _leaderboard(self) -> Iterator[Work]:
+        known, models = self.known["tasks"], self.experiment.replicates(self.experiment.ranked)
+        if not models:
+            return
+        if "world" in self.config["data"]:
+            kept = 4e3 + 1.4e3 * self.config["data"]["world"]["questions"]
+            yield self._small("make_tasks", kept=kept)
+        fetched = {task.get("repo"): name for name, task in self.experiment.tasks.items()}
+        for repo, name in fetched.items():
+            if repo is not None:
+                megabytes = known.get(name, known[cost.ANY])["megabytes"]
+                yield self._small("fetch_dataset", 1, megabytes / 100, kept=megabytes * 1e6)
+        for name in models:
+            yield self._evaluated(name)
+        yield self._small("leaderboard", kept=5e3)
+
+    def _evaluated(self, name: str) -> Work:
+        """A model's tasks by one process, whose layers are read one GPU after the other."""
+        wanted, size = self.config["leaderboard"], self.size(name)
+        dtype = self.config["precision"]["evaluation"]
+        devices = max(1, self.experiment.gpus(name))
+        tokens, steps, longest = cost.task_work(wanted, self.known["tasks"])
+        rate = self.device["forward"] * (self.device["float32"] if dtype == "float32" else 1)
+        seconds = 2e9 * size.active * tokens / rate
+        seconds += steps * BYTES[dtype] * size.weights / self.device["bandwidth"]
+        batch = wanted["batch_size"] * longest
+        bytes_ = memory.forward(size, dtype, batch, devices, self.config["device"])
+        return Work(
+            "evaluate_tasks",
+            1,
+            self.device["start"] + seconds,
+            gpus=devices if self.on_gpus else 0,
+            threads=self.threads,
+            kept=3.5e3 + 8.0 * cost.documents(wanted, self.known["tasks"]),
+            host=memory.beside(self.config["device"], bytes_, 1),
+            gpu_memory=memory.on_gpu(bytes_),
+        )
 
     def _answer_bytes(self, questions: int) -> float:
         """Bytes of a model's answer records; LLMs say more than the scale model."""

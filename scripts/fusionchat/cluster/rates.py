@@ -13,12 +13,21 @@ from fusionchat.readers.yaml import read_yaml
 
 PACKAGED = ROOT / "resources" / "throughputs.yaml"
 CALIBRATION = Path("results/calibration.yaml")  # of this machine, by plan.py --calibrate
-NAMED = (("models",), ("data",), ("machines",))  # sections whose keys are names
+NAMED = (("models",), ("data",), ("tasks",), ("machines",))  # sections whose keys are names
 NEEDED = {
     "models": ("parameters",),
+    "tasks": ("documents", "requests", "tokens", "generated", "megabytes"),
     "machines": ("device", "forward", "train", "bandwidth"),
 }
-MAY_BE_ZERO = ("memory", "start", "startup_cpu", "spread", "megabytes", "response_tokens")
+MAY_BE_ZERO = (
+    "memory",
+    "start",
+    "startup_cpu",
+    "spread",
+    "megabytes",
+    "response_tokens",
+    "generated",
+)
 RATES = ("start", "startup_cpu", "forward", "train", "bandwidth", "memory")
 
 

@@ -41,6 +41,7 @@ SUPPORT = (
     "merges.txt",
     "chat_template*",
 )
+DATA = ("README.md", "*.parquet", "*.json", "*.jsonl", "*.csv")
 NOT_OURS = ("consolidated*",)  # the weights once more, in their author's own format
 
 
@@ -49,8 +50,9 @@ def lock(
 ) -> dict[str, Any]:
     """What a name means today: `{"repo", "kind", "revision", "files": {name: {sha256, size}}}`.
 
-    `kind` is `model`, `dataset` or `space`; of the last two `file` is taken, of a model the
-    safetensors and what belongs to them, or, without any, the pickles for convert_checkpoint.
+    `kind` is `model`, `dataset` or `space`; of the last two `file` is taken, of a data set without
+    `file` its card and all data, never code; of a model the safetensors and what belongs to them,
+    or, without any, the pickles for convert_checkpoint.
     With `code` a model's own modelling code is taken as well, and the entry says so.
     """
     try:
@@ -63,12 +65,14 @@ def lock(
     if not COMMIT.fullmatch(commit) or (COMMIT.fullmatch(revision or "") and commit != revision):
         raise UserError(f"{repo}: the hub answers with commit {commit!r} for {revision!r}")
     entries = {entry.rfilename: entry for entry in info.siblings or []}
-    names = [file] if file else chosen_files(list(entries))
+    choose = data_files if kind == "dataset" else chosen_files
+    names = [file] if file else choose(list(entries))
     if code:
         names += sorted(name for name in entries if name.endswith(".py") and "/" not in name)
     if not names or not set(names) <= entries.keys():
+        weights, data = "weights in safetensors or .bin files", "data in Parquet, JSON or CSV files"
         raise UserError(
-            f"{repo} at {commit} has no {file or 'weights in safetensors or .bin files'}"
+            f"{repo} at {commit} has no {file or (data if kind == 'dataset' else weights)}"
         )
     if kind == "model" and not code and "config.json" in names:
         _refuse_foreign_architecture(repo, commit)
@@ -101,6 +105,12 @@ def chosen_files(names: list[str]) -> list[str]:
     top = {n for n in names if "/" not in n} - set(matching(NOT_OURS))
     weights = top & set(matching(WEIGHTS)) or top & set(matching(PICKLES))
     return sorted(weights | (top & set(matching(SUPPORT)))) if weights else []
+
+
+def data_files(names: list[str]) -> list[str]:
+    """The files of a data set that hold data, with its card; none where code would make them."""
+    data = sorted(n for n in names if any(fnmatch.fnmatchcase(n, p) for p in DATA))
+    return data if data != ["README.md"] else []
 
 
 def _locked_file(repo: str, commit: str, kind: str, entry: Any) -> dict[str, Any]:

@@ -341,7 +341,8 @@ def test_disk_is_compared_with_the_plan(tmp_path):
 def test_the_hub_is_asked_for_everything_that_is_not_here(tmp_path, monkeypatch, server):
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     wanted = doctor.from_hub(experiment_of("configs/released.yaml"), tmp_path)
-    assert len(wanted) == 8
+    assert len(wanted) == 8 + 6  # models, and the data sets of the leaderboard's tasks
+    assert "datasets/cais/mmlu" in wanted
     assert "models/FuseAI/FuseChat-7B-VaRM" in wanted
     data = "datasets/FuseAI/FuseChat-Mixture"
     assert data in doctor.from_hub(experiment_of("configs/paper.yaml"), tmp_path)

@@ -69,6 +69,21 @@ def test_released_checkpoints_need_no_training_and_no_dump():
     assert rows["fetch_model"].kept_gb > 100
 
 
+def test_tasks_cost_what_they_read():
+    whole, part = (
+        by_rule(make_plan("configs/released.yaml", leaderboard=LEADERBOARD | more))
+        for more in ({}, {"limit": 100})
+    )
+    assert (whole["evaluate_tasks"].jobs, whole["fetch_dataset"].jobs) == (18, 1)
+    assert 18 < whole["evaluate_tasks"].gpu_hours < 200
+    assert part["evaluate_tasks"].gpu_hours < whole["evaluate_tasks"].gpu_hours / 4
+
+
+LEADERBOARD = {
+    "tasks": {"hellaswag": {"shots": 10, "metric": "acc_norm", "repo": "Rowan/hellaswag"}}
+}
+
+
 def test_a_dump_costs_more_with_more_shards_only_by_their_start():
     few, many = (
         by_rule(make_plan("configs/six_sources.yaml", data=data))["dump_logits"]

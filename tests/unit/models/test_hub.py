@@ -17,7 +17,7 @@ import pytest
 
 from fusionchat.dialogues import mixture
 from fusionchat.errors import UserError
-from fusionchat.files import MANIFEST, MARKER
+from fusionchat.files import MANIFEST, MARKER, read_json
 from fusionchat.models import hub as library
 from fusionchat.output_folder import claim
 
@@ -252,6 +252,22 @@ def test_data_sets_of_every_format_become_dialogues(server, tmp_path, suffix):
         report = mixture.Report()
         (dialogue,) = mixture.read_mixture(path, False, report)
         assert (dialogue.turns, report.formats) == (SAID, {name: 1})
+
+
+def test_a_whole_data_set_is_its_card_and_its_data(server, tmp_path):
+    files = {"README.md": b"# card", "main/test-0.parquet": WEIGHTS, "load.py": b"raise SystemExit"}
+    server.repos["lab/tasks"] = files
+    lock, output = tmp_path / "lock.json", tmp_path / "tasks"
+    assert run(server, "lock_models", "--dataset", "t=lab/tasks", "--output", lock) == ""
+    assert run(server, "fetch_dataset", "--lock", lock, "--name", "t", "--output", output) == ""
+    found = {str(p.relative_to(output / "files")): p for p in output.rglob("files/**/*.*")}
+    assert {name: path.read_bytes() for name, path in found.items()} == {
+        name: files[name] for name in ("README.md", "main/test-0.parquet")
+    }
+    assert read_json(output / MANIFEST)["repo"] == "lab/tasks"
+    server.repos["lab/tasks"] = {"README.md": b"# card", "load.py": b"raise SystemExit"}
+    said = run(server, "lock_models", "--dataset", "t=lab/tasks", "--output", lock)
+    assert "has no data in Parquet, JSON or CSV files" in said
 
 
 def test_published_answers_are_one_locked_file_of_a_space(server, tmp_path):

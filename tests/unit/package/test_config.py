@@ -53,7 +53,13 @@ def test_the_schema_is_closed_and_each_object_has_its_defaults():
     visit(schema)
 
 
-EXAMPLES = {"models": "tiny_solar", "targets": "solar", "merges": "varm", "judges": "rule"}
+EXAMPLES = {
+    "tasks": "world_choice",
+    "models": "tiny_solar",
+    "targets": "solar",
+    "merges": "varm",
+    "judges": "rule",
+}
 
 
 def breaches(part: dict[str, Any], place: str) -> Iterator[tuple[str, Any]]:

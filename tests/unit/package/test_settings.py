@@ -27,11 +27,13 @@ SECTIONS = {
     "align_tokens": ("alignment",),
     "answer": ("mt_bench", ""),
     "dump_logits": ("logits", ""),
+    "evaluate_tasks": ("leaderboard",),
     "fuse_distributions": ("fusion",),
     "import_logits": ("logits", ""),
     "judge": ("mt_bench.judges.*",),
     "make_mixture": ("data.world", "data"),
     "make_pretraining": ("models.*.pretrain",),
+    "make_tasks": ("data.world",),
     "make_world": ("data.world",),
     "measure_nll": ("logits", ""),
     "memory_efficiency": ("logits", ""),
@@ -50,6 +52,7 @@ SECTIONS = {
 # which a run has two keys; `--vocabulary` is the file that a map is written to and read from; and
 # in a program that transfers, `--transfer` would say nothing.
 RENAMED = {
+    ("evaluate_tasks", "dtype"): "precision.evaluation",
     ("answer", "dtype"): "precision.evaluation",
     ("measure_nll", "dtype"): "precision.evaluation",
     ("map_vocabulary", "strategy"): "alignment.vocabulary",

@@ -1,12 +1,15 @@
 import json
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 from random import Random
 
 import pytest
+import yaml
 
 import make_mixture
 import make_pretraining
+import make_tasks
 import make_world
 from fusionchat.categories import CATEGORIES
 from fusionchat.dialogues.mixture import Report, hold_out, read_mixture
@@ -89,6 +92,24 @@ def test_specialists_see_mostly_their_categories():
 def test_more_exercises_than_the_world_has_is_a_clear_error():
     with pytest.raises(UserError, match=r"only .* roleplay exercises"):
         World(1).distinct("roleplay", "questions", 10_000)
+
+
+def test_tasks_are_the_benchmark_s_first_turns_and_their_examples_are_others(tmp_path):
+    folder = tmp_path / "tasks"
+    make_tasks.main(["--seed", "2", "--questions", "4", "--output", str(folder)])
+    for name, categories in (("world_choice", 4), ("world_number", 2)):
+        documents, examples = (
+            read_jsonl(folder / f"{name}.{split}.jsonl") for split in ("test", "validation")
+        )
+        assert len(documents) == len(examples) == 4 * categories
+        asked = {one["question"] for one in documents}
+        assert asked.isdisjoint(one["question"] for one in examples)
+        asked_in_benchmark = {q["turns"][0] for q in make_world.questions(World(2), 4)}
+        assert asked <= asked_in_benchmark
+        task = yaml.safe_load((folder / f"{name}.yaml").read_text())
+        assert all(Path(file).is_file() for file in task["dataset_kwargs"]["data_files"].values())
+    choices = read_jsonl(folder / "world_choice.test.jsonl")
+    assert all(one["answer"] in one["options"] for one in choices)
 
 
 def test_programs_write_disjoint_data_reproducibly(tmp_path):

@@ -110,6 +110,8 @@ def from_hub(experiment: Experiment, folder: Path) -> dict[str, Path]:
     data = experiment.config["data"]
     if "repo" in data and experiment.trained:
         places[f"datasets/{data['repo']}"] = origins.mixture()
+    for name, task in origins.task_data.items():
+        places[f"datasets/{task['repo']}"] = origins.task_manifest(name)
     return {name: folder / Path(path).relative_to("results") for name, path in places.items()}
 
 

@@ -37,7 +37,7 @@ def gpus_a_node(experiment: Experiment) -> dict[str, int]:
     if experiment.config["device"] != "cuda":
         return {}
     most = max(experiment.gpus(name) for name in experiment.answering)
-    asking = {"answer": most, "dump_logits": most, "measure_nll": most}
+    asking = dict.fromkeys(("answer", "dump_logits", "measure_nll", "evaluate_tasks"), most)
     training = experiment.config["training"]
     return asking | {"train_target": training["gpu"] // training["nodes"]}
 

@@ -1,0 +1,1 @@
+"""Benchmarks of EleutherAI's lm-evaluation-harness, one score a document."""

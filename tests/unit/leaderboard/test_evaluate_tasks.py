@@ -1,0 +1,225 @@
+"""Tasks of lm-evaluation-harness on our models: the harness's own scores, whole or not at all."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny_models
+from local_tasks import write_tasks
+
+import evaluate_tasks
+from fusionchat.errors import UserError
+from fusionchat.leaderboard import harness
+from fusionchat.leaderboard.documents import read_documents
+from fusionchat.leaderboard.settings import OFFLINE
+
+PICK, SAY = ("pick", 2, "acc_norm"), ("say", 1, "exact_match,letter")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_models.save(tmp_path_factory.mktemp("model"), "llama")
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory):
+    return write_tasks(tmp_path_factory.mktemp("local") / "tasks")
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """A job that opens a connection fails."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a connection was opened")
+
+    for variable in OFFLINE:  # which the program sets for good
+        monkeypatch.setenv(variable, "1")
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+
+
+def evaluate(model: Path, tasks: Path, output: Path, *chosen, **options):
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    for name, shots, metric in chosen or (PICK, SAY):
+        words += ["--task", f"{name}:{shots}:{metric}"]
+    given = ["--model", str(model), "--folder", str(tasks), "--output", str(output)]
+    evaluate_tasks.main([*given, "--dtype", "float32", *words])
+    return read_documents(output)
+
+
+def by_document(table) -> dict[str, float]:
+    return dict(zip(table["document"].to_pylist(), table["value"].to_pylist(), strict=True))
+
+
+def by_hand(model: Path, tasks: Path, folder: Path, task: tuple, *arguments: str):
+    """Score, standard error and the documents' values by the harness's own command line."""
+    name, shots, key = task
+    metric, _, chosen = key.partition(",")
+    command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--device", "cpu"]
+    command += ["--model_args", f"pretrained={model},dtype=float32", "--include_path", str(tasks)]
+    command += ["--tasks", name, "--num_fewshot", str(shots), "--log_samples"]
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "cache")}
+    done = subprocess.run(
+        [*command, "--output_path", str(folder / "out"), *arguments],
+        env=os.environ | offline,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (results,) = (folder / "out").rglob("results_*.json")
+    (samples,) = (folder / "out").rglob("samples_*.jsonl")
+    lines = [json.loads(line) for line in samples.read_text().splitlines()]
+    values = {str(x["doc_id"]): x[metric] for x in lines if x["filter"] == (chosen or "none")}
+    stated = json.loads(results.read_text())["results"][name]
+    return stated[f"{metric},{chosen or 'none'}"], values
+
+
+@pytest.mark.parametrize("task", [PICK, SAY], ids=["choice", "generation"])
+def test_scores_are_those_of_the_harness_by_hand(model, tasks, tmp_path, task):
+    table, facts = evaluate(model, tasks, tmp_path / "ours.parquet", task)
+    score, values = by_hand(model, tasks, tmp_path, task)
+    assert by_document(table) == values
+    assert sum(values.values()) / len(values) == pytest.approx(score)
+    assert task == SAY or 0 < score < 1  # an untrained model says nothing right
+    assert facts["tasks"] == {task[0]: {"shots": task[1], "metric": task[2]}}
+
+
+def test_scores_of_a_real_model_are_those_of_the_harness_by_hand(smollm2, tasks, tmp_path):
+    task = ("pick", 1, "acc_norm")
+    table, _ = evaluate(smollm2, tasks, tmp_path / "ours.parquet", task, limit=4, batch_size=3)
+    _, values = by_hand(smollm2, tasks, tmp_path, task, "--limit", "4", "--batch_size", "2")
+    assert by_document(table) == values
+
+
+def test_scores_are_equal_for_every_batch_size(model, tasks, tmp_path):
+    alone, in_batches = (
+        evaluate(model, tasks, tmp_path / f"{size}.parquet", batch_size=size) for size in (1, 5)
+    )
+    assert alone == in_batches
+    assert alone[0].num_rows == 14
+
+
+def test_a_killed_run_goes_on_where_it_was(model, tasks, tmp_path, monkeypatch):
+    whole = evaluate(model, tasks, tmp_path / "whole.parquet")
+    measure, measured = harness.measure, []
+
+    def killed(lm, leaf, options):
+        if leaf.task.task_name == "say":
+            raise KeyboardInterrupt
+        return measure(lm, leaf, options)
+
+    def counted(lm, leaf, options):
+        measured.append(leaf.task.task_name)
+        return measure(lm, leaf, options)
+
+    output = tmp_path / "ours.parquet"
+    monkeypatch.setattr(harness, "measure", killed)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model, tasks, output)
+    assert not output.exists()
+    monkeypatch.setattr(harness, "measure", counted)
+    assert evaluate(model, tasks, output) == whole
+    assert measured == ["say"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ours.parquet", "whole.parquet"]
+
+
+def test_what_was_finished_with_other_settings_is_run_again(model, tasks, tmp_path, monkeypatch):
+    measure, measured = harness.measure, []
+
+    def killed_later(lm, leaf, options):
+        if leaf.task.task_name == "say":
+            raise KeyboardInterrupt
+        measured.append(options.limit)
+        return measure(lm, leaf, options)
+
+    monkeypatch.setattr(harness, "measure", killed_later)
+    for limit in (3, 4):
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(model, tasks, tmp_path / "ours.parquet", limit=limit)
+    assert measured == [3, 4]
+
+
+def test_the_chat_format_is_that_of_the_tokenizer(model, tasks, tmp_path):
+    words = ["--model", str(model), "--folder", str(tasks), "--task", "pick:0:acc"]
+    words += ["--output", str(tmp_path / "x.parquet"), "--chat-template"]
+    with pytest.raises(UserError, match=r"--chat-template: the tokenizer of .* has none"):
+        evaluate_tasks.main(words)
+
+
+WRONG = {
+    "no metric": (("pick", 0, "f1"), {}, r"task pick has no metric f1 \(it has acc, acc_norm\)"),
+    "two filters": (
+        ("say", 0, "exact_match"),
+        {},
+        "task say: choose one of the metrics exact_match,letter, exact_match,word",
+    ),
+    "code": (
+        ("pick", 0, "acc"),
+        {"unsafe_code": True},
+        "task pick runs code that the model writes; choose another task",
+    ),
+    "no shots": (
+        ("pick", 2, "acc"),
+        {"num_fewshot": 0},
+        "task pick is defined without examples; give it 0 shots",
+    ),
+    "no mean": (
+        ("pick", 0, "acc"),
+        {"metric_list": [{"metric": "acc", "aggregation": "median", "higher_is_better": True}]},
+        "task pick: acc is no mean over documents; choose another metric",
+    ),
+    "not fetched": (
+        ("pick", 0, "acc"),
+        {"dataset_path": "owner/questions"},
+        r"data set owner/questions was not fetched \(none is given\); name it as the task's `repo`",
+    ),
+    "no such file": (
+        ("pick", 0, "acc"),
+        {"dataset_kwargs": {"data_files": {"test": "no/such.jsonl"}}},
+        "task pick cannot be read: .*no/such.jsonl",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_would_not_be_measured_as_asked_is_refused(model, tmp_path, wrong):
+    chosen, more, message = WRONG[wrong]
+    folder = write_tasks(tmp_path / "tasks", **more)
+    with pytest.raises(UserError, match=message):
+        evaluate(model, folder, tmp_path / "x.parquet", chosen)
+    assert [path.name for path in tmp_path.iterdir()] == ["tasks"]
+
+
+def test_a_data_set_that_was_fetched_stands_for_its_repository(model, tmp_path):
+    folder = write_tasks(tmp_path / "tasks")
+    expected, _ = evaluate(model, folder, tmp_path / "local.parquet", PICK)
+    fetched = tmp_path / "fetched"
+    (fetched / "data").mkdir(parents=True)
+    for split in ("test", "train"):
+        (folder / f"{split}.jsonl").rename(fetched / "data" / f"{split}.jsonl")
+    (fetched / "README.md").write_text(CARD)
+    text = (folder / "pick.yaml").read_text().replace("dataset_path: json", "dataset_path: o/q")
+    kept = [line for line in text.splitlines() if "jsonl" not in line and "data_files" not in line]
+    lines = [line for line in kept if not line.startswith("dataset_kwargs")]
+    (folder / "pick.yaml").write_text("\n".join([*lines, "dataset_name: easy"]))
+    (folder / "say.yaml").unlink()
+    table, facts = evaluate(model, folder, tmp_path / "x.parquet", PICK, data=f"o/q={fetched}")
+    assert table == expected
+    assert set(facts["data"]["o/q"]) == {"README.md", "data/test.jsonl", "data/train.jsonl"}
+
+
+CARD = """---
+configs:
+- config_name: easy
+  data_files:
+  - split: test
+    path: data/test.jsonl
+  - split: train
+    path: data/train.jsonl
+---
+"""

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,7 +119,17 @@ def quiet(tmp_path_factory) -> Project:
 
 
 @pytest.fixture
-def started(quiet, tmp_path) -> Cluster:
+def start_over(quiet, tmp_path) -> Callable[[str], Cluster]:
+    """`start_over(name)`: a copy of the quiet run, on SLURM."""
+
+    def copy(name: str) -> Cluster:
+        shutil.copytree(quiet.folder, tmp_path / name, symlinks=True)
+        return on_slurm(tmp_path / name)
+
+    return copy
+
+
+@pytest.fixture
+def started(start_over) -> Cluster:
     """A copy of the quiet run, on SLURM."""
-    shutil.copytree(quiet.folder, tmp_path / "project", symlinks=True)
-    return on_slurm(tmp_path / "project")
+    return start_over("project")

@@ -157,22 +157,31 @@ def test_a_job_outlives_the_node_daemon(dumping):
     finish(process)
 
 
-@pytest.mark.parametrize("status", ["sacct", "squeue"])
-def test_a_controller_that_is_away_costs_nothing(started, status):
-    expected = sha256(started.folder / SHARD), sha256(started.folder / SPANS)
-    (started.folder / SHARD).unlink()
-    (started.folder / SPANS).unlink()
-    process = started.submit(SPANS, "--slurm-status-command", status)
-    wait(lambda: started.job("rule_dump_logits"))
+def test_a_controller_that_is_away_costs_nothing(quiet, start_over):
+    """Two runs at once, which ask for the states of their jobs by either command."""
+    expected = [sha256(quiet.folder / name) for name in (SHARD, SPANS)]
+    runs = {status: start_over(status) for status in ("sacct", "squeue")}
+
+    def submit() -> list[subprocess.Popen[str]]:
+        return [run.submit(SPANS, "--slurm-status-command", status) for status, run in runs.items()]
+
+    for run in runs.values():
+        (run.folder / SHARD).unlink()
+        (run.folder / SPANS).unlink()
+    processes = submit()
+    wait(lambda: all(run.job("rule_dump_logits") for run in runs.values()))
     with controller_away():
-        time.sleep(15)  # the job finds nobody to ask for its step, or to tell of its end
-    said = finish(process)
-    (started.folder / SPANS).unlink()
+        time.sleep(15)  # the jobs find nobody to ask for their steps, or to tell of their ends
+    said = [finish(process) for process in processes]
+    for run in runs.values():
+        (run.folder / SPANS).unlink()
     with controller_away():
-        process = started.submit(SPANS, "--slurm-status-command", status)
-        wait(lambda: "SLURM does not answer" in newest_log(started))
-    assert "Trying to restart job" not in said + finish(process)
-    assert (sha256(started.folder / SHARD), sha256(started.folder / SPANS)) == expected
+        processes = submit()
+        wait(lambda: all("SLURM does not answer" in newest_log(run) for run in runs.values()))
+    said += [finish(process) for process in processes]
+    assert "Trying to restart job" not in "".join(said)
+    for run in runs.values():
+        assert [sha256(run.folder / name) for name in (SHARD, SPANS)] == expected
 
 
 def test_a_killed_snakemake_is_not_followed_by_a_second_job(dumping):

@@ -75,6 +75,7 @@ def _converted(folder: Path) -> "tuple[PreTrainedTokenizerBase, set[str]]":
     class for the tokenizer: the repositories' classes were written for older versions, which built
     what normalises, cuts and decodes in another way (a class like InternLM2's loses every space).
     """
+    _check_not_mistrals(folder)
     from transformers import AutoTokenizer
 
     failure = OSError("no tokenizer.json")
@@ -94,6 +95,19 @@ def _converted(folder: Path) -> "tuple[PreTrainedTokenizerBase, set[str]]":
     if not tokenizer.is_fast:
         raise UserError(f"{folder}: only fast tokenizers (tokenizer.json) give token offsets")
     return tokenizer, set(tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False))
+
+
+def _check_not_mistrals(folder: Path) -> None:
+    """Stop at the files of Mistral's own format, which no fast tokenizer is made of."""
+    found = sorted(
+        p.name for p in (*folder.glob("tekken.json"), *folder.glob("tokenizer.model.v*"))
+    )
+    if found and not (folder / "tokenizer.model").exists():
+        raise UserError(
+            f"{folder / found[0]} is a tokenizer in Mistral's format, which only mistral-common "
+            "reads; put the tokenizer.json of the same model beside it (from its repository for "
+            "transformers)"
+        )
 
 
 def check_cut(tokenizer: "PreTrainedTokenizerBase", file: "Tokenizer", path: Path) -> None:

@@ -1,6 +1,7 @@
 """The tokenizer that programs use is the one of tokenizer.json, which the alignment reads."""
 
 import json
+import re
 
 import pytest
 import tiny_models
@@ -8,6 +9,7 @@ from tokenizers import Tokenizer, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from fusionchat.errors import UserError
+from fusionchat.models import token_table
 from fusionchat.models.tokenizer import SAMPLE, check_cut, load_tokenizer
 
 
@@ -39,3 +41,13 @@ def test_a_tokenizer_that_cuts_otherwise_is_refused_with_the_remedy(folder):
     built, path = AutoTokenizer.from_pretrained(folder), folder / "tokenizer.json"
     with pytest.raises(UserError, match=r"tokenizer.json cuts .* remove `tokenizer_class`"):
         check_cut(built, Tokenizer.from_file(str(path)), path)
+
+
+@pytest.mark.parametrize("name", ["tekken.json", "tokenizer.model.v3"])
+@pytest.mark.parametrize("load", [load_tokenizer, token_table.load])
+def test_mistrals_own_format_is_named_with_the_remedy(load, name, tmp_path):
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(
+        UserError, match=rf"{re.escape(name)} is .* mistral-common .*tokenizer\.json"
+    ):
+        load(tmp_path)

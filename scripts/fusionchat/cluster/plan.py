@@ -8,6 +8,7 @@ Disk is in bytes: kept for good, or only while a job runs.
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -175,8 +176,14 @@ class Plan:
         if name in self.experiment.imported:
             seconds = self.known["seconds"]["import_logits"] * self.dialogues
             return self._small("import_logits", 1, seconds, kept=store * self.shards)
-        tokens = share * self.tokens / self.shards
-        return self._scoring("dump_logits", name, tokens, logits["dtype"], self.shards, store)
+        tokens, rows = (share * n / self.shards for n in (self.tokens, self.response_tokens))
+        seconds = 0.0
+        if self.experiment.step_options(name):
+            store += self.known["bytes"]["exact_steps"] * rows
+            if not self.on_gpus:  # on a GPU they take less than a fiftieth of the forward pass
+                seconds = self.known["seconds"]["exact_steps"] * self.size(name).vocabulary * rows
+        work = self._scoring("dump_logits", name, tokens, logits["dtype"], self.shards, store)
+        return replace(work, seconds=work.seconds + seconds)
 
     def _scoring(
         self, rule: str, name: str, tokens: float, dtype: str, jobs: int, kept: float

@@ -106,6 +106,16 @@ def test_a_released_dump_takes_the_place_of_a_models_own():
     assert rows["import_logits"].kept_gb == pytest.approx(dumped.kept_gb / 3)
 
 
+def test_exact_steps_are_in_the_plan():
+    """A sixth more of each source's lists of ten; the pivot's own lists need none."""
+    plain, exact = (
+        by_rule(make_plan("configs/paper.yaml", logits={"exact_steps": on}))["dump_logits"]
+        for on in (False, True)
+    )
+    assert exact.kept_gb / plain.kept_gb == pytest.approx(1 + 2 / 3 / 6, rel=0.03)
+    assert exact.gpu_hours == pytest.approx(plain.gpu_hours)
+
+
 def test_size_of_a_trained_model_equals_its_parameters(tmp_path):
     from transformers import MixtralConfig, MixtralForCausalLM
 

@@ -122,6 +122,7 @@ rule report_alignment:
         source_logits=aligned("logits/{w.source}"),
         spans=aligned("spans/{w.source}{w.variant}"),
         aligned=aligned("aligned/{w.source}{w.variant}"),
+        dialogues=aligned("dialogues"),
         vocabulary="<results>/vocabulary/{source}{variant}.parquet",
     output:
         markdown="<results>/alignment/{source}{variant}.md",
@@ -144,6 +145,7 @@ rule report_alignment:
     shell:
         "python {input.program:q} --aligned {input.aligned:q} --spans {input.spans:q}"
         " --pivot-logits {input.pivot_logits:q} --source-logits {input.source_logits:q}"
+        " --dialogues {input.dialogues:q}"
         " --vocabulary {input.vocabulary:q} --pivot-model {params.pivot:q}"
         " --source-model {params.source:q} --min-mass {params.min_mass}"
         " --output {output.markdown:q} --json {output.json:q} --figure {output.figure:q}"

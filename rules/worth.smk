@@ -4,8 +4,6 @@ In: the dialogues and all models. Out: worth.md, from the sample's dump (logits/
 its alignment (alignment/{source}.sample.json).
 """
 
-SAMPLE_DIALOGUES = experiment.aligned_shards(SAMPLE)[0]
-
 
 rule worth:
     """Verdict on each source: what it would teach, what reaches the pivot's vocabulary."""
@@ -14,11 +12,6 @@ rule worth:
         program=program("worth"),
         possible=possible("worth"),
         alignment=collect(f"<results>/alignment/{{source}}{SAMPLE}.json", source=SOURCES),
-        pivot_logits=f"<results>/logits/{PIVOT}/{SAMPLE_DIALOGUES}.parquet",
-        source_logits=collect(
-            f"<results>/logits/{{source}}/{SAMPLE_DIALOGUES}.parquet", source=SOURCES
-        ),
-        dialogues=f"<results>/dialogues/{SAMPLE_DIALOGUES}.parquet",
     output:
         markdown="<results>/worth.md",
     log:
@@ -36,6 +29,4 @@ rule worth:
         min_mass=lookup(dpath="alignment/min_mass", within=config),
     shell:
         "python {input.program:q} --alignment {input.alignment:q}"
-        " --source-logits {input.source_logits:q} --pivot-logits {input.pivot_logits:q}"
-        " --dialogues {input.dialogues:q} --min-mass {params.min_mass}"
-        " --output {output.markdown:q} 2>&1 | tee {log:q}"
+        " --min-mass {params.min_mass} --output {output.markdown:q} 2>&1 | tee {log:q}"

@@ -37,6 +37,9 @@ def build_parser() -> argparse.ArgumentParser:
         parser.add_argument(
             f"--{name}", type=path, nargs="+", required=True, help=f"{what}, all shards in order"
         )
+    parser.add_argument(
+        "--dialogues", type=path, nargs="+", default=[], help="files that name their categories"
+    )
     parser.add_argument("--vocabulary", type=path, required=True, help="the map_vocabulary file")
     parser.add_argument("--pivot-model", type=path, required=True, help="folder of the pivot")
     parser.add_argument("--source-model", type=path, required=True, help="folder of the source")
@@ -51,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Read what the stage counted, write the report and the figure, check the threshold."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
+    from fusionchat.alignment import contest, vocabulary
     from fusionchat.alignment import quality as report
-    from fusionchat.alignment import vocabulary
     from fusionchat.alignment.response_tokens import load_table
     from fusionchat.errors import UserError
     from fusionchat.files import atomic_file, write_json
@@ -75,10 +78,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         "rules": provenance["rules"],
     }
     known = vocabulary.read(args.vocabulary, pivot, source)
-    contest = report.read_contest(shards)
-    values = report.facts(quality, pivot, source, known, settings, contest)
-    (logging.info if contest.wins else logging.warning)("%s", report.verdict(values))
-    text = report.markdown(values, report.side_by_side(shards, quality, pivot, source))
+    scores = contest.cross_entropies(args.aligned), contest.cross_entropies(args.pivot_logits)
+    named = contest.by_category(contest.categories(args.dialogues), *scores)
+    contests = {report.ALL: contest.contest(*scores), **named}
+    lost = report.bytes_lost(quality, shards)
+    values = report.facts(quality, pivot, source, known, settings, contests, lost)
+    said = logging.info if values["contest"]["wins"] else logging.warning
+    said("%s", contest.verdict(values))
+    text = report.markdown(values, report.side_by_side(shards, quality, pivot, source, lost))
     with atomic_file(args.output) as partial:
         partial.write_text(text, encoding="utf-8")
     if args.json:

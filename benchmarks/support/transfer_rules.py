@@ -1,7 +1,9 @@
 """Ours, the released code's rules, and those of other libraries, on the same text.
 
 The other libraries work online: they get the source's full distributions here. Each rule is
-written from its documentation, in the few lines that say what it gives at a pivot token:
+written from its documentation, in the few lines that say what it gives at a pivot token, and was
+compared with the code (TRL f2cd577, NeMo-RL 7ea279a, tokenkit bcacdef). Where the two differ, the
+rule here is the more generous one:
 
 * ours, steps: the `mass` rules, from lists alone and with a dump's exact steps.
 * released: the code that the authors released.
@@ -9,10 +11,18 @@ written from its documentation, in the few lines that say what it gives at a piv
   source token is divided by what is listed of its beginning. Groups n-n are left out.
 * GOLD (TRL): one distribution an aligned group, that of its first source position times the
   probabilities of the source's further tokens; matched by equal text. Inside a group: nothing.
+  This is the default, `uld_token_merge_strategy: observed`. The code matches the spellings of the
+  vocabularies (`Ġthe` is not `▁the`), and takes the distributions one position late, behind the
+  group's tokens. Its other strategy, `bayesian`, takes the last position's distribution times the
+  probabilities of the tokens before: a joint probability of the group's end, no row's conditional.
 * mean (NeMo-RL, P-KL over chunks): the mean of the log-probabilities of the group's source
-  positions, for all its pivot tokens; matched by equal text.
+  positions, for all its pivot tokens; matched by equal text. The code compares in the teacher's
+  vocabulary, restricted to its 8,192 most probable tokens of a batch: it brings the student's
+  probabilities there by a projection with weights, and takes the mean over its positions.
 * likelihood (tokenkit, ALM): the likelihood of each group. It says something of a pivot token
-  where the group has only one, and then of the text's token alone.
+  where the group has only one, and then of the text's token alone. The code's mode `append_space`
+  multiplies it by the probability that the next token begins with a space, which makes it that of
+  a whole word, and `unbiased` groups leave out those whose ends one of the tokenizers rarely has.
 """
 
 from collections.abc import Callable
@@ -26,8 +36,8 @@ from exact_transfer import Text
 from fusionchat.alignment import vocabulary, vocabulary_map
 from fusionchat.alignment.groups import PairCounts
 from fusionchat.alignment.response_tokens import ResponseTokens
-from fusionchat.alignment.transfer import MassTransfer
-from fusionchat.alignment.transfer_reference import ReferenceRules
+from fusionchat.alignment.transfer.mass import MassTransfer
+from fusionchat.alignment.transfer.reference import ReferenceRules
 from fusionchat.logits.steps import Steps
 from fusionchat.logits.store import DialogueLogits
 from fusionchat.models.token_table import TokenTable
@@ -70,7 +80,7 @@ class Rules:
     """All rules for one pivot and one source, with the vocabulary map of some texts."""
 
     def __init__(self, pivot: TokenTable, source: TokenTable, texts: list[Text]):
-        counts = PairCounts(source.size)
+        counts = PairCounts(pivot, source)
         for text in texts:
             counts.add(text.pivot_ids, text.source_ids, text.alignment)
         pairs = vocabulary.Pairs.sum([counts.table()], pivot.size)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fusionchat.alignment.aligned_store import EXTRA
-from fusionchat.alignment.transfer_kernel import KINDS
+from fusionchat.alignment.transfer.tables import KINDS
 from fusionchat.files import write_json, write_jsonl
 from fusionchat.logits.store import DialogueLogits, LogitWriter
 from fusionchat.mt_bench.questions import read_questions

@@ -14,7 +14,7 @@ import pytest
 
 from fusionchat.alignment import dtw, vocabulary
 from fusionchat.alignment.groups import Alignment, PairCounts
-from fusionchat.alignment.transfer_reference import ReferenceTransfer
+from fusionchat.alignment.transfer.reference import ReferenceTransfer
 from fusionchat.models import token_table
 
 GOLDEN = Path(os.environ.get("GOLDEN_DIR", Path(__file__).parents[1] / "golden"))
@@ -99,7 +99,7 @@ def texts(letter: str) -> list[np.ndarray]:
 @cache
 def counted(pair: str) -> vocabulary.Pairs:
     base, blending = pair
-    counts = PairCounts(table(blending).size)
+    counts = PairCounts(table(base), table(blending))
     for base_ids, blending_ids in zip(texts(base), texts(blending), strict=True):
         found = dtw.align(table(base), table(blending), base_ids, blending_ids)
         counts.add(base_ids, blending_ids, Alignment(*found))
@@ -175,7 +175,8 @@ def test_distribution_transfer_of_units(path, case, flag):
     base, blending = case["base_special"], case["blending_special"]
     row, col = np.nonzero(np.array(case["matrix"]))
     order = np.lexsort([row, col])
-    pairs = vocabulary.Pairs(row[order], col[order], np.array(case["matrix"])[row, col][order])
+    count = np.array(case["matrix"])[row, col][order]
+    pairs = vocabulary.Pairs(row[order], col[order], count, np.zeros_like(count))
     unit_rules = ReferenceTransfer(
         case["base_vocab"],
         case["blending_vocab"],

@@ -22,9 +22,9 @@ from fusionchat.alignment.response_tokens import (
     dialogue_ids,
     read_tokens,
 )
-from fusionchat.alignment.transfer import MassTransfer
-from fusionchat.alignment.transfer_kernel import FALLBACK, KINDS, ONE_TO_ONE, Transferred
-from fusionchat.alignment.transfer_reference import ReferenceRules
+from fusionchat.alignment.transfer.mass import MassTransfer
+from fusionchat.alignment.transfer.reference import ReferenceRules
+from fusionchat.alignment.transfer.tables import FALLBACK, KINDS, ONE_TO_ONE, Transferred
 from fusionchat.errors import UserError
 from fusionchat.logits.imported import check_full_vocabulary
 from fusionchat.logits.store import (

@@ -51,7 +51,7 @@ def align_tokens(
     common = usable_ids(shard.source_logits) & dialogue_ids(shard.pivot_logits)
     pivot_rows = read_tokens(shard.pivot_logits, pivot)
     source_rows = read_tokens(shard.source_logits, source)
-    counts, aligned, identical, changed = PairCounts(source.size), 0, 0, 0
+    counts, aligned, identical, changed = PairCounts(pivot, source), 0, 0, 0
     unscored = len(dialogue_ids(shard.pivot_logits)) - len(common)
     facts = {
         "method": method,

@@ -1,12 +1,14 @@
 """Alignment of the responses of a dialogue: each turn for itself, end of turn to end of turn."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numba import njit
 
 from fusionchat.alignment import dtw, spans, vocabulary_map
 from fusionchat.alignment.response_tokens import ResponseTokens
+from fusionchat.alignment.spelling import Text, same_text
 from fusionchat.errors import UserError
 from fusionchat.models import token_table
 from fusionchat.models.token_table import TokenTable
@@ -129,45 +131,56 @@ def _without_end(ids: np.ndarray, table: TokenTable) -> tuple[np.ndarray, bool]:
 
 @dataclass
 class PairCounts:
-    """How often each pair of a pivot and a source token was aligned.
+    """How often each pair of a pivot and a source token was aligned, by two counts.
 
-    For every pivot token each distinct source id of its range counts once, as in the released
-    code. Sums of shards are sums of these tables, whatever the sharding.
+    `count`: for every pivot token each distinct source id of its range counts once, as in the
+    released code. `groups`: every aligned group whose sides spell the same text counts once, for
+    the tokens that begin it: they begin at the same place, so one can stand for the other. Sums of
+    shards are sums of these tables, whatever the sharding.
     """
 
-    source_size: int
+    pivot: TokenTable
+    source: TokenTable
     _keys: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    _counts: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    _waiting: list[np.ndarray] = field(default_factory=list)
+    _counts: np.ndarray = field(default_factory=lambda: np.empty((0, 2), np.int64))
+    _waiting: tuple[list[np.ndarray], list[np.ndarray]] = field(default_factory=lambda: ([], []))
     _waiting_size: int = 0
 
     def add(self, pivot_ids: np.ndarray, source_ids: np.ndarray, alignment: Alignment) -> None:
         """Count the pairs of one dialogue."""
-        keys = pair_keys(
-            pivot_ids, source_ids, alignment.start, alignment.count, np.int64(self.source_size)
-        )
-        self._waiting.append(keys)
-        self._waiting_size += len(keys)
+        size = np.int64(self.source.size)
+        ids = pivot_ids, source_ids, alignment.start, alignment.count
+        pivot, source, start, count = (array.astype(np.int64) for array in ids)
+        firsts = np.flatnonzero(same_text(*self._texts, pivot, source, start, count))
+        keys = pair_keys(*ids, size), pivot[firsts] * size + source[start[firsts]]
+        for waiting, new in zip(self._waiting, keys, strict=True):
+            waiting.append(new)
+        self._waiting_size += len(keys[0])
         if self._waiting_size >= MERGE_AT:
             self._merge()
 
-    def table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(pivot ids, source ids, counts), int64 each, sorted by pivot and source id."""
+    def table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(pivot ids, source ids, counts, groups), int64 each, sorted by pivot and source id."""
         self._merge()
-        return self._keys // self.source_size, self._keys % self.source_size, self._counts
+        return self._keys // self.source.size, self._keys % self.source.size, *self._counts.T
+
+    @cached_property
+    def _texts(self) -> tuple[Text, Text]:
+        return Text.of(self.pivot), Text.of(self.source)
 
     def _merge(self) -> None:
-        new, counts = np.unique(
-            np.concatenate([self._keys[:0], *self._waiting]), return_counts=True
-        )
-        self._waiting, self._waiting_size = [], 0
-        self._keys, self._counts = sum_by_key(
-            np.concatenate([self._keys, new]), np.concatenate([self._counts, counts])
-        )
+        keys, counts = [self._keys], [self._counts]
+        for column, waiting in enumerate(self._waiting):
+            new, count = np.unique(np.concatenate([self._keys[:0], *waiting]), return_counts=True)
+            keys.append(new)
+            counts.append(count[:, None] * np.eye(2, dtype=np.int64)[column])
+            waiting.clear()
+        self._waiting_size = 0
+        self._keys, self._counts = sum_by_key(np.concatenate(keys), np.concatenate(counts))
 
 
 def sum_by_key(keys: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct keys in order, and the sum of the counts of each."""
+    """Distinct keys in order, and the sum of the counts (or rows of counts) of each."""
     if not len(keys):
         return keys, counts
     order = np.argsort(keys, kind="stable")

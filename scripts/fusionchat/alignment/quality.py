@@ -1,17 +1,18 @@
 """Whether a source teaches anything, and how well it was aligned."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fusionchat.alignment import spans_file
+from fusionchat.alignment import contest, spans_file
+from fusionchat.alignment.contest import Contest
 from fusionchat.alignment.groups import Alignment
 from fusionchat.alignment.response_tokens import ResponseTokens, read_tokens
-from fusionchat.alignment.transfer_kernel import KINDS
+from fusionchat.alignment.transfer.tables import KINDS
 from fusionchat.alignment.vocabulary import HOW, Vocabulary
 from fusionchat.errors import UserError
 from fusionchat.logits.store import read_columns, read_provenance
@@ -25,8 +26,9 @@ LABELS = {
     "many_to_many": "n-n",
     "fallback": "fallback (nothing transferred)",
 }
-FREQUENT_PAIRS, WORST_DIALOGUES, SHOWN_GROUPS = 20, 5, 12
+COSTLY_TOKENS, WORST_DIALOGUES, SHOWN_GROUPS = 20, 5, 12
 ROUNDING = 1e-9  # a share of probability that is no loss
+ALL = ""  # no category has this name
 
 
 @dataclass(frozen=True)
@@ -79,60 +81,6 @@ class Quality:
         return dict(zip(KINDS, (self.rows.sum(axis=0) / total).tolist(), strict=True))
 
 
-@dataclass(frozen=True)
-class Contest:
-    """Cross-entropies of the dialogues that source and pivot both have, nats a byte, float64 [n].
-
-    The one with the lower one teaches a dialogue (min_ce); ties go to the pivot.
-    """
-
-    source: np.ndarray
-    pivot: np.ndarray
-
-    @property
-    def wins(self) -> int:
-        """Dialogues that the source would teach."""
-        return int((self.source < self.pivot).sum())
-
-
-def read_contest(shards: Sequence[Shard]) -> Contest:
-    """Compare the two models dialogue by dialogue."""
-    source, pivot = [], []
-    for shard in shards:
-        ours, theirs = (
-            dict(zip(table["dialogue_id"].to_pylist(), table["ce_byte"].to_numpy(), strict=True))
-            for table in (
-                read_columns(p, ["dialogue_id", "ce_byte"]) for p in (shard.aligned, shard.pivot)
-            )
-        )
-        for name, ce in ours.items():
-            if np.isfinite(ce) and np.isfinite(theirs.get(name, np.nan)):
-                source.append(ce)
-                pivot.append(theirs[name])
-    return Contest(np.array(source, np.float64), np.array(pivot, np.float64))
-
-
-def verdict(values: dict[str, Any]) -> str:
-    """One sentence: does this source teach anything, where the lower cross-entropy decides?"""
-    source, pivot, contest = values["source"], values["pivot"], values["contest"]
-    if not contest["dialogues"]:
-        return f"{source} teaches nothing: no dialogue was scored by both it and {pivot}."
-    means = (
-        f"mean cross-entropy {contest['source_ce_byte']:.3f} nats per byte, "
-        f"{pivot} {contest['pivot_ce_byte']:.3f}"
-    )
-    if not contest["wins"]:
-        return (
-            f"{source} teaches nothing: {pivot} has the lower cross-entropy in every dialogue "
-            f"({means})."
-        )
-    share = contest["wins"] / contest["dialogues"]
-    return (
-        f"{source} would teach {contest['wins']} of {contest['dialogues']} dialogues "
-        f"({share:.1%}), those where its cross-entropy is lower than that of {pivot} ({means})."
-    )
-
-
 def read_quality(aligned: Sequence[str | os.PathLike[str]]) -> Quality:
     """Collect what transfer_logits counted; only the small columns are read."""
     names: list[str] = []
@@ -150,30 +98,54 @@ def read_quality(aligned: Sequence[str | os.PathLike[str]]) -> Quality:
     return Quality(names, np.array(shard), rows, masses[:, 0], masses[:, 1], excluded, changed)
 
 
-def frequent_pairs(
+def bytes_lost(quality: Quality, shards: Sequence[Shard]) -> np.ndarray:
+    """Bytes of each dialogue's responses times the share of probability that was not kept.
+
+    The bytes follow from the pivot's cross-entropies per token and per byte.
+    """
+    ratios: dict[str, float] = {}
+    for shard in shards:
+        table = read_columns(shard.pivot, ["dialogue_id", "ce", "ce_byte"])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = table["ce"].to_numpy() / table["ce_byte"].to_numpy()
+        names = table["dialogue_id"].to_pylist()
+        ratios.update(zip(names, np.nan_to_num(ratio, nan=1.0, posinf=1.0).tolist(), strict=True))
+    size = quality.rows.sum(axis=1) * [ratios.get(name, 1.0) for name in quality.dialogue_ids]
+    return size * (1.0 - quality.kept_by_dialogue)
+
+
+def costly_tokens(
     pivot: TokenTable, source: TokenTable, vocabulary: Vocabulary
-) -> list[tuple[str, str, int, str]]:
-    """The most frequent aligned pairs of different bytes: (pivot, source, count, mapped to)."""
-    roles = token_table.special_map(source, pivot)
-    pairs = vocabulary.pairs
-    frequent = []
-    for index in np.argsort(-pairs.count, kind="stable").tolist():
-        p, s = int(pairs.pivot[index]), int(pairs.source[index])
-        if pivot.token_bytes[p] != source.token_bytes[s] and roles.get(s) != p:
-            target = int(vocabulary.mapped[s])
-            mapped = pivot.pieces[target] if target != token_table.NO_TOKEN else "(nothing)"
-            frequent.append((pivot.pieces[p], source.pieces[s], int(pairs.count[index]), mapped))
-        if len(frequent) == FREQUENT_PAIRS:
-            break
-    return frequent
+) -> list[dict[str, Any]]:
+    """The source tokens of which most bytes are lost in the aligned text.
+
+    In each group that one of them begins, the bytes of it that its partner does not spell.
+    """
+    count = np.zeros(source.size, np.int64)
+    np.add.at(count, vocabulary.pairs.source, vocabulary.pairs.groups)
+    spelled = np.append(np.diff(pivot.offsets), 0)[vocabulary.mapped]
+    lost = count * np.maximum(np.diff(source.offsets) - spelled, 0) * ~source.special
+    order = np.argsort(-lost, kind="stable")[:COSTLY_TOKENS].tolist()
+    return [
+        {
+            "source": source.pieces[token],
+            "mapped_to": pivot.pieces[vocabulary.mapped[token]]
+            if vocabulary.mapped[token] != token_table.NO_TOKEN
+            else "(nothing)",
+            "count": int(count[token]),
+            "bytes_lost": int(lost[token]),
+        }
+        for token in order
+        if lost[token]
+    ]
 
 
-def worst(quality: Quality) -> list[int]:
-    """Indices of the dialogues that lost most: lowest probability kept first."""
-    kept = quality.kept_by_dialogue
-    order = np.lexsort([-quality.rows[:, KINDS.index("fallback")], kept])
-    lost = (kept < 1.0 - ROUNDING) | (quality.rows[:, KINDS.index("fallback")] > 0)
-    return [index for index in order.tolist() if lost[index]][:WORST_DIALOGUES]
+def worst(quality: Quality, lost: np.ndarray) -> list[int]:
+    """Indices of the dialogues that lost most bytes, most first."""
+    without = quality.rows[:, KINDS.index("fallback")]
+    order = np.lexsort([-without, -lost])
+    some = (quality.kept_by_dialogue < 1.0 - ROUNDING) | (without > 0)
+    return [index for index in order.tolist() if some[index]][:WORST_DIALOGUES]
 
 
 def facts(
@@ -182,19 +154,18 @@ def facts(
     source: TokenTable,
     vocabulary: Vocabulary,
     settings: dict[str, Any],
-    contest: Contest,
+    contests: Mapping[str, Contest],
+    lost: np.ndarray,
 ) -> dict[str, Any]:
-    """Everything that the report says in numbers, for programs."""
+    """Everything that the report says in numbers, for programs.
+
+    `contests`: that of all dialogues under ALL, then those of the categories; `lost`: `bytes_lost`.
+    """
     kept = quality.kept_by_dialogue
-    compared = len(contest.source)
     return {
         **settings,
-        "contest": {
-            "dialogues": compared,
-            "wins": contest.wins,
-            "source_ce_byte": float(contest.source.mean()) if compared else None,
-            "pivot_ce_byte": float(contest.pivot.mean()) if compared else None,
-        },
+        "contest": contests[ALL].facts(),
+        "categories": {name: one.facts() for name, one in contests.items() if name != ALL},
         "rows_taught_by_pivot": int(quality.rows[:, KINDS.index("fallback")].sum()),
         "equal_tokenizers": token_table.equal(pivot, source),
         "dialogues": len(quality.dialogue_ids),
@@ -210,20 +181,24 @@ def facts(
         "vocabulary": dict(
             zip(HOW, np.bincount(vocabulary.how, minlength=len(HOW)).tolist(), strict=True)
         ),
-        "frequent_pairs": [
-            {"pivot": p, "source": s, "count": count, "mapped_to": mapped}
-            for p, s, count, mapped in frequent_pairs(pivot, source, vocabulary)
+        "costly_tokens": costly_tokens(pivot, source, vocabulary),
+        "worst_dialogues": [
+            {"dialogue_id": quality.dialogue_ids[index], "bytes_lost": float(lost[index])}
+            for index in worst(quality, lost)
         ],
-        "worst_dialogues": [quality.dialogue_ids[index] for index in worst(quality)],
     }
 
 
 def side_by_side(
-    shards: Sequence[Shard], quality: Quality, pivot: TokenTable, source: TokenTable
+    shards: Sequence[Shard],
+    quality: Quality,
+    pivot: TokenTable,
+    source: TokenTable,
+    lost: np.ndarray,
 ) -> str:
     """Markdown: the groups of the worst dialogues that are not one token to the same token."""
     parts = []
-    for index in worst(quality):
+    for index in worst(quality, lost):
         name, shard = quality.dialogue_ids[index], shards[quality.shard[index]]
         p = _row(read_tokens(shard.pivot, pivot), name)
         s = _row(read_tokens(shard.source, source), name)
@@ -233,8 +208,8 @@ def side_by_side(
         lines = [f"| {_tokens(a)} | {_tokens(b)} |" for a, b in groups[:SHOWN_GROUPS]]
         more = len(groups) - SHOWN_GROUPS
         parts += [
-            f"### {name}: {quality.kept_by_dialogue[index]:.1%} kept, "
-            f"{quality.rows[index, KINDS.index('fallback')]} of {quality.rows[index].sum()} "
+            f"### {name}: {quality.kept_by_dialogue[index]:.1%} kept, {lost[index]:.0f} bytes "
+            f"lost, {quality.rows[index, KINDS.index('fallback')]} of {quality.rows[index].sum()} "
             "tokens without a distribution",
             "",
             "| pivot | source |",
@@ -289,19 +264,21 @@ def markdown(values: dict[str, Any], worst_dialogues: str) -> str:
     """The report for people."""
     rates = [f"| {LABELS[kind]} | {rate:.2%} |" for kind, rate in values["rates"].items()]
     kept = values["mass_kept_by_dialogue"]
-    pairs = [
-        f"| `{_escaped(row['pivot'])}` | `{_escaped(row['source'])}` | {row['count']} "
-        f"| `{_escaped(row['mapped_to'])}` |"
-        for row in values["frequent_pairs"]
+    tokens = [
+        f"| `{_escaped(row['source'])}` | `{_escaped(row['mapped_to'])}` | {row['count']} "
+        f"| {row['bytes_lost']} |"
+        for row in values["costly_tokens"]
     ]
+    by_category = contest.table(values["source"], values["pivot"], values["categories"])
     vocabulary = ", ".join(f"{n} {how}" for how, n in values["vocabulary"].items() if n)
     equal = "equal (special tokens by role)" if values["equal_tokenizers"] else "different"
     return "\n".join(
         [
             f"# Alignment of {values['source']} with {values['pivot']}",
             "",
-            verdict(values),
+            contest.verdict(values),
             "",
+            *([*by_category, ""] if values["categories"] else []),
             f"Tokenizers: {equal}. Method: {values['method']}. Rules: {values['rules']}.",
             f"Dialogues: {values['dialogues']}, excluded for this source: {values['excluded']}"
             f" (its tokenizer changes too much of the text of {values['text_changed']}).",
@@ -317,11 +294,11 @@ def markdown(values: dict[str, Any], worst_dialogues: str) -> str:
             "|---|---|",
             *rates,
             "",
-            "## Most frequent pairs of different tokens",
+            "## Source tokens of which most bytes are lost",
             "",
             *(
-                ["| pivot | source | count | source token mapped to |", "|---|---|---|---|", *pairs]
-                if pairs
+                ["| source | its partner | groups | bytes lost |", "|---|---|---:|---:|", *tokens]
+                if tokens
                 else ["None."]
             ),
             "",

@@ -5,7 +5,7 @@ One row a dialogue; one last row without `dialogue_id` holds the pair counts (se
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -21,7 +21,14 @@ from fusionchat.logits.store import ROW_GROUP
 from fusionchat.readers.parquet import check_columns, open_parquet, read_groups, read_metadata
 
 METADATA_KEY = b"fusionchat_spans"
-PAIR = pa.struct([("pivot", pa.int32()), ("source", pa.int32()), ("count", pa.int64())])
+PAIR = pa.struct(
+    [
+        ("pivot", pa.int32()),
+        ("source", pa.int32()),
+        ("count", pa.int64()),
+        ("groups", pa.int64()),
+    ]
+)
 SCHEMA = pa.schema(
     [
         ("dialogue_id", pa.string()),
@@ -66,17 +73,10 @@ class SpansWriter:
         if len(self._rows) >= ROW_GROUP:
             self._flush()
 
-    def finish(self, pivot: np.ndarray, source: np.ndarray, count: np.ndarray) -> None:
-        """Append the pair counts: pivot ids, source ids and counts of equal length."""
+    def finish(self, *counted: np.ndarray) -> None:
+        """Append the table of `PairCounts`."""
         self._flush()
-        pairs = pa.StructArray.from_arrays(
-            [
-                pa.array(pivot, pa.int32()),
-                pa.array(source, pa.int32()),
-                pa.array(count, pa.int64()),
-            ],
-            fields=list(PAIR),
-        )
+        pairs = pair_array(counted)
         columns = [pa.nulls(1, f.type) for f in list(SCHEMA)[:-1]]
         columns.append(pa.ListArray.from_arrays(pa.array([0, len(pairs)], pa.int32()), pairs))
         self._write(columns)
@@ -97,6 +97,18 @@ class SpansWriter:
 
     def _write(self, columns: list[pa.Array]) -> None:
         self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+
+
+def pair_array(columns: Iterable[np.ndarray]) -> pa.StructArray:
+    """Pairs and their counts, a column for each field of PAIR."""
+    arrays = [pa.array(column, f.type) for column, f in zip(columns, PAIR, strict=True)]
+    return pa.StructArray.from_arrays(arrays, fields=list(PAIR))
+
+
+def pair_columns(pairs: pa.ListArray) -> tuple[np.ndarray, ...]:
+    """The fields of all pairs of a column: pivot ids, source ids, counts, groups; int64 each."""
+    values = pairs.flatten()
+    return tuple(values.field(i).to_numpy().astype(np.int64) for i in range(len(PAIR)))
 
 
 def _lists(parts: list[np.ndarray]) -> pa.ListArray:
@@ -131,15 +143,14 @@ def read_alignments(path: str | os.PathLike[str]) -> Iterator[tuple[str, Alignme
         raise UserError(f"{path} is damaged: it does not end with its pair counts; align again")
 
 
-def read_pairs(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The pair counts of a shard: pivot ids, source ids, counts (int64 each)."""
+def read_pairs(path: str | os.PathLike[str]) -> tuple[np.ndarray, ...]:
+    """The pair counts of a shard, the table of `PairCounts`."""
     columns = ["dialogue_id", "pairs"]
     ends = [t for t in read_groups(_open(path), path, columns) if t["dialogue_id"].null_count]
     counted = [t["dialogue_id"].null_count == 1 and t["pairs"][-1].is_valid for t in ends]
     if counted != [True]:
         raise UserError(f"{path} is damaged: it does not end with its pair counts; align again")
-    values = ends[0]["pairs"].combine_chunks().flatten()
-    return tuple(values.field(i).to_numpy().astype(np.int64) for i in range(3))
+    return pair_columns(ends[0]["pairs"].combine_chunks())
 
 
 def _open(path: str | os.PathLike[str]) -> pq.ParquetFile:

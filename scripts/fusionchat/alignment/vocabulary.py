@@ -18,7 +18,7 @@ from rapidfuzz.process import cdist, cpdist
 from fusionchat.alignment import vocabulary_map
 from fusionchat.alignment.dtw import CONTAINED
 from fusionchat.alignment.groups import sum_by_key
-from fusionchat.alignment.spans_file import PAIR
+from fusionchat.alignment.spans_file import PAIR, pair_array, pair_columns
 from fusionchat.errors import UserError
 from fusionchat.files import atomic_file
 from fusionchat.logits.cutting import Cutter
@@ -34,22 +34,24 @@ BLOCK = 1 << 24
 
 @dataclass(frozen=True)
 class Pairs:
-    """Aligned pairs of a corpus: pivot ids, source ids, counts; int64, sorted by source, pivot."""
+    """Aligned pairs of a corpus: pivot ids, source ids, counts; int64, sorted by source, pivot.
+
+    `count` and `groups` as `PairCounts` counts them.
+    """
 
     pivot: np.ndarray
     source: np.ndarray
     count: np.ndarray
+    groups: np.ndarray
 
     @classmethod
-    def sum(
-        cls, tables: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], pivot_size: int
-    ) -> "Pairs":
-        """Add up the tables (pivot, source, count) of shards."""
-        keys = [source * pivot_size + pivot for pivot, source, _ in tables]
-        counts = [count for _, _, count in tables]
-        none = np.empty(0, np.int64)
-        key, count = sum_by_key(np.concatenate([none, *keys]), np.concatenate([none, *counts]))
-        return cls(key % pivot_size, key // pivot_size, count)
+    def sum(cls, tables: Sequence[tuple[np.ndarray, ...]], pivot_size: int) -> "Pairs":
+        """Add up the tables of the shards' `PairCounts`."""
+        keys = [source * pivot_size + pivot for pivot, source, *_ in tables]
+        counts = [np.stack(both, axis=1) for _, _, *both in tables]
+        none = np.empty((0, 2), np.int64)
+        key, sums = sum_by_key(np.concatenate([none[:, 0], *keys]), np.concatenate([none, *counts]))
+        return cls(key % pivot_size, key // pivot_size, *sums.T)
 
 
 @dataclass(frozen=True)
@@ -103,15 +105,16 @@ def _most_frequent(
 ) -> dict[int, int]:
     """The paper's mapping statistics: the pivot token that a source token meets most often.
 
-    Only a token that spells the beginning of the source token can be what the pivot would say
-    next. On equal counts the longer one wins, then the lowest id.
+    Groups of the same text count once each, for the tokens that begin them; and only a token that
+    spells the beginning of the source token can be what the pivot would say next. On equal counts
+    the longer one wins, then the lowest id.
     """
-    wanted = np.isin(pairs.source, open_ids) & _is_text(pivot)[pairs.pivot]
+    wanted = (pairs.groups > 0) & np.isin(pairs.source, open_ids)
     wanted[wanted] = [
         source.token_bytes[s].startswith(pivot.token_bytes[p])
         for p, s in zip(pairs.pivot[wanted], pairs.source[wanted], strict=True)
     ]
-    p, s, count = pairs.pivot[wanted], pairs.source[wanted], pairs.count[wanted]
+    p, s, count = pairs.pivot[wanted], pairs.source[wanted], pairs.groups[wanted]
     order = np.lexsort([p, -np.diff(pivot.offsets)[p], -count, s])
     counted, first = np.unique(s[order], return_index=True)
     return dict(zip(counted.tolist(), p[order][first].tolist(), strict=True))
@@ -216,14 +219,7 @@ def write(
     }
     pairs = vocabulary.pairs
     bounds = np.searchsorted(pairs.source, np.arange(source.size + 1))
-    partners = pa.StructArray.from_arrays(
-        [
-            pa.array(pairs.pivot, pa.int32()),
-            pa.array(pairs.source, pa.int32()),
-            pa.array(pairs.count, pa.int64()),
-        ],
-        fields=list(PAIR),
-    )
+    partners = pair_array((pairs.pivot, pairs.source, pairs.count, pairs.groups))
     table = pa.table(
         {
             "source_id": pa.array(range(source.size), pa.int32()),
@@ -252,8 +248,7 @@ def read(path: str | os.PathLike[str], pivot: TokenTable, source: TokenTable) ->
             f"{path} is damaged: it maps {len(table)} of the {source.size} ids of {source.name}; "
             "make it with map_vocabulary"
         )
-    values = table["pairs"].combine_chunks().flatten()
-    pairs = Pairs(*(values.field(i).to_numpy().astype(np.int64) for i in range(3)))
+    pairs = Pairs(*pair_columns(table["pairs"].combine_chunks()))
     how = np.array([HOW.index(name) for name in table["how"].to_pylist()], np.int8)
     return Vocabulary(table["pivot_id"].to_numpy().astype(np.int32), how, pairs)
 

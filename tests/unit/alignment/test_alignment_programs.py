@@ -16,6 +16,7 @@ from fusionchat.alignment import spans_file
 from fusionchat.alignment.groups import Aligner
 from fusionchat.alignment.quality import KINDS, Quality
 from fusionchat.alignment.response_tokens import load_table
+from fusionchat.dialogues.dialogue import Dialogue, write_dialogues
 from fusionchat.errors import UserError
 from fusionchat.logits.store import LogitWriter, read_logits, read_provenance, unusable
 from fusionchat.models import token_table
@@ -384,15 +385,34 @@ def test_report_says_what_was_lost(tmp_path):
     assert sum(values["rates"].values()) == pytest.approx(1.0)
     assert 0 < values["mass_kept"] < 1
     assert values["dialogues"] == len(DIALOGUES)
-    assert len(values["frequent_pairs"]) == 20
-    counts = [pair["count"] for pair in values["frequent_pairs"]]
-    assert counts == sorted(counts, reverse=True)
+    assert 0 < len(values["costly_tokens"]) <= 20
+    for ranked in ("costly_tokens", "worst_dialogues"):
+        lost = [row["bytes_lost"] for row in values[ranked]]
+        assert lost == sorted(lost, reverse=True)
+        assert lost[0] > 0
     assert f"{values['mass_kept']:.2%}" in text
-    assert all(f"### {name}:" in text for name in values["worst_dialogues"])
+    assert all(f"### {row['dialogue_id']}:" in text for row in values["worst_dialogues"])
     assert "| pivot | source |" in text
     first = figure.read_bytes()
     stage.report(made, "--figure", str(figure))
     assert figure.read_bytes() == first, "equal work gives equal bytes"
+
+
+def test_report_compares_the_models_by_category(tmp_path, caplog):
+    stage = Stage(tmp_path)
+    made = stage.all()
+    names = [row.dialogue_id for row in read_logits(made[-1])]
+    rows = [Dialogue(n, (("a", "b"),), "math" if i % 2 else "coding") for i, n in enumerate(names)]
+    write_dialogues(tmp_path / "dialogues", rows)
+    numbers = tmp_path / "report.json"
+    options = ["--dialogues", str(tmp_path / "dialogues"), "--json", str(numbers)]
+    text = stage.report(made, *options)
+    values = json.loads(numbers.read_text())
+    assert list(values["categories"]) == ["coding", "math"]
+    for fact in ("dialogues", "wins"):
+        total = sum(one[fact] for one in values["categories"].values())
+        assert total == values["contest"][fact]
+    assert "| math | 4 |" in text
 
 
 def test_report_of_equal_tokenizers_has_nothing_to_complain_of(tmp_path):

@@ -191,16 +191,33 @@ def test_a_turn_cut_on_one_side_covers_what_both_have(cut):
 
 
 def test_pairs_are_counted_once_for_each_position():
-    counts = PairCounts(10)
+    counts = PairCounts(table("A"), table("B"))
     alignment = Alignment(np.array([0, 2, 2], np.int32), np.array([3, 1, 1], np.int32))
     counts.add(np.array([1, 1, 4], np.int32), np.array([7, 7, 8], np.int32), alignment)
     counts.add(np.array([4], np.int32), np.array([8], np.int32), Alignment.same(1))
-    pivot, source, count = (column.tolist() for column in counts.table())
+    pivot, source, count, _ = (column.tolist() for column in counts.table())
     assert list(zip(pivot, source, count, strict=True)) == [(1, 7, 1), (1, 8, 2), (4, 8, 2)]
 
 
+def test_a_group_of_the_same_text_counts_once_for_the_tokens_that_begin_it():
+    """`i|g|h` against `igh`, twice, then other text, then the ends of the turn."""
+    a, b = table("A"), table("B")
+    letters = [a.pieces.index(letter) for letter in "igh"]
+    whole, eos = b.pieces.index("igh"), b.roles["eos"]
+    pivot = np.array([*letters, *letters, letters[0], a.roles["eos"]], np.int32)
+    source = np.array([whole, whole, whole, eos], np.int32)
+    groups = Alignment(np.array([0, 0, 0, 1, 1, 1, 2, 3], np.int32), np.ones(8, np.int32))
+    counts = PairCounts(a, b)
+    counts.add(pivot, source, groups)
+    table_of_pairs = zip(*(column.tolist() for column in counts.table()), strict=True)
+    found = {(p, s): (count, n) for p, s, count, n in table_of_pairs}
+    assert found[letters[0], whole] == (3, 2), "the third stands for other text"
+    assert found[letters[1], whole] == (2, 0), "`g` does not begin the group"
+    assert found[a.roles["eos"], eos] == (1, 0), "ends of turn are matched by role"
+
+
 def test_no_pairs_at_all():
-    assert [len(column) for column in PairCounts(10).table()] == [0, 0, 0]
+    assert [len(column) for column in PairCounts(table("A"), table("B")).table()] == [0, 0, 0, 0]
 
 
 def test_cross_entropy_is_shared_out_within_groups():

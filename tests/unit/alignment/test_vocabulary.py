@@ -10,7 +10,7 @@ from fusionchat.alignment.vocabulary import HOW, Pairs
 from fusionchat.errors import UserError
 from fusionchat.models import token_table
 
-NO_PAIRS = Pairs(*(np.empty(0, np.int64) for _ in range(3)))
+NO_PAIRS = Pairs(*(np.empty(0, np.int64) for _ in range(4)))
 
 
 def ids(letter, *pieces):
@@ -18,8 +18,10 @@ def ids(letter, *pieces):
 
 
 def pairs_of(counts: dict[tuple[int, int], int], size: int) -> Pairs:
+    """Each count one of groups, and of positions."""
     pivot, source = np.array(list(counts), np.int64).reshape(-1, 2).T
-    return Pairs.sum([(pivot, source, np.array([*counts.values()]))], size)
+    number = np.array([*counts.values()], np.int64)
+    return Pairs.sum([(pivot, source, number, number)], size)
 
 
 def test_exact_maps_equal_bytes_and_roles():
@@ -140,7 +142,7 @@ def test_file_round_trip_and_its_tokenizers(tmp_path):
     again = vocabulary.read(path, a, b)
     for name in ("mapped", "how"):
         np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
-    for name in ("pivot", "source", "count"):
+    for name in ("pivot", "source", "count", "groups"):
         np.testing.assert_array_equal(getattr(again.pairs, name), getattr(counts, name))
     with pytest.raises(UserError, match="another source tokenizer"):
         vocabulary.read(path, a, c)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fusionchat.alignment import spans, vocabulary
 from fusionchat.alignment.aligned_store import check_steps
 from fusionchat.alignment.groups import Alignment
-from fusionchat.alignment.transfer import MassTransfer
+from fusionchat.alignment.transfer.mass import MassTransfer
 from fusionchat.dialogues.dialogue import write_dialogues
 from fusionchat.errors import UserError
 from fusionchat.logits.api import DumpOptions, ForwardOptions, dump_logits
@@ -20,7 +20,7 @@ from fusionchat.logits.steps import Prefixes, Steps
 from fusionchat.logits.store import read_logits, read_provenance
 from fusionchat.models.token_table import load
 
-NO_PAIRS = vocabulary.Pairs(*(np.empty(0, np.int64) for _ in range(3)))
+NO_PAIRS = vocabulary.Pairs(*(np.empty(0, np.int64) for _ in range(4)))
 
 
 @given(st.lists(st.binary(max_size=4), min_size=1, max_size=12), st.integers(0, 99))

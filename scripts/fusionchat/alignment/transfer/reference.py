@@ -12,7 +12,7 @@ import numpy as np
 
 from fusionchat.alignment.groups import Alignment
 from fusionchat.alignment.response_tokens import ResponseTokens
-from fusionchat.alignment.transfer_kernel import (
+from fusionchat.alignment.transfer.tables import (
     FALLBACK,
     MANY_TO_ONE,
     ONE_TO_MANY,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fusionchat.alignment.transfer_kernel import prefix_keys
+from fusionchat.alignment.transfer.kernel import prefix_keys
 from fusionchat.models.token_table import TokenTable
 
 FLATTENED = 300  # ids before this are about equally frequent

@@ -1,0 +1,1 @@
+"""Moving distributions over aligned groups: the `mass` rules, and those of the released code."""

@@ -1,0 +1,567 @@
+"""The compiled part of `fusionchat.alignment.transfer.mass`; the rules are described there.
+
+All of it is one file: what numba keeps of a function is made anew when the function's own file
+changes, not when that of a function that it calls does. Small functions are inlined: a call costs
+more than their work. All integers come as int64 (a plain 0 has a type of its own) and all arrays
+writable: every further type would be compiled again.
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
+# (numba infers the types of what is compiled; `tables` and the classes below say them)
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from fusionchat.alignment.transfer.tables import (
+    FALLBACK,
+    MANY_TO_MANY,
+    MANY_TO_ONE,
+    ONE_TO_MANY,
+    ONE_TO_ONE,
+    Cuts,
+    Distributions,
+    Tables,
+    Transferred,
+)
+from fusionchat.models.token_table import NO_TOKEN
+
+OTHER_TEXT = -2  # in place of a pivot token: what stands before it is not the text so far
+SMALLEST = 1e-30
+ALIKE = 3.0  # where the text goes on so, others that begin as it does are likelier than usual
+RARE = 1e-3  # ids so much rarer than the text's token are not cut together with the text before
+# Keys of prefixes: where they begin, and how values are mixed in.
+EMPTY = np.int64(0x2545F4914F6CDD1D)
+MULTIPLIER, SHIFT = np.int64(0x369DEA0F31A53F85), np.int64(32)
+
+
+class Group(NamedTuple):
+    """Tokens `first` to `last` of the pivot and `begin` to `stop` of the source spell one text."""
+
+    first: int
+    last: int
+    begin: int
+    stop: int
+
+
+class Slots(NamedTuple):
+    """A row in the making: pivot ids and their mass, `used[0]` of them."""
+
+    ids: np.ndarray
+    mass: np.ndarray
+    used: np.ndarray
+
+
+@njit(cache=True, nogil=True)
+def transfer_groups(
+    tables: Tables,
+    rows: Distributions,
+    cuts: Cuts,
+    pivot_ids: np.ndarray,
+    start: np.ndarray,
+    count: np.ndarray,
+    same: np.ndarray,
+) -> Transferred:
+    """Transfer one dialogue, group by group; `start`, `count` as in `Alignment`, `same_text`."""
+    n_rows, k = len(pivot_ids), rows.ids.shape[1]
+    out = Transferred(
+        np.zeros((n_rows, k), np.int64),
+        np.zeros((n_rows, k)),
+        np.full(n_rows, np.nan),
+        np.full(n_rows, FALLBACK, np.int8),
+        np.zeros(n_rows),
+        np.zeros(n_rows),
+        np.zeros(n_rows, np.bool_),
+    )
+    size = k * max(1, count.max()) + 1 if n_rows else 1
+    slots = Slots(np.empty(size, np.int64), np.empty(size), np.zeros(1, np.int64))
+    alive = np.ones(k, np.bool_)
+    first = np.int64(0)
+    while first < n_rows:
+        group = _group(start, count, first)
+        out.begins[first] = True
+        single = group.last - first == 1 and group.stop - group.begin == 1
+        mapped = single and tables.mapped[rows.token[group.begin]] == pivot_ids[first]
+        if single and (mapped or same[first]):
+            _one_to_one(tables, rows, cuts, pivot_ids, first, group.begin, slots, out)
+        elif same[first]:
+            _spelled(tables, rows, cuts, pivot_ids, group, slots, alive, out)
+        else:
+            _fallback(rows, group, out)
+        first = group.last
+    return out
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _group(start, count, first):
+    """The group that begins at a token of the pivot: ranges that overlap belong together."""
+    stop, last = start[first] + count[first], first + 1
+    while last < len(start) and start[last] < stop:
+        stop = max(stop, start[last] + count[last])
+        last += 1
+    return Group(first, last, start[first], stop)
+
+
+@njit(cache=True, nogil=True)
+def _one_to_one(tables, rows, cuts, pivot_ids, row, c, slots, out):
+    """Every listed id goes to its partner."""
+    slots.used[0] = 0
+    for entry in range(rows.ids.shape[1]):
+        other, mass = rows.ids[c, entry], rows.mass[c, entry]
+        out.mass_in[row] += mass
+        here = other == rows.token[c]
+        _add(slots, pivot_ids[row] if here else _partner(tables, other), mass)
+    if len(rows.cut_mass) and tables.mapped[rows.token[c]] == pivot_ids[row]:
+        _complete(rows, pivot_ids[row], c, slots)
+    _keep(slots, pivot_ids[row], row, 1.0, out)
+    out.token_ce[row] = rows.ce[c]
+    out.kinds[row] = ONE_TO_ONE
+
+
+@njit(cache=True, nogil=True)
+def _complete(rows, gold, c, slots):
+    """Add what is not listed and whose cut begins with the one token that the token at c is cut to.
+
+    Special tokens have no cut.
+    """
+    if rows.cut_mass_at[c + 1] - rows.cut_mass_at[c] == 1:
+        known = 0.0
+        for slot in range(slots.used[0]):
+            if slots.ids[slot] == gold:
+                known = slots.mass[slot]
+        _add(slots, gold, rows.cut_mass[rows.cut_mass_at[c]] - known)
+
+
+@njit(cache=True, nogil=True)
+def _fallback(rows, group, out):
+    """Empty rows; the group's cross-entropy is spread evenly, NaN if there is none."""
+    begin, stop = group.begin, group.stop
+    for row in range(group.first, group.last):
+        if stop > begin:
+            out.token_ce[row] = rows.ce[begin:stop].sum() / (group.last - group.first)
+            out.mass_in[row] = rows.mass[begin].sum()
+
+
+@njit(cache=True, nogil=True)
+def _spelled(tables, rows, cuts, pivot_ids, group, slots, alive, out):
+    """A group of the same bytes that is not one token on both sides, row by row.
+
+    A row begins `u` bytes inside source token c. What the source may write there so that the
+    pivot's tokens before the row are those of the text has the mass `whole`, by which the row is
+    divided; `unseen` is the part of it that is not listed. `reached` is the logarithm of all
+    mass that spells the text so far, whose steps are the rows' cross-entropies.
+    """
+    kind = MANY_TO_MANY
+    if group.last - group.first == 1:
+        kind = MANY_TO_ONE
+    elif group.stop - group.begin == 1:
+        kind = ONE_TO_MANY
+    c, u, key, written, reached = group.begin, np.int64(0), EMPTY, 0.0, 0.0
+    unseen = _rest(rows, c)
+    alive[:] = True
+    for row in range(group.first, group.last):
+        gold = pivot_ids[row]
+        key, ends = _hashed(key, gold), u + _pivot_length(tables, gold)
+        slots.used[0] = 0
+        whole, listed, mass = _place_listed(
+            tables, rows, cuts, pivot_ids, group, row, c, ends, slots, alive
+        )
+        here, on = _place_own(tables, rows, cuts, pivot_ids, group, row, c, u, slots)
+        whole, mass = (1.0 if row == group.first else whole + here + unseen), mass + on
+        if row > group.first:
+            now = min(reached, written + np.log(max(whole, SMALLEST)))
+            out.token_ce[row - 1], reached = reached - now, now
+        if ends < _length(tables, rows.token[c]):
+            found = _unseen(tables, rows, cuts, pivot_ids, group, row + 1, c, ends, key)
+            u, unseen = ends, min(unseen, found)
+            mass += unseen
+        else:
+            while c < group.stop and ends >= _length(tables, rows.token[c]):
+                ends -= _length(tables, rows.token[c])
+                written += np.log(_of_token(rows, c))
+                c += 1
+            u = ends
+            alive[:] = True
+            unseen = _unlisted_bytes(tables, rows, c, u) if u else 0.0
+        out.mass_in[row] = listed / whole
+        _add(slots, gold, mass)
+        _keep(slots, gold, row, whole, out)
+        out.kinds[row] = kind
+    out.token_ce[group.last - 1] = reached - min(reached, written)
+
+
+@njit(cache=True, nogil=True)
+def _place_listed(tables, rows, cuts, pivot_ids, group, row, c, ends, slots, alive):
+    """Put what is listed in place of the token at c into slots, but for what goes on with `row`.
+
+    Returns the mass of what agrees with the text so far, that with the token at c if it is listed,
+    and the mass that goes on with the token of `row`: that alone stays alive.
+    """
+    agreeing, listed, mass, token, gold = 0.0, 0.0, 0.0, rows.token[c], pivot_ids[row]
+    here, on = _usual(tables, cuts, pivot_ids, group, row, c, token)
+    for entry in range(rows.ids.shape[1]):
+        other, probability = rows.ids[c, entry], rows.mass[c, entry]
+        if other == token:
+            listed += probability
+        if other == token or probability == 0.0 or not alive[entry]:
+            continue
+        target = _listed_piece(tables, rows, cuts, pivot_ids, group, row, c, entry)
+        goes_on = target == gold if on else _agrees(tables, other, token, ends)
+        if not here and not goes_on:  # it agrees in bytes: what it goes on with is not known
+            target = NO_TOKEN
+        elif row == group.first:
+            target = _partner(tables, other)
+        alive[entry] = goes_on
+        if goes_on or target == gold:
+            mass += probability
+        elif target != OTHER_TEXT:
+            _add(slots, target, probability)
+        if goes_on or target != OTHER_TEXT:
+            agreeing += probability
+    return agreeing, agreeing + listed, mass
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _usual(tables, cuts, pivot_ids, group, row, c, token):
+    """Whether the pivot cuts the group's first token by itself as in the text, before and at `row`.
+
+    Where it does not, others that begin with the same bytes would be cut as the text is.
+    """
+    piece = _piece(cuts, tables.cut_at[token], NO_TOKEN, pivot_ids, group.first, row)
+    later = c > group.begin or group.stop - group.begin > 1
+    return later or piece != OTHER_TEXT, later or piece == pivot_ids[row]
+
+
+@njit(cache=True, nogil=True)
+def _place_own(tables, rows, cuts, pivot_ids, group, row, c, u, slots):
+    """The mass of the text's own token at c: what agrees with the text so far, and goes on so.
+
+    It is followed until the pivot's tokenizer cuts as it does in the text; what is listed in place
+    of the tokens on the way goes into slots.
+    """
+    weight, gold, agreeing, mass = _of_token(rows, c), pivot_ids[row], 0.0, 0.0
+    left = _pivot_length(tables, gold) - (_length(tables, rows.token[c]) - u)
+    crossing = row
+    while c + 1 < group.stop:
+        at = tables.cut_at[rows.token[c]] if c == group.begin else cuts.text[c]
+        closed = _piece(cuts, at, NO_TOKEN, pivot_ids, group.first, row)
+        if closed == gold:
+            break
+        while left <= 0:
+            crossing += 1
+            left += _pivot_length(tables, pivot_ids[crossing])
+        c += 1
+        token = rows.token[c]
+        for entry in range(rows.ids.shape[1]):
+            other, probability = rows.ids[c, entry], rows.mass[c, entry]
+            if other == token or probability == 0.0:
+                continue
+            target = closed
+            if other < len(tables.mapped) and _length(tables, other):
+                target = _listed_piece(tables, rows, cuts, pivot_ids, group, row, c, entry)
+            if target != OTHER_TEXT:
+                agreeing += weight * probability
+                if target == gold:
+                    mass += weight * probability
+                else:
+                    _add(slots, target, weight * probability)
+        rest = _rest(rows, c)
+        going_on = min(rest, _unlisted_bytes(tables, rows, c, min(left, _length(tables, token))))
+        agreeing += weight * (going_on if closed == OTHER_TEXT else rest)
+        mass += weight * going_on
+        weight *= _of_token(rows, c)
+        left -= _length(tables, token)
+    return agreeing + weight, mass + weight
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _listed_piece(tables, rows, cuts, pivot_ids, group, row, c, entry):
+    """The pivot token at `row` where a listed id is written in place of the token at c."""
+    other = rows.ids[c, entry]
+    if other >= len(tables.mapped) or not _length(tables, other):
+        return NO_TOKEN if row == group.first else OTHER_TEXT
+    at, behind = tables.cut_at[other], NO_TOKEN
+    if c > group.begin:
+        at = cuts.listed[c, entry]
+        if at == NO_TOKEN:
+            before = rows.token[c - 1]
+            at = tables.cut_at[before] if c - 1 == group.begin else cuts.text[c - 1]
+            behind = tables.cut_at[other]
+    return _piece(cuts, at, behind, pivot_ids, group.first, row)
+
+
+@njit(cache=True, nogil=True)
+def _piece(cuts, at, behind, pivot_ids, first, row):
+    """The pivot token at `row` in a cut of the group's text, and perhaps another behind it.
+
+    OTHER_TEXT where its tokens before `row` are not those of the text, NO_TOKEN where it ends.
+    """
+    length = cuts.flat[at]
+    for i in range(first, row + 1):
+        step = i - first
+        if step < length:
+            piece = cuts.flat[at + 1 + step]
+        elif behind != NO_TOKEN and step - length < cuts.flat[behind]:
+            piece = cuts.flat[behind + 1 + step - length]
+        else:
+            return NO_TOKEN if i == row else OTHER_TEXT
+        if i < row and piece != pivot_ids[i]:
+            return OTHER_TEXT
+    return piece
+
+
+@njit(cache=True, nogil=True)
+def joins(
+    tables: Tables,
+    rows: Distributions,
+    pivot_ids: np.ndarray,
+    start: np.ndarray,
+    count: np.ndarray,
+    same: np.ndarray,
+) -> np.ndarray:
+    """What the pivot's tokenizer must cut to tell how a group's rows go on, int64 [n, 3].
+
+    Rows of (first source token of the group, source token c, entry): the text before c and a
+    listed id, which a pivot token could join; entry -1: the text up to and with the token at c.
+    """
+    found, used = np.empty((rows.ids.size + len(rows.ids), 3), np.int64), 0
+    first = np.int64(0)
+    while first < len(pivot_ids):
+        group = _group(start, count, first)
+        if same[first] and group.stop - group.begin > 1:
+            used = _add_joins(tables, rows, pivot_ids, group, found, used)
+        first = group.last
+    return found[:used]
+
+
+@njit(cache=True, nogil=True)
+def _add_joins(tables, rows, pivot_ids, group, found, used):
+    row, done = group.first, np.int64(0)
+    for c in range(group.begin + 1, group.stop):
+        done += _length(tables, rows.token[c - 1])
+        while done >= _pivot_length(tables, pivot_ids[row]):
+            done -= _pivot_length(tables, pivot_ids[row])
+            row += 1
+        low, high = np.int64(0), np.int64(len(tables.pivot_order))
+        offset = tables.pivot.offsets[pivot_ids[row]]
+        for depth in range(done):
+            low, high = _narrowed(tables, low, high, depth, tables.pivot.flat[offset + depth])
+        least = RARE * min(0.1, _of_token(rows, c))
+        for entry in range(rows.ids.shape[1]):
+            other = rows.ids[c, entry]
+            if other == rows.token[c] or other >= len(tables.mapped):
+                continue
+            if rows.mass[c, entry] > least and _joined(tables, low, high, done, other):
+                found[used] = group.begin, c, entry
+                used += 1
+        if c + 1 < group.stop:
+            found[used] = group.begin, c, -1
+            used += 1
+    return used
+
+
+@njit(cache=True, nogil=True)
+def _joined(tables, low, high, depth, other):
+    """Whether one of the pivot tokens low:high goes on, after `depth` bytes, as `other` begins."""
+    for at in range(tables.source.offsets[other], tables.source.offsets[other + 1]):
+        low, high = _narrowed(tables, low, high, depth, tables.source.flat[at])
+        if low == high:
+            return False
+        depth += 1
+        if _pivot_length(tables, tables.pivot_order[low]) == depth:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _narrowed(tables, low, high, depth, byte):
+    """Of the sorted pivot tokens low:high, equal so far, those with `byte` at `depth`."""
+    return _bound(tables, low, high, depth, byte), _bound(tables, low, high, depth, byte + 1)
+
+
+@njit(cache=True, nogil=True)
+def _bound(tables, low, high, depth, byte):
+    while low < high:
+        middle = (low + high) // 2
+        at = tables.pivot.offsets[tables.pivot_order[middle]] + depth
+        over = at >= tables.pivot.offsets[tables.pivot_order[middle] + 1]
+        if over or tables.pivot.flat[at] < byte:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True, nogil=True)
+def _unseen(tables, rows, cuts, pivot_ids, group, row, c, length, key):
+    """Mass at c that is not listed and spells the text up to `row`, the first bytes of c's token.
+
+    `key`: of the pivot's tokens of the group so far.
+    """
+    token = rows.token[c]
+    at = tables.cut_at[token]
+    if c > group.begin or _piece(cuts, at, NO_TOKEN, pivot_ids, group.first, row) == OTHER_TEXT:
+        return _unlisted_bytes(tables, rows, c, length)
+    known, seen = _of_token(rows, c), tables.prior[token]
+    for entry in range(rows.ids.shape[1]):
+        other, probability = rows.ids[c, entry], rows.mass[c, entry]
+        if other == token or probability == 0.0 or other >= len(tables.mapped):
+            continue
+        if _listed_piece(tables, rows, cuts, pivot_ids, group, row, c, entry) != OTHER_TEXT:
+            known += probability
+            seen += tables.prior[other]
+    if len(rows.cut_mass):
+        return max(0.0, rows.cut_mass[rows.cut_mass_at[c] + row - group.first - 1] - known)
+    return _unlisted(tables, rows, c, _share(tables, key), seen)
+
+
+@njit(cache=True, nogil=True)
+def _unlisted(tables, rows, c, share, seen):
+    """Mass at c that is not listed and agrees with the text so far, by the prior.
+
+    `share`: the prior of all ids that agree; `seen`: of the known ones among them.
+    """
+    prior = 1.0
+    for entry in range(rows.ids.shape[1]):
+        other = rows.ids[c, entry]
+        if other < len(tables.prior) and rows.mass[c, entry] > 0.0:
+            prior -= tables.prior[other]
+    if not _listed(rows, c):
+        prior -= tables.prior[rows.token[c]]
+    alike = ALIKE * max(0.0, share - seen) / max(prior, SMALLEST)
+    return _rest(rows, c) * min(1.0, alike)
+
+
+@njit(cache=True, nogil=True)
+def _rest(rows, c):
+    """Mass at c that is neither listed nor that of the token that stands there."""
+    mass = 1.0 - rows.mass[c].sum()
+    return max(0.0, mass if _listed(rows, c) else mass - _of_token(rows, c))
+
+
+@njit(cache=True, nogil=True)
+def _share(tables, pieces):
+    """The prior of all ids whose cut begins with the pivot tokens of a key."""
+    at = np.searchsorted(tables.piece_keys, pieces)
+    found = at < len(tables.piece_keys) and tables.piece_keys[at] == pieces
+    return tables.piece_shares[at] if found else 0.0
+
+
+@njit(cache=True, nogil=True)
+def _unlisted_bytes(tables, rows, c, length):
+    """Mass at c that is not listed and begins with the first bytes of the token there."""
+    token = rows.token[c]
+    listed = _listed(rows, c)
+    known = 0.0 if listed else _of_token(rows, c)
+    seen = 0.0 if listed else tables.prior[token]
+    for entry in range(rows.ids.shape[1]):
+        other = rows.ids[c, entry]
+        if rows.mass[c, entry] > 0.0 and _agrees(tables, other, token, length):
+            known += rows.mass[c, entry]
+            seen += tables.prior[other]
+    if len(rows.byte_mass):
+        return max(0.0, rows.byte_mass[rows.byte_mass_at[c] + length - 1] - known)
+    share = tables.byte_shares[tables.source.offsets[token] + length - 1]
+    return _unlisted(tables, rows, c, share, seen)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _listed(rows, c):
+    for entry in range(rows.ids.shape[1]):
+        if rows.ids[c, entry] == rows.token[c] and rows.mass[c, entry] > 0.0:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _hashed(key, value):
+    """The key of a sequence that goes on with `value`."""
+    mixed = (key ^ value) * MULTIPLIER
+    return mixed ^ (mixed >> SHIFT)
+
+
+@njit(cache=True, nogil=True)
+def prefix_keys(flat: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The keys of all prefixes of sequences, each sequence's from the shortest on; int64 [all].
+
+    `flat`: int64, the sequences one after the other.
+    """
+    keys, at = np.empty(len(flat), np.int64), 0
+    for length in lengths:
+        prefix = EMPTY
+        for _ in range(length):
+            prefix = _hashed(prefix, flat[at])
+            keys[at] = prefix
+            at += 1
+    return keys
+
+
+@njit(cache=True, nogil=True)
+def _of_token(rows, c):
+    """Probability of the token that stands at c, never 0: listed, or from its cross-entropy."""
+    for entry in range(rows.ids.shape[1]):
+        if rows.ids[c, entry] == rows.token[c] and rows.mass[c, entry] > 0.0:
+            return rows.mass[c, entry]
+    return max(np.exp(-rows.ce[c]), SMALLEST)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _agrees(tables, other, token, length):
+    """Whether `other` begins with the first `length` bytes of `token`."""
+    if other >= len(tables.mapped) or _length(tables, other) < length:
+        return False
+    a, b = tables.source.offsets[other], tables.source.offsets[token]
+    i = 0
+    while i < length and tables.source.flat[a + i] == tables.source.flat[b + i]:
+        i += 1
+    return i == length
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _length(tables, token):
+    return tables.source.offsets[token + 1] - tables.source.offsets[token]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _pivot_length(tables, token):
+    return tables.pivot.offsets[token + 1] - tables.pivot.offsets[token]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _partner(tables, token):
+    """A model may list ids beyond the tokenizer's; they have no partner."""
+    return tables.mapped[token] if token < len(tables.mapped) else NO_TOKEN
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _add(slots, target, mass):
+    """Add mass to a pivot id's slot."""
+    if target == NO_TOKEN or mass <= 0.0:
+        return
+    used = slots.used[0]
+    for slot in range(used):
+        if slots.ids[slot] == target:
+            slots.mass[slot] += mass
+            return
+    slots.ids[used], slots.mass[used] = target, mass
+    slots.used[0] = used + 1
+
+
+@njit(cache=True, nogil=True)
+def _keep(slots, gold, row, whole, out):
+    """Write the k most probable slots, best first, divided by `whole`; `gold` is never cut."""
+    used, k = slots.used[0], out.ids.shape[1]
+    for slot in range(1, used):  # insertion sort: few entries, nearly in order, ties stay
+        token, mass, at = slots.ids[slot], slots.mass[slot], slot
+        while at > 0 and slots.mass[at - 1] < mass:
+            slots.ids[at], slots.mass[at] = slots.ids[at - 1], slots.mass[at - 1]
+            at -= 1
+        slots.ids[at], slots.mass[at] = token, mass
+    for slot in range(k, used):
+        if slots.ids[slot] == gold:
+            slots.ids[k - 1], slots.mass[k - 1] = gold, slots.mass[slot]
+    for slot in range(min(used, k)):
+        out.ids[row, slot] = slots.ids[slot]
+        out.mass[row, slot] = slots.mass[slot] / whole
+        out.mass_out[row] += slots.mass[slot] / whole

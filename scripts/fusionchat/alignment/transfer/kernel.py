@@ -30,7 +30,6 @@ from fusionchat.models.token_table import NO_TOKEN
 OTHER_TEXT = -2  # in place of a pivot token: what stands before it is not the text so far
 SMALLEST = 1e-30
 ALIKE = 3.0  # where the text goes on so, others that begin as it does are likelier than usual
-RARE = 1e-3  # ids so much rarer than the text's token are not cut together with the text before
 # Keys of prefixes: where they begin, and how values are mixed in.
 EMPTY = np.int64(0x2545F4914F6CDD1D)
 MULTIPLIER, SHIFT = np.int64(0x369DEA0F31A53F85), np.int64(32)
@@ -172,11 +171,12 @@ def _spelled(tables, rows, cuts, pivot_ids, group, slots, alive, out):
         if row > group.first:
             now = min(reached, written + np.log(max(whole, SMALLEST)))
             out.token_ce[row - 1], reached = reached - now, now
-        if ends < _length(tables, rows.token[c]):
+        left = _length(tables, rows.token[c]) - ends
+        if left > 0 or (left == 0 and c == group.begin and len(rows.cut_mass)):
             found = _unseen(tables, rows, cuts, pivot_ids, group, row + 1, c, ends, key)
             u, unseen = ends, min(unseen, found)
-            mass += unseen
-        else:
+            mass += unseen  # behind the token's end only where it is known
+        if left <= 0:
             while c < group.stop and ends >= _length(tables, rows.token[c]):
                 ends -= _length(tables, rows.token[c])
                 written += np.log(_of_token(rows, c))
@@ -347,12 +347,11 @@ def _add_joins(tables, rows, pivot_ids, group, found, used):
         offset = tables.pivot.offsets[pivot_ids[row]]
         for depth in range(done):
             low, high = _narrowed(tables, low, high, depth, tables.pivot.flat[offset + depth])
-        least = RARE * min(0.1, _of_token(rows, c))
         for entry in range(rows.ids.shape[1]):
             other = rows.ids[c, entry]
             if other == rows.token[c] or other >= len(tables.mapped):
                 continue
-            if rows.mass[c, entry] > least and _joined(tables, low, high, done, other):
+            if rows.mass[c, entry] > 0.0 and _joined(tables, low, high, done, other):
                 found[used] = group.begin, c, entry
                 used += 1
         if c + 1 < group.stop:

@@ -15,7 +15,8 @@ from xdist.scheduler import LoadScopeScheduling
 from fusionchat.files import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
-# Modules of tests/unit that train, load or merge many models, draw, or start programs: not quick.
+# Modules of tests/unit that train, load or merge many models, draw, simulate, or start programs or
+# servers: not quick.
 SLOW = frozenset(
     """test_alignment_programs test_templates test_doctor test_on_gpus test_dump test_dump_logits
     test_import_logits test_real_model test_architectures test_belongings test_checkpoint_audit
@@ -26,7 +27,8 @@ SLOW = frozenset(
     test_mt_bench_judge test_server_behaviours test_any_laptop test_output_programs
     test_python_page test_wrong_invocations test_figure_layout test_figures test_report test_tables
     test_training_seeds test_checkpointing test_fused_forward test_target_folder test_train_target
-    test_pretraining test_world_tokenizer test_evaluate_tasks test_leaderboard""".split()
+    test_pretraining test_world_tokenizer test_secrets test_pairwise test_names test_envs
+    test_evaluate_tasks test_leaderboard test_statistics""".split()
 )
 
 REAL = frozenset({"smollm2", "real_tokenizer"})  # fixtures of tests that are not quick, either

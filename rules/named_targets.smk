@@ -13,6 +13,7 @@ rule fetched:
         [] if experiment.generated else experiment.questions,
         collect("<results>/mt_bench/published/{model}.jsonl", model=origins.answers),
         [origins.task_manifest(name) for name in origins.task_data],
+        rules.fetch_alpaca.output if experiment.alpaca_eval else [],
     localrule: True
 
 

@@ -19,6 +19,7 @@ rule report:
             *([rules.write_table2.output.html] if experiment.main else []),
             *([rules.pairwise.output.html] if "pairwise" in config["mt_bench"] else []),
             *([rules.leaderboard.output.html] if experiment.ranked else []),
+            *([rules.alpaca_eval.output.html] if experiment.alpaca_eval else []),
         ],
         picture=rules.claims.output.svg if experiment.claimed else [],
         sweeps=collect(

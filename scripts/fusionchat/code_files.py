@@ -26,7 +26,7 @@ LAYERS = {
     "distributions": ("logits", "alignment", "fusion"),
     "weights": ("training", "merging"),
     "benchmark": ("leaderboard", "scores", "mt_bench"),
-    "report": ("tables", "figures", "page", "pairwise"),
+    "report": ("tables", "figures", "page", "pairwise", "alpaca_eval"),
     "experiment": ("checks", "config", "experiment", "origins", "command_words", "maps"),
     "plan": ("cluster",),
 }

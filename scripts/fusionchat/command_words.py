@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from fusionchat.errors import UserError
 from fusionchat.experiment import Experiment
 from fusionchat.schema import Config
 
@@ -64,6 +65,17 @@ def asked_once(experiment: Experiment, name: str) -> list[str]:
         return []
     store = f"{experiment.results}/mt_bench/paid/{name}"
     return ["--judge-name", name, "--store", store, *endpoint(settings, "judge_model")]
+
+
+def alpaca_judge(experiment: Experiment) -> list[str]:
+    """The settings of AlpacaEval's judge; which rating counts has no meaning there."""
+    if not experiment.alpaca_eval:
+        raise UserError("alpaca_eval: is not in the configuration; see docs/judges.md")
+    words = asked_once(experiment, experiment.alpaca_eval["judge"])
+    if "--rating" in words:
+        place = words.index("--rating")
+        words = words[:place] + words[place + 2 :]
+    return [*words, *options(experiment.alpaca_eval, "seed", "logprobs")]
 
 
 def table_rows(experiment: Experiment, names: Iterable[str]) -> list[str]:

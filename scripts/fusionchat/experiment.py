@@ -308,6 +308,19 @@ class Experiment:
         named = self.config["mt_bench"].get("pairwise", {})
         return {"baseline": self.baseline, "judge": self.judge} | named
 
+    @cached_property
+    def alpaca_eval(self) -> Config:
+        """The settings of AlpacaEval 2 with the judge's name; empty where it is not asked for."""
+        named: Config = self.config.get("alpaca_eval", {})
+        judges = self.llm_judges
+        return {"judge": judges[0], **named} if "alpaca_eval" in self.config and judges else {}
+
+    @cached_property
+    def alpaca_models(self) -> list[str]:
+        """Models that answer AlpacaEval's questions: every row that runs here, its first seed."""
+        rows = [name for name in self.rows if name not in self.elsewhere]
+        return rows if self.alpaca_eval else []
+
     @property
     def raters(self) -> int:
         """How often each answer is rated, by all judges together."""

@@ -100,6 +100,10 @@ SIX_SOURCES = {
     "merge_varm": 1,
     "answer": 19,
     "judge": 19,
+    "fetch_alpaca": 1,
+    "answer_alpaca": 19,
+    "judge_alpaca": 1,
+    "alpaca_eval": 1,
     **REPORT,
     **TRAINING_FIGURES,
 }

@@ -139,3 +139,56 @@ def test_comparison_rows_come_from_an_api_from_published_answers_and_from_the_pa
     assert {record["model_id"] for record in taken} == {"taken"}
     secret = [p for p in judged.folder.rglob("*") if p.is_file() and KEY.encode() in p.read_bytes()]
     assert not secret
+
+
+def test_alpacas_annotations_and_table_come_from_files_of_ones_own(judged):
+    count = 30
+    folder = judged.folder / "alpaca"
+    folder.mkdir()
+    outputs = [
+        {"instruction": f"Say {i}.", "output": "no " * (1 + i % 4), "generator": "base"}
+        for i in range(count)
+    ]
+    (folder / "outputs.json").write_text(json.dumps(outputs))
+    text = "{instruction}\n{output_1}\n{output_2}\nBest:"
+    (folder / "prompt.txt").write_text(f"<|im_start|>user\n{text}\n<|im_end|>")
+    rows = [
+        {"index": i, "std_delta_len": (i % 7 - 3) / 3, "instruction_difficulty": (i % 5 - 2) / 2}
+        | {"model": "verbose", "preference": (1 + i % 9) / 10, "not_gamed_baseline": False}
+        for i in range(count)
+    ]
+    pd.DataFrame(rows).to_csv(folder / "gamed.csv", index=False)
+    for name, letter in (("pivot", "a"), ("moe", "b"), ("deep", "b")):
+        said = [
+            {
+                "question_id": i,
+                "model_id": name,
+                "choices": [{"index": 0, "turns": [letter * (i + 1)]}],
+            }
+            for i in range(count)
+        ]
+        path = judged.results / "alpaca_eval" / "answers" / f"{name}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        jsonl(path, said)
+    replies = FakeModel(reply=lambda messages: "mM"[len(messages[-1]["content"]) % 2])
+    with serve(replies) as url:
+        config = yaml.safe_load((judged.folder / "config.yaml").read_text())
+        configure(
+            judged,
+            targets={},
+            merges={},
+            data=config["data"] | {"heldout": 0},
+            mt_bench={"judges": {"llm": endpoint(url)}},
+            alpaca_eval={"data": "alpaca", "logprobs": False, "seed": 3},
+        )
+        run = judged.snakemake(
+            *("--cores", "2", "--allowed-rules", "fetch_alpaca", "judge_alpaca", "alpaca_eval"),
+            *("--", "results/micro/tables/alpaca_eval.csv"),
+            SECRET_OF_THE_JUDGE=KEY,
+        )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert len(replies.requests) == 2 * count  # equal answers share a judgment
+    table = pd.read_csv(judged.results / "tables" / "alpaca_eval.csv").set_index("model")
+    assert set(table.index) == {"pivot", "moe", "deep"}
+    assert table["lc"].between(0, 100).all()
+    assert (judged.results / "mt_bench" / "paid" / "llm").is_dir()

@@ -29,6 +29,7 @@ def test_each_rule_is_declared_in_full(name: str):
 
 # Rules that run a program for another purpose than the rule of its name does.
 PROGRAMS = {
+    "answer_alpaca": "answer",  # other questions
     "answer_elsewhere": "answer",  # behind an endpoint: no GPU, but the network
     "fetch_answers": "fetch_data",  # other files of the hub, to other places
     "fetch_votes": "fetch_data",

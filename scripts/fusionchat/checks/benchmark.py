@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from fusionchat.alpaca_eval.data import FILES
 from fusionchat.checks.common import missing_file, missing_folder, unknown
 from fusionchat.checks.models import endpoint
 from fusionchat.errors import UserError
@@ -30,7 +31,23 @@ def faults(config: Config) -> Iterator[str]:
         elif asked := sorted({"model", "base_url", "batch"} & judge.keys()):
             yield f"mt_bench.judges.{name}.{asked[0]}: only for a judge of kind openai"
     yield from _pairwise(config)
+    if "alpaca_eval" in config:
+        yield from _alpaca_eval(config["alpaca_eval"], bench["judges"])
     yield from _paper_rows(config, PAPER)
+
+
+def _alpaca_eval(settings: Config, judges: Config) -> Iterator[str]:
+    """Its judge, which must be an LLM, and files of the user's own."""
+    yield from missing_file("alpaca_eval.printed", settings)
+    yield from missing_folder("alpaca_eval.data", settings)
+    for name in FILES if Path(settings.get("data", "")).is_dir() and "data" in settings else ():
+        if not Path(settings["data"], name).is_file():
+            yield f"alpaca_eval.data: {settings['data']} lacks {name}"
+    llms = [name for name, judge in judges.items() if judge["kind"] == "openai"]
+    if not llms:
+        yield "alpaca_eval: needs a judge of kind openai among mt_bench.judges"
+    elif settings.get("judge", llms[0]) not in llms:
+        yield unknown("alpaca_eval.judge", settings["judge"], llms)
 
 
 def _pairwise(config: Config) -> Iterator[str]:

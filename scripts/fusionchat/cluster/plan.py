@@ -26,6 +26,7 @@ from fusionchat.origins import DATA_SET, Origins
 CHECKPOINTS = 3  # of a training: two are kept, and the next is complete before the oldest goes
 FOLDER = 6e4  # bytes of a model's folder beside its weights
 PROMPT = 400  # tokens of a question and its chat format; guess
+ALPACA_QUESTIONS = 805
 BATCH_WAIT = 3600.0  # seconds of a batch of judge calls; a service may take a day; guess
 
 
@@ -332,11 +333,29 @@ class Plan:
                 yield self._scoring("measure_nll", name, tokens, dtype, 1, 350 + 85.0 * heldout)
             yield from self._judging(questions, turns)
         yield from self._elsewhere(questions, turns)
+        yield from self._alpaca_eval()
         if "pairwise" in bench:
             judge = bench["judges"][self.experiment.pairwise["judge"]]
             asked = judge["kind"] == "openai"
             kept = self._pairs * (5_000.0 if asked else 640.0)
             yield self._calls("judge_pairs", judge, self._pairs if asked else 0, kept=kept)
+
+    def _alpaca_eval(self) -> Iterator[Work]:
+        """Answers of one turn to AlpacaEval's questions, each judged once."""
+        settings, models = self.experiment.alpaca_eval, self.experiment.alpaca_models
+        if not settings:
+            return
+        yield self._small("fetch_alpaca", kept=3e6)
+        bench = self.config["mt_bench"]
+        longer = settings["max_new_tokens"] / bench["max_new_tokens"]
+        for name in models:
+            work = self._answers(name, ALPACA_QUESTIONS, ALPACA_QUESTIONS)
+            seconds = self.device["start"] + longer * (work.seconds - self.device["start"])
+            yield replace(work, rule="answer_alpaca", seconds=seconds)
+        calls = ALPACA_QUESTIONS * len(models)
+        judge = bench["judges"][settings["judge"]]
+        yield self._calls("judge_alpaca", judge, calls, kept=8_000.0 * calls)
+        yield self._small("alpaca_eval", kept=2e4)
 
     @property
     def _pairs(self) -> int:
@@ -441,6 +460,9 @@ class Plan:
         bench = self.config["mt_bench"]
         turns = self.facts.questions[1] * bench["choices"]
         pairs = {self.experiment.pairwise["judge"]: self._pairs if "pairwise" in bench else 0}
+        if settings := self.experiment.alpaca_eval:
+            more = ALPACA_QUESTIONS * len(self.experiment.alpaca_models)
+            pairs[settings["judge"]] = pairs.get(settings["judge"], 0) + more
         rated = len(self.experiment.rated)
         asked = {
             f"judges.{name}": (judge, turns * judge["repeats"] * rated + pairs.get(name, 0))

@@ -450,5 +450,10 @@ def test_pairs_are_shown_in_both_orders_and_paid_from_the_judges_budget():
     calls = by_rule(paired)["judge_pairs"].judge_calls
     assert calls == 2 * 160 * (models - 1)
     assert by_rule(paired)["pairwise"].jobs == 1
+    alpaca = make_plan("configs/paper.yaml", mt_bench={"judges": {"j": judge}}, alpaca_eval={})
+    asked = by_rule(alpaca)["answer_alpaca"].jobs
+    assert asked == len(alpaca.experiment.rows) - len(alpaca.experiment.elsewhere)
+    assert by_rule(alpaca)["judge_alpaca"].judge_calls == 805 * asked
+    assert alpaca.budgets()[0][1] > alone.budgets()[0][1]
     (_, before, _), (_, now, _) = alone.budgets()[0], paired.budgets()[0]
     assert now / before == pytest.approx(1 + calls / (160 * models))

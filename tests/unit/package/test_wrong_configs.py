@@ -81,6 +81,9 @@ CASES = [
     ("data", {"path": "@/empty"}, "is not a file"),
     ("data", {"repo": "a/b"}, "name the file of the dataset"),
     # names that stand for nothing
+    ("alpaca_eval", {}, "needs a judge of kind openai"),
+    ("alpaca_eval", {"data": "no/such"}, "no/such is not a folder"),
+    ("alpaca_eval", {"printed": "@/empty"}, "is not a file"),
     ("mt_bench/pairwise", {"baseline": "clmm"}, "did you mean 'clm'?"),
     ("mt_bench/pairwise", {"judge": "gpt"}, "is not one of rule"),
     ("mt_bench/pairwise", {"judgee": "rule"}, "judge"),

@@ -220,6 +220,7 @@ class Endpoint:
             refusal=text(reply.refusal),
             estimated=reply.usage is None,
             system_role=role,
+            alternatives=reply.alternatives,
         )
 
     def _unsaid_end(self, usage: Usage, asked: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from fusionchat.mt_bench.endpoint.owners import Owner, Watch
 class Response:
     """A model's reply, its size in tokens, its price in dollars, its Unix time of arrival.
 
+    `alternatives` are log-probabilities of the first token's, where they were asked for.
     `estimated` says that the tokens were not counted by the server; `system_role` where the
     system's text was put, if not in a turn of its own.
     """
@@ -31,6 +32,7 @@ class Response:
     refusal: str = ""
     estimated: bool = False
     system_role: str = ""
+    alternatives: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

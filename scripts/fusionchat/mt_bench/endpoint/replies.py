@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fusionchat.mt_bench.endpoint.problems import Action, Problem, error_problem, one_line
@@ -32,7 +32,11 @@ class Usage:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model said, with why it ended and the server's name of the model."""
+    """What a model said, with why it ended and the server's name of the model.
+
+    `alternatives` are the log-probabilities of what its first token could have been, where a
+    request asked for them.
+    """
 
     text: str
     thoughts: str
@@ -40,6 +44,7 @@ class Reply:
     finish: str
     model: str
     usage: Usage | None
+    alternatives: dict[str, float] = field(default_factory=dict)
 
 
 def read_reply(body: str) -> tuple[Any, Reply | Problem]:
@@ -122,7 +127,18 @@ def _choice(value: dict[str, Any], choice: dict[str, Any]) -> Reply | Problem:
         finish=finish,
         model=value["model"] if isinstance(value.get("model"), str) else "",
         usage=read_usage(value.get("usage")),
+        alternatives=_alternatives(choice.get("logprobs")),
     )
+
+
+def _alternatives(logprobs: Any) -> dict[str, float]:
+    """Log-probabilities of the first token's alternatives; empty where there are none."""
+    try:
+        listed = logprobs["content"][0]["top_logprobs"]
+        known = {str(one["token"]): float(one["logprob"]) for one in listed}
+    except (LookupError, TypeError, ValueError):
+        return {}
+    return {token: value for token, value in known.items() if math.isfinite(value)}
 
 
 def _content(content: Any) -> tuple[str, str, str]:

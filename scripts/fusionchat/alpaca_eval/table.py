@@ -1,0 +1,78 @@
+"""The table of AlpacaEval's win rates, beside printed ones."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fusionchat.alpaca_eval.length_control import Rate
+from fusionchat.alpaca_eval.rates import ModelRates
+from fusionchat.errors import UserError
+from fusionchat.scores.rows import Row
+from fusionchat.tables.table import Table, fixed, span
+
+Printed = Mapping[str, tuple[float, float]]  # WR and LC in percent, by model
+PRINTED_BY = "GPT-4-1106-Preview"
+
+
+def printed(path: Path, rows: Sequence[Row]) -> dict[str, tuple[float, float]]:
+    """The printed numbers of those rows that a paper's csv has in the same group."""
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            records = list(csv.DictReader(stream))
+        known = {(r["group"], r["row"]): (float(r["wr"]), float(r["lc"])) for r in records}
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise UserError(f"{path} is not a table of group, row, wr and lc: {error!r}") from error
+    return {r.name: known[r.group, r.paper] for r in rows if (r.group, r.paper) in known}
+
+
+def rate_table(
+    rates: Mapping[str, ModelRates], rows: Sequence[Row], paper: Printed, judge: str, baseline: str
+) -> Table:
+    """A line for each model that was judged, in the groups of the other tables."""
+    groups: dict[str, list[list[str]]] = {}
+    for row in rows:
+        if row.name in rates:
+            cells = _cells(rates[row.name])
+            if paper:
+                cells += [fixed(value) for value in paper.get(row.name, (float("nan"),) * 2)]
+            groups.setdefault(row.group, []).append([row.label, *cells])
+    columns = ["model", "WR %", "95% interval", "LC %", "95% interval", "characters"]
+    notes = [
+        f"Against {baseline}; judge: {judge}, who sees each pair once, in a seeded order. WR: mean "
+        "preference. LC: the same with the answers' length controlled for, as in AlpacaEval 2. "
+        "Intervals: 95%, over questions. Of a model that was trained with several seeds, the first."
+    ]
+    if paper:
+        columns += ["printed WR", "printed LC"]
+        notes.append(
+            f"Printed: arXiv 2408.07990, judge {PRINTED_BY}; rates of another judge are no "
+            "reproduction of them."
+        )
+    if missing := sum(rate.missing for rate in rates.values()):
+        notes.append(f"{missing} answers have no judgment and do not count in WR.")
+    return Table("AlpacaEval 2", columns, groups, notes)
+
+
+def _cells(rate: ModelRates) -> list[str]:
+    return [*_rate(rate.raw), *_rate(rate.controlled), fixed(rate.length, 0)]
+
+
+def _rate(rate: Rate) -> list[str]:
+    return [fixed(100 * rate.value), span(100 * rate.low, 100 * rate.high, 1)]
+
+
+def rate_records(
+    rates: Mapping[str, ModelRates], paper: Printed, judge: str, baseline: str
+) -> list[dict[str, Any]]:
+    """One record a model at full precision; rates in percent."""
+    records = []
+    for model, rate in rates.items():
+        record: dict[str, Any] = {"model": model, "baseline": baseline, "judge": judge}
+        record |= {"judged": rate.judged, "missing": rate.missing, "characters": rate.length}
+        for name, one in (("wr", rate.raw), ("lc", rate.controlled)):
+            record |= {name: 100 * one.value}
+            record |= {f"{name}_low": 100 * one.low, f"{name}_high": 100 * one.high}
+        wr, lc = paper.get(model, (float("nan"), float("nan")))
+        records.append(record | ({"printed_wr": wr, "printed_lc": lc} if paper else {}))
+    return records

@@ -107,7 +107,7 @@ rule alpaca_eval:
         program=program("alpaca_eval"),
         annotations="<results>/alpaca_eval/annotations.jsonl",
         gamed="<results>/alpaca_eval/data/gamed.csv",
-        printed=ALPACA.get("printed", []),
+        printed=resource("paper/alpaca_eval.csv") if ALPACA.get("printed") else [],
     output:
         csv="<results>/tables/alpaca_eval.csv",
         md="<results>/tables/alpaca_eval.md",

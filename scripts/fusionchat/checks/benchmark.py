@@ -38,7 +38,6 @@ def faults(config: Config) -> Iterator[str]:
 
 def _alpaca_eval(settings: Config, judges: Config) -> Iterator[str]:
     """Its judge, which must be an LLM, and files of the user's own."""
-    yield from missing_file("alpaca_eval.printed", settings)
     yield from missing_folder("alpaca_eval.data", settings)
     for name in FILES if Path(settings.get("data", "")).is_dir() and "data" in settings else ():
         if not Path(settings["data"], name).is_file():

@@ -83,7 +83,7 @@ CASES = [
     # names that stand for nothing
     ("alpaca_eval", {}, "needs a judge of kind openai"),
     ("alpaca_eval", {"data": "no/such"}, "no/such is not a folder"),
-    ("alpaca_eval", {"printed": "@/empty"}, "is not a file"),
+    ("alpaca_eval", {"printed": "yes"}, "printed"),
     ("mt_bench/pairwise", {"baseline": "clmm"}, "did you mean 'clm'?"),
     ("mt_bench/pairwise", {"judge": "gpt"}, "is not one of rule"),
     ("mt_bench/pairwise", {"judgee": "rule"}, "judge"),

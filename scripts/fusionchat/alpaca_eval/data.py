@@ -1,7 +1,5 @@
 """AlpacaEval's published files at locked commits, and the questions that are made of them."""
 
-import csv
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from fusionchat.errors import UserError
-from fusionchat.files import read_json, read_text
+from fusionchat.files import read_json
 from fusionchat.mt_bench.questions import Question
+from fusionchat.readers.csv import read_csv
 
 CODE = "https://raw.githubusercontent.com/tatsu-lab/alpaca_eval/cd543a149df89434d8a54582c0151c0b945c3d20"
 HUB = (
@@ -84,17 +83,17 @@ def check_questions(questions: Sequence[Question], outputs: Sequence[dict[str, A
 
 
 def read_gamed(path: Path) -> Gamed:
-    """Read the published df_gamed.csv."""
-    try:
-        rows = list(csv.DictReader(read_text(path).splitlines()))
-        kept = [row for row in rows if row["preference"]]
-        columns = ("std_delta_len", "instruction_difficulty", "preference")
-        length, difficulty, preference = (
-            np.array([float(row[column]) for row in kept]) for column in columns
-        )
-        known = {int(row["index"]): float(row["instruction_difficulty"]) for row in rows}
-    except (KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: is not AlpacaEval's df_gamed.csv: {error!r}") from error
-    if not kept or not all(map(math.isfinite, (*length, *difficulty, *preference))):
-        raise UserError(f"{path}: holds no rows, or numbers that are not finite")
+    """Read the published df_gamed.csv; rows without a preference give their difficulty alone."""
+
+    def parse(row: dict[str, str]) -> tuple[int, float, list[float]]:
+        difficulty, preference = row["instruction_difficulty"], row["preference"]
+        fitted = (row["std_delta_len"], difficulty, preference) if preference else ()
+        return int(row["index"]), float(difficulty), [float(number) for number in fitted]
+
+    rows = read_csv(path, parse, "AlpacaEval's df_gamed.csv")
+    kept = np.array([fitted for _, _, fitted in rows if fitted])
+    if not len(kept) or not np.isfinite(kept).all():
+        raise UserError(f"{path}: holds no preferences, or numbers that are not finite")
+    length, difficulty, preference = kept.T
+    known = {index: difficulty for index, difficulty, _ in rows}
     return Gamed(np.tanh(length), difficulty, preference, known)

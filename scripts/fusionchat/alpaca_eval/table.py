@@ -1,13 +1,12 @@
 """The table of AlpacaEval's win rates, beside printed ones."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fusionchat.alpaca_eval.length_control import Rate
 from fusionchat.alpaca_eval.rates import ModelRates
-from fusionchat.errors import UserError
+from fusionchat.readers.csv import read_csv
 from fusionchat.scores.rows import Row
 from fusionchat.tables.table import Table, fixed, span
 
@@ -17,12 +16,11 @@ PRINTED_BY = "GPT-4-1106-Preview"
 
 def printed(path: Path, rows: Sequence[Row]) -> dict[str, tuple[float, float]]:
     """The printed numbers of those rows that a paper's csv has in the same group."""
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            records = list(csv.DictReader(stream))
-        known = {(r["group"], r["row"]): (float(r["wr"]), float(r["lc"])) for r in records}
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is not a table of group, row, wr and lc: {error!r}") from error
+
+    def parse(r: dict[str, str]) -> tuple[tuple[str, str], tuple[float, float]]:
+        return (r["group"], r["row"]), (float(r["wr"]), float(r["lc"]))
+
+    known = dict(read_csv(path, parse, "a table of group, row, wr and lc"))
     return {r.name: known[r.group, r.paper] for r in rows if (r.group, r.paper) in known}
 
 

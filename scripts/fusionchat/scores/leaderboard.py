@@ -1,7 +1,6 @@
 """Scores of tasks with their standard errors, paired comparisons, and the published numbers."""
 
 import argparse
-import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 
 from fusionchat.errors import UserError
 from fusionchat.leaderboard.documents import read_documents
+from fusionchat.readers.csv import read_csv
 from fusionchat.scores.metrics import Metric, Paired, compare_documents, mean_and_error
 from fusionchat.scores.rows import Row
 from fusionchat.scores.seeds import paired_seeds, split_seed
@@ -170,15 +170,14 @@ class Published:
 def read_published(path: Path) -> Published:
     """Read resources/paper/leaderboard.csv."""
     values: dict[tuple[str, str], dict[str, tuple[float, int, str]]] = {}
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            records = list(csv.DictReader(stream))
-        for line in records:
-            number = (float(line["score"]), int(line["shots"]), line["metric"])
-            values.setdefault((line["group"], line["row"]), {})[line["task"]] = number
-        return Published(values, records[0]["source"])
-    except (OSError, KeyError, ValueError, IndexError) as error:
-        raise UserError(f"{path} is not a table of published scores: {error!r}") from error
+
+    def keep(line: dict[str, str]) -> str:
+        number = (float(line["score"]), int(line["shots"]), line["metric"])
+        values.setdefault((line["group"], line["row"]), {})[line["task"]] = number
+        return line["source"]
+
+    sources = read_csv(path, keep, "a table of published scores")
+    return Published(values, sources[0])
 
 
 def against_published(ours: float, error: float, published: float) -> str:

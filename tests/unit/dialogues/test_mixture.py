@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import tiny_models
 
@@ -32,7 +33,10 @@ def prepare(folder: Path, *options: str) -> tuple[list[Dialogue], list[Dialogue]
     }
     argv = [text for name, value in files.items() for text in (f"--{name}", str(value))]
     prepare_dialogues.main([*argv, *options])
-    train, heldout = (read_dialogues(files[name]) for name in ("output", "heldout-output"))
+    train, heldout = (
+        read_dialogues(files[name]) if pq.read_metadata(files[name]).num_rows else []
+        for name in ("output", "heldout-output")
+    )
     return train, heldout, json.loads(files["report"].read_text())
 
 

@@ -153,12 +153,12 @@ class Experiment:
         Replicate k takes the targets of seed k. Where a merge names a target's replicates itself,
         they move on by as much, from the last seed to the first: the mean of the CLM targets of
         seeds 1 and 2 is followed by that of 2 and 3. The same targets are not merged twice.
-        The merge's `seeds` limits how many there are.
         """
         members = [(*split_replicate(name), weight) for name, weight in entry["targets"].items()]
         targets = self.config["targets"]
-        trained = min(len(self._seeds(targets[name])) for name, _, _ in members)
-        count = 1 if "checkpoint" in entry else min(trained, entry.get("seeds", trained))
+        count = (
+            1 if "checkpoint" in entry else min(len(self._seeds(targets[m[0]])) for m in members)
+        )
         merged: list[dict[str, float]] = []
         for later in range(count):
             weights = {

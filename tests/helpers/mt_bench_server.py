@@ -117,6 +117,7 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in fault.headers.items():
             self.send_header(name, value)
         self.send_header("content-length", str(len(fault.body)))
+        self.send_header("connection", "close")  # or the client may use it again as it closes
         self.end_headers()
         sent = fault.body[: len(fault.body) // 2] if fault.way == "half" else fault.body
         try:

@@ -55,6 +55,7 @@ def test_programs_saw_these_gpus_and_no_others(ran):
     assert seen.pop("train_target") <= {"0,1"}
     for program in ("dump_logits", "answer", "measure_nll"):  # the mixture of experts takes two
         assert {"0,1"} < seen.pop(program) <= {"0", "1", "0,1"}
+    assert seen.pop("evaluate_tasks") <= {"0", "1"}
     assert set().union(*seen.values()) == {"none"}
 
 

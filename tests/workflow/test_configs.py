@@ -257,7 +257,7 @@ def test_ablations_sweep_one_setting_at_a_time_from_the_demos(clone):
     planned = clone.planned("sweeps", "--configfile", "configs/ablations.yaml")
     drawn = planned["sweep_figure"] + planned["sweep_curve"]  # a curve over a number
     assert planned["sweep_table"] == drawn == len(SWEEPS)
-    assert planned["train_target"] == 2 * len(config["targets"]) == 2 * 17
+    assert planned["train_target"] == 3 * len(config["targets"]) == 3 * 17
     otherwise = [t for t in config["targets"].values() if "alignment" in t]
     assert planned["align_tokens"] == planned["transfer_logits"] == 3 + len(otherwise) == 7
 

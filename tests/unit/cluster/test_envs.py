@@ -19,6 +19,7 @@ ENVS = sorted((ROOT / "envs").glob("*.yaml"))
 # Engines of answer.py that the rule does not use; checks that Snakemake has made; --config by hand.
 UNUSED = {
     "answer": {"openai", "vllm"},
+    "answer_alpaca": {"openai", "vllm"},
     "answer_elsewhere": {"jinja2", "torch", "transformers", "vllm"},
     "doctor": {"snakemake"},
     "plan": {"snakemake"},

@@ -12,7 +12,7 @@ from fusionchat.page.assets import SCRIPT, STYLE
 from fusionchat.page.run_facts import numbers_note, relative
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-PLAIN = " =:/',;!*@$+-._~?"  # what an address inside a quoted attribute holds as it is; no url(
+PLAIN = " =:/'),;!*@$+-._~?"  # what an address inside a quoted attribute holds as it is; no url(
 WIDE = 400  # points; figures wider than this scroll on a phone instead of shrinking
 
 
@@ -87,9 +87,9 @@ def picture(lines: str, path: Path, text: str, root: Path) -> str:
 
 
 def compact(svg: str) -> str:
-    """An SVG without comments, metadata and line breaks, which the page has no use for."""
+    """An SVG without comments, metadata and space between tags, which the page has no use for."""
     bare = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    return re.sub(r"\s+", " ", bare)
+    return re.sub(r"\s+", " ", bare).replace("> <", "><")
 
 
 def description(path: Path) -> str:

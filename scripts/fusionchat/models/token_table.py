@@ -102,7 +102,8 @@ def load(folder: str | os.PathLike[str], end_of_turn: str | None = None) -> Toke
             f"{path} is no tokenizer.json of a form that is known here ({error!r}); it is damaged, "
             "or a newer version saved it"
         ) from error
-    check_ends({f"{role}_token": names.get(role) for role in ("bos", "eos")}, table.pieces, folder)
+    ends = {f"{role}_token": names.get(role) for role in ("bos", "eos")}
+    check_ends(ends, table.pieces.__contains__, folder)
     return table
 
 

@@ -1,7 +1,7 @@
 """Loading a tokenizer, and whether it fits its folder and its model."""
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
+Number = Callable[[str], int | None]  # of a token; None where the vocabulary lacks it
 _TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 # What tokenizers disagree about: spaces, line ends, digits, contractions, scripts, compositions.
 SAMPLE = (
@@ -43,14 +44,15 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> "PreTrainedTokenizerBase":
         if (folder / name).exists():
             read_json_object(folder / name)
     path = folder / "tokenizer.json"
-    tokenizer, vocabulary = _from_file(path) if path.exists() else _converted(folder)
+    tokenizer, number = _from_file(path) if path.exists() else _converted(folder)
     ends = {"bos_token": tokenizer.bos_token, "eos_token": tokenizer.eos_token}
-    check_ends(ends, vocabulary | _added_tokens(folder), folder)
+    added = _added_tokens(folder)
+    check_ends(ends, lambda token: number(token) is not None or token in added, folder)
     return tokenizer
 
 
-def _from_file(path: Path) -> "tuple[PreTrainedTokenizerBase, set[str]]":
-    """The tokenizer of a tokenizer.json, and the file's vocabulary."""
+def _from_file(path: Path) -> "tuple[PreTrainedTokenizerBase, Number]":
+    """The tokenizer of a tokenizer.json, and the numbers of the file's tokens."""
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
@@ -64,12 +66,12 @@ def _from_file(path: Path) -> "tuple[PreTrainedTokenizerBase, set[str]]":
             "is damaged, or a newer version saved it: save it again with the version here"
         ) from error
     check_cut(tokenizer, file, path)
-    return tokenizer, set(file.get_vocab())
+    return tokenizer, file.token_to_id
 
 
-def _converted(folder: Path) -> "tuple[PreTrainedTokenizerBase, set[str]]":
+def _converted(folder: Path) -> "tuple[PreTrainedTokenizerBase, Number]":
     """The fast tokenizer that transformers makes of other files, like a SentencePiece model, and
-    their vocabulary.
+    the numbers of their tokens.
 
     Code from the folder runs only where the config allowed that and transformers itself has no
     class for the tokenizer: the repositories' classes were written for older versions, which built
@@ -94,7 +96,7 @@ def _converted(folder: Path) -> "tuple[PreTrainedTokenizerBase, set[str]]":
         ) from failure
     if not tokenizer.is_fast:
         raise UserError(f"{folder}: only fast tokenizers (tokenizer.json) give token offsets")
-    return tokenizer, set(tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False))
+    return tokenizer, tokenizer.backend_tokenizer.model.token_to_id
 
 
 def _check_not_mistrals(folder: Path) -> None:
@@ -139,13 +141,13 @@ def _added_tokens(folder: Path) -> set[str]:
     return added
 
 
-def check_ends(ends: Mapping[str, str | None], vocabulary: Collection[str], folder: Path) -> None:
+def check_ends(ends: Mapping[str, str | None], known: Callable[[str], bool], folder: Path) -> None:
     """Raise `UserError` for a beginning or end of text that is not in the vocabulary.
 
     transformers would make a new token of it, which the model has never learnt.
     """
     for role, token in ends.items():
-        if token is not None and token not in vocabulary:
+        if token is not None and not known(token):
             raise UserError(
                 f"{folder}: the tokenizer's {role} {token!r} is not in its vocabulary, so the "
                 "model cannot have learnt it; correct it in tokenizer_config.json"

@@ -17,11 +17,10 @@ from fusionchat.errors import UserError
 from fusionchat.files import write_jsonl
 from fusionchat.mt_bench.answers import read_answers
 from fusionchat.mt_bench.judging.command_line import (
-    SPELT,
-    UNUSED,
     JudgeOptions,
     add_judge_options,
     chat_judge,
+    parse,
     records_of,
 )
 from fusionchat.mt_bench.questions import read_questions
@@ -46,9 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Judge every answer once, in a seeded order, and write the annotations."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
-    cli.refuse_unused(parser, args, UNUSED[args.judge], f"with --judge {args.judge}", SPELT)
+    args = parse(build_parser(), argv)
     if args.judge == "rule" or args.prompts is None:
         raise UserError("--judge: AlpacaEval needs --judge openai, and its prompt.txt as --prompts")
     questions, outputs = read_questions(args.questions), read_outputs(args.outputs)

@@ -252,6 +252,11 @@ class Experiment:
         """The run's own models where dialogues are held out to measure their likelihood."""
         return self.evaluated if self.config["data"]["heldout"] else []
 
+    @cached_property
+    def rows_here(self) -> list[str]:
+        """The rows of models that run here."""
+        return [name for name in self.rows if name not in self.elsewhere]
+
     @property
     def tasks(self) -> Config:
         """The tasks of the leaderboard by name; empty where a run has none."""
@@ -261,9 +266,8 @@ class Experiment:
     @cached_property
     def ranked(self) -> list[str]:
         """The rows of the leaderboard: the models that it names, or all that run here."""
-        here = [name for name in self.rows if name not in self.elsewhere]
-        chosen = self.config["leaderboard"].get("models", here)
-        return [name for name in here if name in chosen] if self.tasks else []
+        chosen = self.config["leaderboard"].get("models", self.rows_here)
+        return [name for name in self.rows_here if name in chosen] if self.tasks else []
 
     @property
     def ranked_baseline(self) -> str:
@@ -318,8 +322,7 @@ class Experiment:
     @cached_property
     def alpaca_models(self) -> list[str]:
         """Models that answer AlpacaEval's questions: every row that runs here, its first seed."""
-        rows = [name for name in self.rows if name not in self.elsewhere]
-        return rows if self.alpaca_eval else []
+        return self.rows_here if self.alpaca_eval else []
 
     @property
     def raters(self) -> int:

@@ -3,10 +3,11 @@
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -48,6 +49,25 @@ def remove_partials(path: Path) -> None:
     for stale in path.parent.iterdir() if path.parent.is_dir() else ():
         if name.fullmatch(stale.name) and not stale.is_dir():
             stale.unlink(missing_ok=True)
+
+
+def parts_folder(output: Path) -> Path:
+    """Where the finished parts of an unfinished file lie: hidden, beside it."""
+    return output.with_name(f".{output.name}.parts")
+
+
+def kept_part(path: Path, facts: object, read_facts: Callable[[Path], object]) -> bool:
+    """Whether a part is there and was made for these very facts; any other one is removed."""
+    if not path.exists():
+        return False
+    try:
+        if read_facts(path) == facts:
+            return True
+        logging.warning("%s is of another run and is made anew", path)
+    except UserError as error:
+        logging.warning("%s; it is made anew", error)
+    path.unlink()
+    return False
 
 
 @contextmanager

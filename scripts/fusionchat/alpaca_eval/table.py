@@ -9,6 +9,7 @@ from fusionchat.alpaca_eval.rates import ModelRates
 from fusionchat.readers.csv import read_csv
 from fusionchat.scores.rows import Row
 from fusionchat.tables.table import Table, fixed, span
+from fusionchat.tables.views import grouped
 
 Printed = Mapping[str, tuple[float, float]]  # WR and LC in percent, by model
 PRINTED_BY = "GPT-4-1106-Preview"
@@ -28,13 +29,9 @@ def rate_table(
     rates: Mapping[str, ModelRates], rows: Sequence[Row], paper: Printed, judge: str, baseline: str
 ) -> Table:
     """A line for each model that was judged, in the groups of the other tables."""
-    groups: dict[str, list[list[str]]] = {}
-    for row in rows:
-        if row.name in rates:
-            cells = _cells(rates[row.name])
-            if paper:
-                cells += [fixed(value) for value in paper.get(row.name, (float("nan"),) * 2)]
-            groups.setdefault(row.group, []).append([row.label, *cells])
+    cells = {model: _cells(rate) for model, rate in rates.items()}
+    for model in cells if paper else ():
+        cells[model] += [fixed(value) for value in paper.get(model, (float("nan"),) * 2)]
     columns = ["model", "WR %", "95% interval", "LC %", "95% interval", "characters"]
     notes = [
         f"Against {baseline}; judge: {judge}, who sees each pair once, in a seeded order. WR: mean "
@@ -49,7 +46,7 @@ def rate_table(
         )
     if missing := sum(rate.missing for rate in rates.values()):
         notes.append(f"{missing} answers have no judgment and do not count in WR.")
-    return Table("AlpacaEval 2", columns, groups, notes)
+    return Table("AlpacaEval 2", columns, grouped(rows, cells), notes)
 
 
 def _cells(rate: ModelRates) -> list[str]:

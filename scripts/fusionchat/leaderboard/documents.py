@@ -1,7 +1,6 @@
 """The Parquet file of one model's scores: a row a document, and the parts of an unfinished one."""
 
 import json
-import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -11,8 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fusionchat.errors import UserError
-from fusionchat.files import atomic_file, remove_partials
+from fusionchat.files import atomic_file, kept_part, parts_folder, remove_partials
 from fusionchat.readers.parquet import check_filled, read_metadata, read_table
 
 MAKER = "evaluate_tasks"
@@ -54,7 +52,7 @@ class Parts:
     def __init__(self, output: Path, facts: dict[str, Any]) -> None:
         self._output = output
         self._facts = facts
-        self._folder = output.with_name(f".{output.name}.parts")
+        self._folder = parts_folder(output)
         remove_partials(output)
 
     def _path(self, subtask: str) -> Path:
@@ -62,17 +60,7 @@ class Parts:
 
     def has(self, subtask: str) -> bool:
         """Whether a task is there and of this very run; a foreign one is removed."""
-        path = self._path(subtask)
-        if not path.exists():
-            return False
-        try:
-            if read_documents(path)[1] == self._facts:
-                return True
-            logging.warning("%s is of another run and is made anew", path)
-        except UserError as error:
-            logging.warning("%s; it is made anew", error)
-        path.unlink()
-        return False
+        return kept_part(self._path(subtask), self._facts, lambda path: read_documents(path)[1])
 
     def write(self, task: str, subtask: str, documents: Sequence[Document]) -> None:
         """Store one finished task."""

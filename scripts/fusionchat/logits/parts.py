@@ -9,8 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from fusionchat.errors import UserError
-from fusionchat.files import remove_partials
+from fusionchat.files import kept_part, parts_folder, remove_partials
 from fusionchat.logits.store import DialogueLogits, LogitWriter, read_logits, read_provenance
 
 
@@ -31,7 +30,7 @@ class Parts:
         self._extra = extra
         self._output = Path(output)
         self._provenance = provenance
-        self._folder = self._output.with_name(f".{self._output.name}.parts")
+        self._folder = parts_folder(self._output)
 
     def missing(self, count: int) -> list[int]:
         """Which of the parts 0 to count - 1 are still to be made; cleans up after killed runs."""
@@ -43,17 +42,7 @@ class Parts:
 
     def _has(self, index: int) -> bool:
         """Whether a part is there and belongs to this store; a foreign one is removed."""
-        path = self._path(index)
-        if not path.exists():
-            return False
-        try:
-            if read_provenance(path) == self._provenance:
-                return True
-            logging.warning("%s is of another run and is made anew", path)
-        except UserError as error:
-            logging.warning("%s; it is made anew", error)
-        path.unlink()
-        return False
+        return kept_part(self._path(index), self._provenance, read_provenance)
 
     def write(self, index: int, rows: list[DialogueLogits]) -> None:
         """Store one part."""

@@ -7,6 +7,7 @@ from fusionchat.pairwise.win_rates import Order, WinRate
 from fusionchat.scores.rows import Row
 from fusionchat.scores.verdicts import SIGNIFICANT
 from fusionchat.tables.table import Table, fixed, span
+from fusionchat.tables.views import grouped
 
 COLUMNS = ("model", "win", "tie", "loss", "win rate %", "95% interval", "A/A %", "B/B %")
 
@@ -15,10 +16,7 @@ def win_table(
     rates: Mapping[str, WinRate], rows: Sequence[Row], baseline: Row, judge: str, all_matches: Order
 ) -> Table:
     """A line for each model that has matches, in the groups of the other tables."""
-    groups: dict[str, list[list[str]]] = {}
-    for row in rows:
-        if row.name in rates:
-            groups.setdefault(row.group, []).append([row.label, *_cells(rates[row.name])])
+    groups = grouped(rows, {model: _cells(rate) for model, rate in rates.items()})
     notes = [
         f"Against {baseline.label}; judge: {judge}. Answers to each turn are shown in both orders; "
         "a match is a tie where the orders disagree, as in FastChat; a tie is half a win. "

@@ -1,4 +1,4 @@
-"""A metric is a column: its scale and direction, and how two models are compared by it."""
+"""A metric is a column: its scale, and how two models are compared by it."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,18 +10,11 @@ from fusionchat.scores.statistics import TTest, t_test
 
 @dataclass(frozen=True)
 class Metric:
-    """What a column holds.
-
-    Values are kept as they were measured; a table shows them times `scale`, with `digits` decimals.
-    `pairing` says by what two models are paired: the same documents, questions or dialogues.
-    """
+    """What a column holds: values are kept as measured, and a table shows them times `scale`."""
 
     name: str
     label: str
-    higher_is_better: bool = True
     scale: float = 1.0
-    digits: int = 2
-    pairing: Literal["document", "question", "dialogue"] = "document"
 
 
 @dataclass(frozen=True)

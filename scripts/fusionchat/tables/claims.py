@@ -88,20 +88,21 @@ def claim_records(
 def claim_lines(
     ratings: Sequence[Finding], likelihoods: Sequence[Finding], rows: Sequence[Row]
 ) -> str:
-    """The page's first lines as HTML: claim, control, verdict by both measures."""
-    lines = []
-    for index, finding in enumerate(ratings):
-        words = [("rating", finding)]
-        words += [("NLL", likelihoods[index])] if likelihoods else []
+    """The page's first lines as HTML: a claim once, and below it each control and verdict."""
+    measured: Sequence[Finding | None] = likelihoods or [None] * len(ratings)
+    lines: dict[str, list[str]] = {}
+    for rating, likelihood in zip(ratings, measured, strict=True):
+        words = [("rating", rating)] + ([("NLL", likelihood)] if likelihood else [])
         verdicts = "".join(
             f'<span class="verdict">{name}: {MARKS[one.verdict]} {one.verdict}</span>'
             for name, one in words
         )
-        lines.append(
-            f"<li><b>{html.escape(finding.claim.statement)}</b> "
-            f"<span>{html.escape(contrast(finding, rows))}</span> {verdicts}</li>"
-        )
-    return f'<ol class="claims">{"".join(lines)}</ol>'
+        line = f"<div><span>{html.escape(contrast(rating, rows))}</span> {verdicts}</div>"
+        lines.setdefault(rating.claim.statement, []).append(line)
+    items = (
+        f"<li><b>{html.escape(claim)}</b> {''.join(each)}</li>" for claim, each in lines.items()
+    )
+    return f'<ol class="claims">{"".join(items)}</ol>'
 
 
 def claim_words(measures: Mapping[str, Sequence[Finding]], rows: Sequence[Row]) -> str:

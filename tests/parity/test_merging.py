@@ -12,9 +12,8 @@ import merge_linear
 import merge_mergekit
 import merge_varm
 from fusionchat.merging.inputs import InputOptions, Inputs
-from fusionchat.merging.kernels import narrow_bf16
 from fusionchat.merging.methods.varm import module_of
-from fusionchat.merging.tensor_blocks import kernel_values, widen
+from fusionchat.merging.tensor_blocks import Narrower, kernel_values, widen
 from fusionchat.merging.variation import measure
 from fusionchat.models.checkpoint import open_checkpoint
 from fusionchat.readers.safetensors import TensorReader
@@ -52,9 +51,7 @@ def largest_difference(model: dict[str, np.ndarray], expected: dict[str, np.ndar
 
 
 def bits(values: np.ndarray) -> np.ndarray:
-    result = np.empty(values.size, np.uint16)
-    narrow_bf16(values.astype(np.float64).ravel(), result)
-    return result
+    return Narrower()(values.astype(np.float64).ravel(), "BF16")[0].view(np.uint16)
 
 
 def unit_weights(model: Path) -> dict[str, list[float]]:

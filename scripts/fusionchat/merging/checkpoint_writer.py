@@ -14,6 +14,7 @@ from fusionchat.readers.safetensors import TensorInfo
 
 DTYPE_NAMES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 _READ = 1 << 20  # bytes
+_FLUSH = 1 << 26  # bytes that are worth a wait for the disk
 
 
 @dataclass
@@ -21,6 +22,7 @@ class _File:
     name: str
     descriptor: int
     hashed: int = 0
+    flushed: int = 0
     sha256: Any = field(default_factory=hashlib.sha256)
 
     def hash_until(self, end: int) -> None:
@@ -34,7 +36,8 @@ class CheckpointWriter:
     """Safetensors files in a folder: the headers first, then tensors in any order.
 
     Tensors go into files of at most `shard_bytes` in the given order. Threads may share a writer.
-    A thread of its own takes the files' checksums behind what is `finished`, while it is in memory.
+    Behind what is `finished` one thread takes the files' checksums, while it is in memory, and
+    another brings it to the disk, which would stand still until the end otherwise.
     """
 
     def __init__(self, folder: Path, dtypes: Mapping[str, TensorInfo], shard_bytes: int) -> None:
@@ -42,7 +45,8 @@ class CheckpointWriter:
         self._places: dict[str, tuple[_File, int, int]] = {}
         self._files: list[_File] = []
         self._hashing = ThreadPoolExecutor(1)
-        self._hashed: list[Future[None]] = []
+        self._flushing = ThreadPoolExecutor(1)
+        self._behind: list[Future[None]] = []
         shards = _shards(dtypes, shard_bytes)
         names = _file_names(len(shards))
         for file_name, tensors in zip(names, shards, strict=True):
@@ -88,11 +92,15 @@ class CheckpointWriter:
     def finished(self, name: str) -> None:
         """A tensor and all before it in its file are written."""
         file, _, end = self._places[name]
-        self._hashed.append(self._hashing.submit(file.hash_until, end))
+        self._behind.append(self._hashing.submit(file.hash_until, end))
+        if end - file.flushed >= _FLUSH:
+            file.flushed = end
+            self._behind.append(self._flushing.submit(os.fsync, file.descriptor))
 
-    def close(self, sync: bool = True) -> None:
-        """Close the files, on the disk if `sync`."""
-        for file in self._files if sync else ():
+    def close(self) -> None:
+        """Bring the files to the disk and close them."""
+        self._flushing.shutdown()
+        for file in self._files:
             os.fsync(file.descriptor)
         self._hashing.shutdown()
         for file in self._files:
@@ -100,8 +108,8 @@ class CheckpointWriter:
 
     def checksums(self) -> dict[str, str]:
         """The sha256 of each file, once all tensors are `finished` and the writer is closed."""
-        for part in self._hashed:
-            part.result()
+        for part in self._behind:
+            part.result()  # raises what the thread met, such as a full disk
         return {file.name: file.sha256.hexdigest() for file in self._files}
 
 

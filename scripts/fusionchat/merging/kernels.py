@@ -12,9 +12,7 @@ from numba.extending import overload
 from numpy.typing import NDArray
 
 Values = NDArray[np.float32] | NDArray[np.uint16]
-_BF16_INFINITY = 0x7F80
-_BF16_NORMAL = 2.0**-126  # the smallest normal number
-_BF16_GRID = 2.0 ** (52 - 133)  # float64 numbers from here on are 2^-133 apart
+Values64 = NDArray[np.float64]
 _compiled = njit(cache=True, nogil=True)
 # Sums may be reordered (vectorised); NaN and infinity must survive so that they can be reported.
 _reduction = njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
@@ -43,26 +41,82 @@ def widen_bf16(source: NDArray[np.uint16], result: NDArray[np.float32]) -> None:
 
 
 @_compiled
-def narrow_bf16(values: NDArray[np.float64], result: NDArray[np.uint16]) -> bool:
-    """Float64 [n] to bfloat16 bits [n], to nearest even in one rounding; whether all are finite.
+def _anchor(magnitude: float, scale: float, least: float) -> float:
+    """The power of two from which on float64 has the steps that the type has at `magnitude`.
 
-    Normal numbers are rounded at their 8th significant bit, subnormal ones to multiples of 2^-133.
-    Both are float32 numbers whose lower half is zero.
+    Adding and subtracting it rounds to that type, to nearest even: normal numbers have steps that
+    grow with them, subnormal ones share those of the `least` anchor.
     """
-    largest, undefined = np.uint16(0), False
+    bits = np.float64(magnitude).view(np.uint64) & np.uint64(0x7FF0000000000000)  # the exponent's
+    return max(np.uint64(bits).view(np.float64) * scale, least)
+
+
+@_compiled
+def _rounded(value: float, scale: float, least: float) -> float:
+    """A float64 rounded to a type; NaN for what is not finite."""
+    magnitude = abs(value)
+    anchor = _anchor(magnitude, scale, least)
+    return np.copysign((magnitude + anchor) - anchor, value)
+
+
+def _stored(value: float, cells: Any) -> Any:
+    """A float64 that float32, or bfloat16, can hold, as `cells` store it; compiled code only."""
+    raise NotImplementedError
+
+
+@overload(_stored)
+def _stored_(value, cells):  # type: ignore[no-untyped-def]  # numba compares it with the lambdas
+    if isinstance(cells.dtype, types.Integer):
+        return lambda value, cells: np.float32(value).view(np.uint32) >> np.uint32(16)
+    return lambda value, cells: np.float32(value)
+
+
+@_compiled
+def narrow(values: Values64, scale: float, least: float, largest: float, result: Values) -> bool:
+    """Float64 [n] to a type, to nearest even in one rounding; whether all are finite there.
+
+    `scale`, `least` and `largest` describe the type (`tensor_blocks.FloatFormat`).
+    """
+    finite = True
     for i in range(values.size):
-        value = np.float64(values[i])
-        undefined |= value != value  # rounding up may carry a NaN's bits over to zero
-        bits = value.view(np.uint64)
-        odd = (bits >> np.uint64(45)) & np.uint64(1)
-        bits = np.uint64(bits + np.uint64((1 << 44) - 1) + odd)
-        rounded = np.uint64((bits >> np.uint64(45)) << np.uint64(45)).view(np.float64)
-        magnitude = abs(value)
-        if magnitude < _BF16_NORMAL:
-            rounded = np.copysign((magnitude + _BF16_GRID) - _BF16_GRID, value)
-        result[i] = np.float32(rounded).view(np.uint32) >> np.uint32(16)
-        largest = max(largest, np.uint16(result[i] & np.uint16(0x7FFF)))
-    return bool(largest < _BF16_INFINITY and not undefined)
+        value = _rounded(values[i], scale, least)
+        finite &= abs(value) <= largest
+        result[i] = _stored(value, result)
+    return finite
+
+
+@_reduction
+def narrow_and_count(
+    values: Values64,
+    pivot: Values,
+    scale: float,
+    least: float,
+    largest: float,
+    result: Values,
+    sums: Values64,
+) -> bool:
+    """The same, and add to `sums` [4] what rounding takes.
+
+    Over [n]: squared rounding error, squared change of the values against the pivot, elements that
+    changed, and those of them that are the pivot's once rounded.
+    """
+    finite = True
+    error = change = 0.0
+    changed = lost = 0
+    for i in range(values.size):
+        exact_value, start = values[i], exact(pivot[i])
+        end = _rounded(exact_value, scale, least)
+        finite &= abs(end) <= largest
+        result[i] = _stored(end, result)
+        error += (end - exact_value) * (end - exact_value)
+        change += (exact_value - start) * (exact_value - start)
+        changed += exact_value != start
+        lost += (exact_value != start) & (end == start)
+    sums[0] += error
+    sums[1] += change
+    sums[2] += changed
+    sums[3] += lost
+    return finite
 
 
 @_reduction
@@ -94,14 +148,106 @@ def changed_elements(pivot: Values, target: Values) -> int:
 
 
 @_compiled
-def add_weighted(values: Values, weight: float, first: bool, result: NDArray[np.float64]) -> None:
-    """Add weight * values to `result` [n], or set `result` to it if it is the `first`."""
+def add_weighted(values: Values, weight: float, first: bool, result: Values64) -> bool:
+    """Add weight * values to `result` [n], or set `result` to it if it is the `first`.
+
+    Whether no sum was rounded; products are not asked.
+    """
+    exact_sums = True
     if first:
         for i in range(result.size):
             result[i] = weight * exact(values[i])
     else:
         for i in range(result.size):
-            result[i] += weight * exact(values[i])
+            total, error = _two_sum(result[i], weight * exact(values[i]))
+            result[i] = total
+            exact_sums &= error == 0
+    return exact_sums
+
+
+@_compiled
+def add_magnitudes(values: Values, weight: float, result: Values64) -> None:
+    """Add |weight * values| to `result` [n]."""
+    for i in range(result.size):
+        result[i] += abs(weight * exact(values[i]))
+
+
+@_compiled
+def _two_sum(first: float, second: float) -> tuple[float, float]:
+    """A sum, and its rounding error (Knuth)."""
+    total = first + second
+    back = total - first
+    return total, (first - (total - back)) + (second - back)
+
+
+@_compiled
+def _two_product(first: float, second: float) -> tuple[float, float]:
+    """A product, and its rounding error (Dekker, Veltkamp)."""
+    product = first * second
+    wide, other = 134217729.0 * first, 134217729.0 * second
+    high, upper = wide - (wide - first), other - (other - second)
+    low, lower = first - high, second - upper
+    return product, ((high * upper - product) + high * lower + low * upper) + low * lower
+
+
+@_compiled
+def _tie(value: float, scale: float, least: float) -> float:
+    """The tie of a type that is nearest to a float64: half-way between two of its numbers."""
+    magnitude = abs(value)
+    anchor = _anchor(magnitude, scale, least)
+    nearest = (magnitude + anchor) - anchor
+    half = anchor * 2.0**-53  # of a step
+    return np.copysign(nearest + (half if magnitude >= nearest else -half), value)
+
+
+@_compiled
+def near_ties(
+    values: Values64, errors: Values64, scale: float, least: float, result: NDArray[np.int64]
+) -> int:
+    """Positions in [n] of values within their `errors` [n] of a tie; returns how many there are."""
+    count = 0
+    for i in range(values.size):
+        result[count] = i  # kept by the count, without a branch: with equal weights it is a coin's
+        count += abs(values[i] - _tie(values[i], scale, least)) <= errors[i]
+    return count
+
+
+@_compiled
+def _weighted_distance(targets: Values64, weights: Values64, k: int, middle: float) -> float:
+    """sum_j w_j (theta_j - middle) of column k, summed in about twice float64's precision."""
+    total = rest = 0.0
+    for j in range(weights.size):
+        high, low = _two_sum(targets[j, k], -middle)
+        for part in (high, low):
+            product, error = _two_product(weights[j], part)
+            total, lost = _two_sum(total, product)
+            rest += error + lost
+    return total + rest
+
+
+@_compiled
+def settle_ties(
+    values: Values64,
+    places: NDArray[np.int64],
+    scale: float,
+    least: float,
+    targets: Values64,
+    weights: Values64,
+) -> None:
+    """Move values [n] at `places` [k] to the tie, or to the side of it where the mean lies.
+
+    `targets` [targets, k]. What had cancelled to nothing is the mean again first.
+    """
+    for k in range(places.size):
+        cell = values[places[k] : places[k] + 1]
+        cell[0] = _weighted_distance(targets, weights, k, 0.0) / weights.sum()
+        tie = _tie(cell[0], scale, least)
+        if abs(cell[0] - tie) > 2.0**-50 * abs(cell[0]):
+            continue
+        side = _weighted_distance(targets, weights, k, tie)
+        cell[0] = tie
+        if side != 0:  # a larger magnitude has larger bits, whatever the sign
+            cell.view(np.int64)[0] += 1 if (side > 0) == (tie > 0) else -1
 
 
 @_compiled
@@ -110,8 +256,8 @@ def weighted_by_element(
     targets: NDArray[np.float32],
     square: bool,
     softmax: bool,
-    result: NDArray[np.float64],
-    weight_sums: NDArray[np.float64],
+    result: Values64,
+    weight_sums: Values64,
 ) -> None:
     """VaRM with every element as its own unit; unchanged elements keep the pivot's value.
 
@@ -137,117 +283,3 @@ def weighted_by_element(
             value += weights[j] * targets[j, i]
             weight_sums[j] += weights[j] / total if total > 0 else 1 / count
         result[i] = pivot[i] if changed == 0 else value / total
-
-
-@_reduction
-def rounding_loss(
-    exact_values: NDArray[np.float64], rounded: Values, pivot: Values, sums: NDArray[np.float64]
-) -> None:
-    """Add to `sums` [4], over [n]: squared rounding error, squared change of the exact values
-    against the pivot, elements that changed, and those of them that are the pivot's once rounded.
-    """
-    error = change = 0.0
-    changed = lost = 0
-    for i in range(exact_values.size):
-        start, end = exact(pivot[i]), exact(rounded[i])
-        error += (end - exact_values[i]) * (end - exact_values[i])
-        change += (exact_values[i] - start) * (exact_values[i] - start)
-        moved = exact_values[i] != start
-        changed += moved
-        lost += moved and end == start
-    sums[0] += error
-    sums[1] += change
-    sums[2] += changed
-    sums[3] += lost
-
-
-@_compiled
-def near_ties(values: NDArray[np.float64], dropped: int, result: NDArray[np.int64]) -> int:
-    """Positions in [n] of values within 4 float64 steps of a tie; returns how many there are.
-
-    A tie lies half-way between two numbers of a type with `dropped` fewer bits than float64.
-    """
-    count = 0
-    half = np.int64(1) << (dropped - 1)
-    for i in range(values.size):
-        tail = np.int64(values[i : i + 1].view(np.int64)[0]) & (2 * half - 1)
-        result[count] = i  # kept by the count, without a branch: with equal weights it is a coin's
-        count += int(abs(tail - half) <= 4)
-    return count
-
-
-@_compiled
-def magnitude_range(bits: NDArray[np.unsignedinteger], result: NDArray[np.unsignedinteger]) -> None:
-    """Bits of the smallest magnitude above zero and of the largest in [n] to `result` [2].
-
-    Both are zero where all are. Bits are ordered like the magnitudes, with NaN at the top.
-    """
-    one = bits.dtype.type(1)
-    size = bits.dtype.type(~bits.dtype.type(0)) >> one  # all but the sign
-    low, high = bits.dtype.type(~bits.dtype.type(0)), bits.dtype.type(0)
-    for i in range(bits.size):
-        magnitude = bits[i] & size
-        high = max(high, magnitude)
-        low = min(low, bits.dtype.type(magnitude - one))  # zero becomes the largest number
-    result[0], result[1] = low + one, high
-
-
-@_compiled
-def add_range(
-    values: Values, places: NDArray[np.int64], low: NDArray[np.float64], high: NDArray[np.float64]
-) -> None:
-    """Lower `low` and raise `high` [k] to the magnitudes at `places` [k]; zeros have none."""
-    for k in range(places.size):
-        magnitude = abs(exact(values[places[k]]))
-        high[k] = max(high[k], magnitude)
-        if magnitude > 0:
-            low[k] = min(low[k], magnitude)
-
-
-@_compiled
-def _two_sum(first: float, second: float) -> tuple[float, float]:
-    """A sum, and its rounding error (Knuth)."""
-    total = first + second
-    back = total - first
-    return total, (first - (total - back)) + (second - back)
-
-
-@_compiled
-def _two_product(first: float, second: float) -> tuple[float, float]:
-    """A product, and its rounding error (Dekker, Veltkamp)."""
-    product = first * second
-    wide, other = 134217729.0 * first, 134217729.0 * second
-    high, upper = wide - (wide - first), other - (other - second)
-    low, lower = first - high, second - upper
-    return product, ((high * upper - product) + high * lower + low * upper) + low * lower
-
-
-@_compiled
-def settle_ties(
-    values: NDArray[np.float64],
-    places: NDArray[np.int64],
-    dropped: int,
-    targets: NDArray[np.float64],
-    weights: NDArray[np.float64],
-) -> None:
-    """Move values [n] at `places` [k] to the tie, or to the side of it where the mean lies.
-
-    The sign of sum_j w_j (theta_j - tie) decides, in about twice float64's precision; `targets`
-    [targets, k].
-    """
-    half = np.int64(1) << (dropped - 1)
-    for k in range(places.size):
-        cell = values[places[k] : places[k] + 1].view(np.int64)
-        tie = (cell[0] & ~(2 * half - 1)) | half
-        cell[0] = tie
-        middle = values[places[k]]
-        total = rest = 0.0
-        for j in range(weights.size):
-            high, low = _two_sum(targets[j, k], -middle)
-            for part in (high, low):
-                product, error = _two_product(weights[j], part)
-                total, lost = _two_sum(total, product)
-                rest += error + lost
-        side = total + rest
-        if side != 0:  # a larger magnitude has larger bits, whatever the sign
-            cell[0] = tie + (1 if (side > 0) == (middle > 0) else -1)

@@ -16,7 +16,7 @@ import numpy as np
 from fusionchat.errors import UserError
 from fusionchat.merging.checkpoint_audit import match_tensors
 from fusionchat.merging.inputs import not_finite
-from fusionchat.merging.tensor_blocks import BLOCK, DROPPED, Narrower, kernel_values, widen
+from fusionchat.merging.tensor_blocks import BLOCK, FORMATS, Narrower, kernel_values, widen
 from fusionchat.models.checkpoint import FLOATS, Checkpoint, open_checkpoint
 from fusionchat.progress import progress
 from fusionchat.readers.safetensors import TensorReader
@@ -146,7 +146,7 @@ def rounded(values: np.ndarray, dtype: str) -> np.ndarray:
 def rounding_noise(values: np.ndarray, dtype: str) -> float:
     """Expected sum of squared errors where values [n] were rounded: a twelfth of a step squared."""
     exponents = np.frexp(values[values != 0])[1]
-    steps = np.exp2(exponents - (53 - DROPPED[dtype]))
+    steps = np.exp2(exponents - FORMATS[dtype].bits)
     return float(steps @ steps) / 12
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 ROUNDING = "rounding.csv"
 TOO_MUCH = 0.05  # of the change
-Sums = NDArray[np.float64]  # [4] of `kernels.rounding_loss`
+Sums = NDArray[np.float64]  # [4] of `kernels.narrow_and_count`
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from fusionchat.merging.checkpoint_writer import DTYPE_NAMES, CheckpointWriter
 from fusionchat.merging.inputs import PIVOT, Inputs, not_finite
 from fusionchat.merging.rounding import Rounding, Sums
 from fusionchat.merging.tensor_blocks import (
-    DROPPED,
+    FORMATS,
     ContentDigest,
     Narrower,
     TensorStack,
@@ -25,7 +25,7 @@ from fusionchat.merging.tensor_blocks import (
     stored_type,
 )
 from fusionchat.models.checkpoint import FLOATS
-from fusionchat.readers.safetensors import TensorInfo, TensorReader
+from fusionchat.readers.safetensors import ITEM_BYTES, TensorInfo, TensorReader
 
 Values = NDArray[np.float64]
 _LONG = {short: name for name, short in DTYPE_NAMES.items()}
@@ -160,13 +160,12 @@ class Merge:
         position = begin = 0
         stack = worker.stack.open(infos, dtype)
         for values in self._method.merge_tensor(name, stack):
-            raw, finite = worker.narrow(values, dtype)
+            size = values.size * ITEM_BYTES[pivot.dtype]
+            base = kernel_values(start[begin : begin + size], pivot.dtype)
+            raw, finite = worker.narrow.count(values, dtype, base, merged.loss)
             if not finite:
                 raise UserError(not_finite(self._sources.values(), name))
             self._compare(worker, infos, raw, dtype)
-            size = values.size * pivot.nbytes // pivot.elements
-            base = kernel_values(start[begin : begin + size], pivot.dtype)
-            kernels.rounding_loss(values, kernel_values(raw, dtype), base, merged.loss)
             self._add_coarse(worker, infos, base, pivot.dtype, merged)
             if writer:
                 writer.write(name, position, raw.data)
@@ -185,11 +184,11 @@ class Merge:
     ) -> None:
         """For targets in a coarser type than the pivot: the pivot's rounding, and the change."""
         for raw, source, info in zip(worker.stack.raw_block, self._sources, infos, strict=True):
-            if source == PIVOT or DROPPED[dtype] == max(DROPPED.values()):
+            if source == PIVOT or dtype == "BF16":
                 continue
             target = kernel_values(raw, info.dtype)
             stored = stored_type(target, info.dtype)
-            if DROPPED[stored] > DROPPED[dtype]:
+            if FORMATS[stored].bits < FORMATS[dtype].bits:
                 exact = np.empty(base.size)
                 kernels.add_weighted(base, 1.0, True, exact)
                 rounded, _ = worker.narrow_input(exact, stored)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import xxhash
@@ -13,10 +14,32 @@ from fusionchat.readers.safetensors import ITEM_BYTES, TensorInfo, TensorReader
 BLOCK = 1 << 17  # elements; a block's buffers stay in the cache, its Python calls cost little
 Block = NDArray[np.float32]
 Values = NDArray[np.float64]
-DROPPED = {"F32": 29, "F16": 42, "BF16": 45}  # bits that a float64 loses in a type
-_FLOAT64_BITS = 53
-_BITS = {"float32": 24, "uint16": 8}  # significant ones of the kernels' values
+_FLOAT64_BITS = 53  # significant ones
 _NUMPY = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
+
+
+@dataclass(frozen=True)
+class FloatFormat:
+    """A float type: significant bits, exponent of its smallest number above zero, largest number.
+
+    Rounding a float64 to it: `kernels.narrow`.
+    """
+
+    bits: int
+    smallest: int
+    largest: float
+
+    @property
+    def anchors(self) -> tuple[float, float]:
+        """What the kernels round with: the factor from a power of two to its anchor, the least."""
+        return 2.0 ** (_FLOAT64_BITS - self.bits), 2.0 ** (_FLOAT64_BITS - 1 + self.smallest)
+
+
+FORMATS = {
+    "F32": FloatFormat(24, -149, float(np.finfo(np.float32).max)),
+    "F16": FloatFormat(11, -24, float(np.finfo(np.float16).max)),
+    "BF16": FloatFormat(8, -133, 2.0**128 - 2.0**120),
+}
 
 
 class TensorStack:
@@ -37,12 +60,13 @@ class TensorStack:
         self._digests: list[xxhash.xxh3_128] = []
         self._hashed = False
         self._near = np.empty(BLOCK, np.int64)
-        self._dropped = DROPPED["F32"]
+        self._errors = np.empty(BLOCK)
+        self._result = FORMATS["F32"]
 
     def open(self, infos: Sequence[TensorInfo], result: str = "F32") -> "TensorStack":
         """Turn to the next tensor: one entry per input, equal shapes; `result` is its new type."""
         self._infos = infos
-        self._dropped = DROPPED[result]
+        self._result = FORMATS[result]
         self._tensors = [self._reader.map(info) for info in infos]
         self._digests = [xxhash.xxh3_128() for _ in infos]
         self._hashed = False
@@ -92,47 +116,49 @@ class TensorStack:
 
     def weighted_sum(self, targets: Sequence[kernels.Values], weights: Values) -> Values:
         """sum_j weights[j] targets[j] of raw blocks, in the reused buffer."""
-        result = self.result(targets[0].size)
-        for number, (target, weight) in enumerate(zip(targets, weights, strict=True)):
-            kernels.add_weighted(target, weight, number == 0, result)
-        return result
+        return self._add_up(targets, weights)[0]
 
-    def weighted_mean(self, targets: Sequence[kernels.Values], weights: Values) -> Values:
+    def weighted_mean(
+        self, targets: Sequence[kernels.Values], weights: Values, exact_products: bool
+    ) -> Values:
         """sum_j w_j theta_j / sum_j w_j of raw blocks, in the reused buffer.
 
-        Weights as given, not divided before: they are exact then. Near a tie of the result's type
-        the side is decided with more than float64's precision, so that one rounding is correct.
+        On the right side of each tie of the result's type, so that one rounding is correct. Where
+        products and sums are exact, the quotient is; elsewhere the side of the ties nearby is
+        decided with more than float64's precision.
         """
-        result = self.weighted_sum(targets, weights)
+        result, exact_sums = self._add_up(targets, weights)
         total = weights.sum()
         if total != 1:
             result /= total
-        places = self._doubtful(targets, weights, result)
+        if not (exact_products and exact_sums):
+            self._settle_ties(result, targets, weights, total)
+        return result
+
+    def _add_up(self, targets: Sequence[kernels.Values], weights: Values) -> tuple[Values, bool]:
+        result, exact_sums = self.result(targets[0].size), True
+        for number, (target, weight) in enumerate(zip(targets, weights, strict=True)):
+            exact_sums &= kernels.add_weighted(target, weight, number == 0, result)
+        return result, exact_sums
+
+    def _settle_ties(
+        self, mean: Values, targets: Sequence[kernels.Values], weights: Values, total: float
+    ) -> None:
+        errors = self._errors[: mean.size]
+        errors[:] = 0
+        for target, weight in zip(targets, weights, strict=True):
+            kernels.add_magnitudes(target, weight, errors)
+        # products, sums, their number and the quotient: each rounded once, with a margin of two
+        errors *= (len(targets) + 2) * 2.0 ** (1 - _FLOAT64_BITS) / total
+        found = kernels.near_ties(mean, errors, *self._result.anchors, self._near)
+        places = self._near[:found]
         if places.size:
             values = np.empty((len(targets), places.size), np.float32)
             for row, target in zip(values, targets, strict=True):
                 widen(target[places], row)
-            kernels.settle_ties(result, places, self._dropped, values.astype(np.float64), weights)
-        return result
-
-    def _doubtful(
-        self, targets: Sequence[kernels.Values], weights: Values, mean: Values
-    ) -> NDArray[np.int64]:
-        """Places near a tie where the sum of the products may not be exact.
-
-        Where it is, float64's quotient is on the right side already. Equal weights make every
-        fourth mean of two bfloat16 numbers a tie.
-        """
-        spread = exact_spread(weights, max(_BITS[target.dtype.name] for target in targets))
-        if spread > 0 and _within(targets, spread):
-            return self._near[:0]
-        places = self._near[: kernels.near_ties(mean, self._dropped, self._near)]
-        if not places.size or spread <= 0:
-            return places
-        low, high = np.full(places.size, np.inf), np.zeros(places.size)
-        for target in targets:
-            kernels.add_range(target, places, low, high)
-        return places[low < high * 2.0**-spread]
+            kernels.settle_ties(
+                mean, places, *self._result.anchors, values.astype(np.float64), weights
+            )
 
     def placed_blocks(self) -> Iterator[tuple[int, Block]]:
         """Blocks with the position of their first element."""
@@ -146,26 +172,18 @@ class TensorStack:
         return [digest.hexdigest() for digest in self._digests]
 
 
-def _within(targets: Sequence[kernels.Values], spread: int) -> bool:
-    """Whether no two magnitudes above zero in all the `targets` are more than 2^spread apart."""
-    ends = np.empty((len(targets), 2), np.float32)
-    for row, target in zip(ends, targets, strict=True):
-        bits = np.empty(2, f"u{target.itemsize}")
-        kernels.magnitude_range(target.view(bits.dtype), bits)
-        widen(bits.view(target.dtype), row)
-    ends = ends[ends[:, 1] != 0].astype(np.float64)  # NaN is not within anything
-    return not ends.size or bool(ends[:, 0].min() >= ends[:, 1].max() * 2.0**-spread)
+def whole_weights(weights: Values) -> Values | None:
+    """The smallest whole numbers in the ratio of the weights [targets].
 
-
-def exact_spread(weights: Values, bits: int) -> int:
-    """How many powers of two may lie between values of so many significant bits [targets], if
-    float64 is to hold sum_j w_j theta_j exactly; 0 or less where it may not even for equal ones.
+    None where float64 does not hold their products with float32 values and their sum exactly.
     """
     ratios = [float(weight).as_integer_ratio() for weight in weights]
     unit = max(denominator for _, denominator in ratios)
-    whole = [abs(number) * (unit // denominator) for number, denominator in ratios]
-    largest = max(whole) // (math.gcd(*whole) or 1)
-    return _FLOAT64_BITS - bits - largest.bit_length() - len(whole).bit_length()
+    whole = [number * (unit // denominator) for number, denominator in ratios]
+    divisor = math.gcd(*whole) or 1
+    if max(map(abs, whole)) // divisor >= 1 << (_FLOAT64_BITS - FORMATS["F32"].bits):
+        return None
+    return np.array([number // divisor for number in whole], np.float64)
 
 
 def kernel_values(raw: NDArray[np.uint8], dtype: str) -> kernels.Values:
@@ -211,16 +229,28 @@ class Narrower:
 
     def __call__(self, values: Values, dtype: str) -> tuple[NDArray[np.uint8], bool]:
         """Bytes of `values` [n] in `dtype`, and whether all are finite there."""
-        if values.size > self._buffer.size:
-            self._buffer = np.empty(values.size, np.float32)
-        result = self._buffer.view(_NUMPY[dtype])[: values.size]
-        if dtype == "BF16":
-            finite = kernels.narrow_bf16(values, result)
-        else:
-            with np.errstate(over="ignore"):
-                result[:] = values
-            finite = bool(np.isfinite(result).all())
-        return result.view(np.uint8), finite
+        form, result = FORMATS[dtype], self._cells(values.size, dtype)
+        finite = kernels.narrow(values, *form.anchors, form.largest, result)
+        return _stored_bytes(result, dtype), finite
+
+    def count(
+        self, values: Values, dtype: str, pivot: kernels.Values, sums: Values
+    ) -> tuple[NDArray[np.uint8], bool]:
+        """The same, and what rounding takes from the change added to `sums` [4]."""
+        form, result = FORMATS[dtype], self._cells(values.size, dtype)
+        finite = kernels.narrow_and_count(values, pivot, *form.anchors, form.largest, result, sums)
+        return _stored_bytes(result, dtype), finite
+
+    def _cells(self, size: int, dtype: str) -> kernels.Values:
+        """The buffer as the kernels fill it: bfloat16 as its bits, all else as float32."""
+        if size > self._buffer.size:
+            self._buffer = np.empty(size, np.float32)
+        return (self._buffer.view(np.uint16) if dtype == "BF16" else self._buffer)[:size]
+
+
+def _stored_bytes(values: kernels.Values, dtype: str) -> NDArray[np.uint8]:
+    with np.errstate(over="ignore"):
+        return values.astype(_NUMPY[dtype], copy=False).view(np.uint8)
 
 
 class ContentDigest:

@@ -2,17 +2,19 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fusionchat.merging import kernels
+from fusionchat.merging.tensor_blocks import FORMATS, Narrower, kernel_values, widen
+
+TORCH = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 def narrow(values) -> np.ndarray:
-    array = np.array(values, np.float64)
-    result = np.empty(array.size, np.uint16)
-    kernels.narrow_bf16(array, result)
-    return result
+    raw, _ = Narrower()(np.array(values, np.float64), "BF16")
+    return raw.view(np.uint16)
 
 
 def as_float(bits: np.ndarray) -> np.ndarray:
@@ -47,11 +49,33 @@ def test_no_bfloat16_is_nearer(value):
             assert nearest <= abs(other - value)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3.4e38])
-def test_what_bfloat16_cannot_hold_is_reported(value):
-    result = np.empty(3, np.uint16)
-    assert not kernels.narrow_bf16(np.array([1.0, value, 2.0]), result)
-    assert kernels.narrow_bf16(np.array([1.0, 3.3e38, -2.0]), result)
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+def test_every_type_is_rounded_as_numpy_or_torch_round(dtype):
+    rng = np.random.default_rng(3)
+    step, half = 2.0 ** FORMATS[dtype].smallest, 2.0 ** -FORMATS[dtype].bits
+    values = np.concatenate(
+        [
+            rng.standard_normal(5000) * 2.0 ** rng.integers(-30, 4, 5000),
+            rng.integers(-3000, 3000, 2000) * step / 2,  # ties of subnormal numbers
+            1 + rng.integers(0, 3000, 2000) * half,  # ties of normal ones
+            [0.0, -0.0, FORMATS[dtype].largest, -FORMATS[dtype].largest],
+        ]
+    )
+    raw, finite = Narrower()(values, dtype)
+    assert finite
+    expected = torch.from_numpy(values).to(TORCH[dtype])
+    if dtype != "F32":  # torch goes through float32
+        expected = expected[exact := values == values.astype(np.float32)]
+        raw = raw.view(np.uint16)[exact].view(np.uint8)
+    assert raw.tobytes() == expected.view(torch.uint8).numpy().tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3.5e38])
+def test_what_a_type_cannot_hold_is_reported(dtype, value):
+    limit = FORMATS[dtype].largest
+    assert not Narrower()(np.array([1.0, value, 2.0]), dtype)[1]
+    assert Narrower()(np.array([1.0, limit * (1 + 2.0**-26), -2.0]), dtype)[1]
 
 
 def test_no_nan_becomes_a_number():
@@ -59,7 +83,25 @@ def test_no_nan_becomes_a_number():
     with np.errstate(invalid="ignore"):
         values = bits.view(np.float32).astype(np.float64)
     for nan in values:
-        assert not kernels.narrow_bf16(np.array([1.0, nan]), np.empty(2, np.uint16))
+        assert not Narrower()(np.array([1.0, nan]), "BF16")[1]
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+def test_counting_rounds_alike_and_sums_equal_numpy(dtype):
+    rng = np.random.default_rng(4)
+    pivot = as_float(narrow(0.02 * rng.standard_normal(4001))).astype(np.float32)
+    values = pivot + 1e-4 * rng.standard_normal(4001) * (rng.random(4001) < 0.7)
+    sums = np.zeros(4)
+    for _ in range(2):
+        raw, finite = Narrower().count(values, dtype, pivot, sums)
+        assert finite
+    assert raw.tobytes() == Narrower()(values, dtype)[0].tobytes()
+    rounded = np.empty(4001, np.float32)
+    widen(kernel_values(raw, dtype), rounded)
+    moved = values != pivot
+    expected = [((rounded - values) ** 2).sum(), ((values - pivot) ** 2).sum(), moved.sum()]
+    expected += [(moved & (rounded == pivot)).sum()]
+    np.testing.assert_allclose(sums / 2, expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 2048, 5000])
@@ -106,12 +148,3 @@ def test_weights_by_element_equal_numpy(square, softmax):
     np.testing.assert_array_equal(result[:20], pivot[:20])
     np.testing.assert_allclose(result, (weights * targets).sum(0), rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(sums, weights.sum(1), rtol=1e-10)
-
-
-@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
-def test_the_range_of_magnitudes_leaves_zero_and_the_sign_out(dtype):
-    sign = dtype(1) << dtype(8 * dtype().itemsize - 1)
-    result = np.empty(2, dtype)
-    for values, expected in (([0, sign, 7, sign | dtype(3)], [3, 7]), ([0, sign], [0, 0])):
-        kernels.magnitude_range(np.array(values, dtype), result)
-        assert result.tolist() == expected

@@ -11,15 +11,20 @@ import merge_linear
 import merge_sce
 import merge_varm
 from fusionchat.files import read_json
+from fusionchat.merging.methods.linear import LinearMerge
 from fusionchat.merging.tensor_blocks import (
     BLOCK,
-    DROPPED,
+    FORMATS,
     Narrower,
     TensorStack,
-    exact_spread,
+    kernel_values,
     stored_type,
+    whole_weights,
+    widen,
 )
 from fusionchat.readers.safetensors import TensorReader
+
+UNSIGNED = {"F32": np.uint32, "F16": np.uint16, "BF16": np.uint16}
 
 
 def light_fine_tuning(folder, scale: float = 2e-5) -> list[str]:
@@ -127,16 +132,24 @@ def test_linear_is_rounded_correctly_at_ties(weights):
         np.testing.assert_array_equal(found[places], expected)
 
 
-def linear(values: list[np.ndarray], weights: tuple[int, ...]) -> np.ndarray:
-    stack = TensorStack(TensorReader(), len(values))
-    stack._dropped = DROPPED["BF16"]
-    narrow, result = Narrower(), []
-    for start in range(0, len(values[0]), 1 << 17):
-        block = stack.weighted_mean(
-            [v[start : start + (1 << 17)] for v in values], np.array(weights, float)
-        )
-        result.append(narrow(block, "BF16")[0].view(np.uint16).copy())
-    return np.concatenate(result)
+def linear(values: list[np.ndarray], weights: tuple[float, ...], dtype="BF16") -> np.ndarray:
+    """Bits of the mean in `dtype`; values are bfloat16 bits or float32."""
+    stack, narrow = InMemory(values, dtype), Narrower()
+    blocks = LinearMerge(np.array(weights, float)).merge_tensor("", stack)
+    return np.concatenate([narrow(b, dtype)[0].view(UNSIGNED[dtype]).copy() for b in blocks])
+
+
+class InMemory(TensorStack):
+    """A tensor that is in memory."""
+
+    def __init__(self, values: list[np.ndarray], dtype: str) -> None:
+        super().__init__(TensorReader(), len(values))
+        self._arrays = values
+        self.open([], dtype)
+
+    def raw_blocks(self):
+        for start in range(0, len(self._arrays[0]), BLOCK):
+            yield [v[start : start + BLOCK] for v in self._arrays]
 
 
 @pytest.mark.parametrize("weights", [(1, 1), (2, 6), (0.5, 0.25), (1, 1, 1, 1), (1 << 40, 1), (3,)])
@@ -152,10 +165,44 @@ def test_ties_of_an_exact_sum_stay_ties(weights):
         np.testing.assert_array_equal(linear(parts, weights), exact_mean(parts, whole))
 
 
-def test_how_far_apart_values_may_be_for_an_exact_sum():
-    assert exact_spread(np.array([1.0, 1.0]), 8) == 53 - 8 - 1 - 2
-    assert exact_spread(np.array([3.0, 6.0]), 24) == 53 - 24 - 2 - 2  # 1 and 2
-    assert exact_spread(np.array([0.3, 0.7]), 8) <= 0
+def test_weights_are_the_smallest_whole_numbers_of_their_ratio():
+    assert whole_weights(np.array([3.0, 6.0])).tolist() == [1, 2]
+    assert whole_weights(np.array([0.1, 0.2])).tolist() == [1, 2]  # one mantissa
+    assert whole_weights(np.array([0.3, 0.7])) is None
+    assert whole_weights(np.array([1.0, 2.0**29 - 1])) is not None
+    assert whole_weights(np.array([1.0, 2.0**29])) is None  # 24 bits of a float32 more than 53
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+@pytest.mark.parametrize("weights", [(1, 1), (0.1, 0.2), (0.3, 0.7), (0.1, 0.2, 0.3), (1e-9, 3)])
+def test_any_weights_are_rounded_correctly_in_any_type(weights, dtype):
+    """Also where values nearly cancel, and among the subnormal numbers of float16."""
+    rng = np.random.default_rng(len(weights))
+    for scale in (1.0, 3e-6):
+        grid = 2.0**-20 * scale
+        values = [
+            (grid * rng.integers(-4000, 4000, 3000)).astype(np.float32).astype(np.float16)
+            for _ in weights
+        ]
+        singles = [v.astype(np.float32) for v in values]
+        singles[0][:500] = -2.3 * singles[1][:500]
+        expected = []
+        for row in zip(*(s.tolist() for s in singles), strict=True):
+            products = [Fraction(w) * Fraction(x) for w, x in zip(weights, row, strict=True)]
+            expected.append(nearest(sum(products) / sum(map(Fraction, weights)), dtype))
+        bits, mean = linear(singles, weights, dtype), np.empty(3000, np.float32)
+        widen(kernel_values(bits.view(np.uint8), dtype), mean)
+        np.testing.assert_array_equal(mean, np.array(expected))
+
+
+def nearest(value: Fraction, dtype: str) -> float:
+    """Half to even, in rational arithmetic."""
+    if value == 0:
+        return 0.0
+    exponent = value.numerator.bit_length() - value.denominator.bit_length()
+    exponent -= abs(value) < Fraction(2) ** exponent
+    step = Fraction(2) ** max(exponent + 1 - FORMATS[dtype].bits, FORMATS[dtype].smallest)
+    return float(round(value / step) * step)
 
 
 def test_a_tiny_part_breaks_a_tie():

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fusionchat.merging.tensor_blocks import TensorStack, Values
+from fusionchat.merging.tensor_blocks import TensorStack, Values, whole_weights
 
 
 class LinearMerge:
@@ -15,9 +15,12 @@ class LinearMerge:
 
     def __init__(self, weights: Values) -> None:
         self._weights = weights / weights.sum()
-        # A power of two divides exactly: no need to divide each element.
-        exact = np.frexp(weights.sum())[0] == 0.5
-        self._given = self._weights if exact else weights
+        whole = whole_weights(weights)
+        self._exact = whole is not None
+        self._given = weights if whole is None else whole
+        if np.frexp(self._given.sum())[0] == 0.5:
+            # A power of two divides exactly: no need to divide each element.
+            self._given = self._given / self._given.sum()
         self.effective: dict[str, Values] = {}
 
     def unit(self, name: str) -> str:
@@ -28,4 +31,4 @@ class LinearMerge:
         """The merged tensor, block by block."""
         self.effective[name] = self._weights
         for targets in stack.raw_blocks():
-            yield stack.weighted_mean(targets, self._given)
+            yield stack.weighted_mean(targets, self._given, self._exact)

@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from fusionchat import cli
 from fusionchat.errors import UserError
@@ -12,12 +14,11 @@ from fusionchat.readers.yaml import read_yaml
 def main(argv: Sequence[str] | None = None) -> None:
     """Register VaRM, then do what mergekit-yaml does with these arguments.
 
-    But the output appears whole or not at all, and replaces only what this program made.
+    But the output appears whole or not at all, replaces only what this program made, and none of
+    the models that the configuration names.
     """
     words = sys.argv[1:] if argv is None else list(argv)
-    for word in words:
-        if word.endswith((".yaml", ".yml")):
-            read_yaml(word)  # before mergekit's slow import
+    configs = {word: read_yaml(word) for word in words if word.endswith((".yaml", ".yml"))}
     from click import ClickException
     from click.exceptions import Exit
     from mergekit.scripts.run_yaml import main as run_yaml
@@ -28,9 +29,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     register()
     try:
+        models = [model for file, config in configs.items() for model in local_models(file, config)]
         with (
             run_yaml.make_context("mergekit_yaml", words.copy()) as context,
-            output_folder(context.params["out_path"], "mergekit_yaml") as folder,
+            output_folder(context.params["out_path"], "mergekit_yaml", models) as folder,
         ):
             context.params["out_path"] = str(folder)
             run_yaml.invoke(context)
@@ -41,6 +43,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (ValidationError, YAMLError) as error:
         file = next(word for word in words if not word.startswith("-"))
         raise UserError(f"{file} is no configuration of mergekit: {error}") from error
+
+
+def local_models(file: str, config: dict[str, Any]) -> list[Path]:
+    """The folders on this machine that a configuration merges; the others are names of a hub."""
+    from mergekit.config import MergeConfiguration
+    from pydantic import ValidationError
+
+    try:
+        models = MergeConfiguration.model_validate(config).referenced_models()
+    except (ValidationError, RuntimeError) as error:
+        raise UserError(f"{file} is no configuration of mergekit: {error}") from error
+    parts = [part for model in models for part in (model.model, model.lora) if part]
+    return [Path(part.path) for part in parts if Path(part.path).is_dir()]
 
 
 if __name__ == "__main__":

@@ -94,9 +94,10 @@ def merge_linear(
 ) -> Merged:
     """The weighted mean of the targets; equal weights by default."""
     opened = open_inputs(inputs, output)
-    given = dict(weights or dict.fromkeys(opened.targets, 1.0))
-    own = target_weights([f"{n}={w}" for n, w in given.items()], list(opened.targets))
-    return _run(output, opened, LinearMerge(np.array(list(own.values()))), {"weight": own}, write)
+    by_target = dict(weights or dict.fromkeys(opened.targets, 1.0))
+    checked = target_weights([f"{n}={w}" for n, w in by_target.items()], list(opened.targets))
+    method = LinearMerge(np.array(list(checked.values())))
+    return _run(output, opened, method, {"weight": checked}, write)
 
 
 def merge_sce(

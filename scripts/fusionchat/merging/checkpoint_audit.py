@@ -55,22 +55,22 @@ def match_tensors(pivot: Checkpoint, target: Checkpoint) -> dict[str, str]:
 
 
 def _check_tensor(
-    pivot: Checkpoint, target: Checkpoint, mine: TensorInfo, other: TensorInfo
+    pivot: Checkpoint, target: Checkpoint, base: TensorInfo, other: TensorInfo
 ) -> None:
-    if mine.shape != other.shape:
-        rows = "embed" in mine.name or mine.name == pivot.head
+    if base.shape != other.shape:
+        rows = "embed" in base.name or base.name == pivot.head
         hint = (
             "the target has other added tokens: resize its embeddings to the pivot's vocabulary"
-            if rows and mine.shape[1:] == other.shape[1:]
+            if rows and base.shape[1:] == other.shape[1:]
             else "it is not fine-tuned from this pivot"
         )
         raise UserError(
-            f"{target.folder}: {mine.name} has shape {list(other.shape)} where the pivot "
-            f"{pivot.folder} has {list(mine.shape)}; {hint}"
+            f"{target.folder}: {base.name} has shape {list(other.shape)} where the pivot "
+            f"{pivot.folder} has {list(base.shape)}; {hint}"
         )
-    if (mine.dtype in FLOATS) != (other.dtype in FLOATS):
+    if (base.dtype in FLOATS) != (other.dtype in FLOATS):
         raise UserError(
-            f"{target.folder}: {mine.name} is {other.dtype} where the pivot has {mine.dtype}; "
+            f"{target.folder}: {base.name} is {other.dtype} where the pivot has {base.dtype}; "
             "quantised checkpoints cannot be merged: save both in float32, bfloat16 or float16"
         )
 
@@ -82,11 +82,11 @@ def _rope_theta(config: dict[str, Any]) -> Any:
 
 def _check_architecture(pivot: Checkpoint, target: Checkpoint) -> None:
     def facts(checkpoint: Checkpoint) -> dict[str, Any]:
-        found = {key: checkpoint.config.get(key) for key in _ARCHITECTURE}
-        return {**found, "rope_theta": _rope_theta(checkpoint.config)}
+        values = {key: checkpoint.config.get(key) for key in _ARCHITECTURE}
+        return {**values, "rope_theta": _rope_theta(checkpoint.config)}
 
-    mine, other = facts(pivot), facts(target)
-    for key, value in mine.items():
+    expected, other = facts(pivot), facts(target)
+    for key, value in expected.items():
         if None not in (value, other[key]) and value != other[key]:
             raise UserError(
                 f"{target.folder}/config.json: {key} is {other[key]!r} where the pivot "
@@ -102,10 +102,10 @@ def check_tokenizers(pivot: Checkpoint, target: Checkpoint) -> None:
         return
     detail = "the files differ"
     if name != "tokenizer.model":
-        mine, other = (_vocabulary(folder, name) for folder in both)
-        if mine == other:
+        first, second = (_vocabulary(folder, name) for folder in both)
+        if first == second:
             return
-        differing = sorted(mine.items() ^ other.items(), key=lambda item: (item[1], item[0]))
+        differing = sorted(first.items() ^ second.items(), key=lambda item: (item[1], item[0]))
         detail = ", ".join(f"{token!r} = {number}" for token, number in differing[:3])
     raise UserError(
         f"{target.folder / name}: not the pivot's tokenizer ({detail}); token ids would change "
@@ -136,10 +136,10 @@ def _vocabulary(folder: Path, name: str) -> dict[str, int]:
 
 def _added_tokens(folder: Path) -> dict[str, int]:
     """Tokens that older folders add beside tokenizer.json; a newer save writes them into it."""
-    found: dict[str, int] = {}
+    ids: dict[str, int] = {}
     if (folder / "added_tokens.json").exists():
-        found |= read_json(folder / "added_tokens.json")
+        ids |= read_json(folder / "added_tokens.json")
     if (folder / "tokenizer_config.json").exists():
         listed = read_json(folder / "tokenizer_config.json").get("added_tokens_decoder") or {}
-        found |= {entry["content"]: int(number) for number, entry in listed.items()}
-    return found
+        ids |= {entry["content"]: int(number) for number, entry in listed.items()}
+    return ids

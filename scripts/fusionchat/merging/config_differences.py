@@ -25,7 +25,7 @@ _DEFAULTED = re.compile(
 def differences(pivot: dict[str, Any], target: dict[str, Any]) -> list[str]:
     """Each key that the configs give differently, in words, rotary embeddings included."""
     pivot, target = _completed(pivot, target), _completed(target, pivot)
-    found = [
+    lines = [
         f"{key} is {target[key]!r} where the pivot has {pivot[key]!r}"
         for key in sorted(pivot.keys() & target.keys())
         if not _IGNORED.fullmatch(key) and _differ(pivot[key], target[key])
@@ -33,11 +33,11 @@ def differences(pivot: dict[str, Any], target: dict[str, Any]) -> list[str]:
     if "sliding_window" in pivot and "sliding_window" in target:
         windows = _window(target), _window(pivot)
         if windows[0] != windows[1]:
-            found.append("sliding_window is {} where the pivot has {}".format(*windows))
-    mine, other = _rope(pivot), _rope(target)
-    if mine[1] != other[1] or (None not in (mine[0], other[0]) and mine[0] != other[0]):
-        found.append(f"the rotary embedding is {_told(other)} where the pivot has {_told(mine)}")
-    return found
+            lines.append("sliding_window is {} where the pivot has {}".format(*windows))
+    base, other = _rope(pivot), _rope(target)
+    if base[1] != other[1] or (None not in (base[0], other[0]) and base[0] != other[0]):
+        lines.append(f"the rotary embedding is {_told(other)} where the pivot has {_told(base)}")
+    return lines
 
 
 def _completed(config: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
@@ -57,19 +57,19 @@ def _window(config: dict[str, Any]) -> Any:
     return config["sliding_window"] if config.get("use_sliding_window") is not False else None
 
 
-def _differ(mine: Any, other: Any) -> bool:
+def _differ(first: Any, second: Any) -> bool:
     """Whether values differ; what one leaves open (None) is the other's."""
-    if isinstance(mine, dict) and isinstance(other, dict):
-        return any(_differ(mine[key], other[key]) for key in mine.keys() & other.keys())
-    return None not in (mine, other) and mine != other
+    if isinstance(first, dict) and isinstance(second, dict):
+        return any(_differ(first[key], second[key]) for key in first.keys() & second.keys())
+    return None not in (first, second) and first != second
 
 
 def _rope(config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Base and scaling, whatever version of transformers wrote them."""
-    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    if not isinstance(given, dict):
-        return config.get("rope_theta"), {"given": given}
-    facts = {key: value for key, value in given.items() if value is not None}
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if not isinstance(rope, dict):
+        return config.get("rope_theta"), {"rope": rope}
+    facts = {key: value for key, value in rope.items() if value is not None}
     theta = config.get("rope_theta", facts.pop("rope_theta", None))
     facts.pop("rope_theta", None)
     kind = facts.pop("type", None)

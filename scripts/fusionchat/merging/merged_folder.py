@@ -145,8 +145,8 @@ def finish_folder(
         rounding=merged.rounding.facts(),
         **facts,
         weights={
-            unit: dict(zip(inputs.targets, map(float, own), strict=True))
-            for unit, (own, _) in effective_units(inputs, method).items()
+            unit: dict(zip(inputs.targets, map(float, weights), strict=True))
+            for unit, (weights, _) in effective_units(inputs, method).items()
         },
     )
     return merged
@@ -154,19 +154,19 @@ def finish_folder(
 
 def describe_inputs(inputs: Inputs, digests: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Folder, digest of the weights that were read, and checksums of config and manifest."""
-    found = {}
+    described = {}
     for name, checkpoint in inputs.sources(True).items():
         small = {
             file: sha256(checkpoint.folder / file)
             for file in ("config.json", MANIFEST)
             if (checkpoint.folder / file).exists()
         }
-        found[name] = {
+        described[name] = {
             "folder": str(checkpoint.folder),
             "weights_xxh3_128": digests.get(name),
             "sha256": small,
         }
-    return found
+    return described
 
 
 def effective_units(inputs: Inputs, method: Method) -> Units:
@@ -185,8 +185,8 @@ def weight_rows(inputs: Inputs, units: Units) -> list[Row]:
     """(unit, target, weight, elements) of all units."""
     return [
         (unit, target, float(weight), elements)
-        for unit, (own, elements) in units.items()
-        for target, weight in zip(inputs.targets, own, strict=True)
+        for unit, (weights, elements) in units.items()
+        for target, weight in zip(inputs.targets, weights, strict=True)
     ]
 
 

@@ -118,14 +118,14 @@ def target_weights(options: Sequence[str], targets: Sequence[str]) -> dict[str, 
     """`--weight NAME=NUMBER` for all targets, or 1 for each where the option is not used."""
     if not options:
         return dict.fromkeys(targets, 1.0)
-    given = named(options, "--weight")
-    if set(given) != set(targets):
+    by_target = named(options, "--weight")
+    if set(by_target) != set(targets):
         raise UserError(
-            f"--weight names {', '.join(sorted(given))}; give one for each target: "
+            f"--weight names {', '.join(sorted(by_target))}; give one for each target: "
             f"{', '.join(targets)}"
         )
     try:
-        weights = {name: float(given[name]) for name in targets}
+        weights = {name: float(by_target[name]) for name in targets}
     except ValueError as error:
         raise UserError(f"--weight: {error}") from error
     total = sum(weights.values())

@@ -110,13 +110,14 @@ def compare(
     for tensor in progress(tensors, desc="compare", unit="tensor"):
         gram, right = np.zeros((count, count)), np.zeros(count)
         for block in _blocks(readers, tensor):
-            mine, base = block.pop(""), block["pivot"]
-            change = mine - base
-            result.elements += mine.size
+            released_block, base = block.pop(""), block["pivot"]
+            change = released_block - base
+            result.elements += released_block.size
             result.changed += float(change @ change)
-            result.noise += rounding_noise(mine, model.tensors[tensor].dtype)
+            result.noise += rounding_noise(released_block, model.tensors[tensor].dtype)
             for name, other in block.items():
-                _add(result.distances[name], mine, rounded(other, model.tensors[tensor].dtype))
+                as_stored = rounded(other, model.tensors[tensor].dtype)
+                _add(result.distances[name], released_block, as_stored)
             moves = np.stack([block[name] - base for name in targets])
             gram += moves @ moves.T
             right += moves @ change
@@ -128,8 +129,8 @@ def compare(
     return result
 
 
-def _add(distance: Distance, mine: np.ndarray, other: np.ndarray) -> None:
-    off = mine - other
+def _add(distance: Distance, released: np.ndarray, other: np.ndarray) -> None:
+    off = released - other
     distance.squares += float(off @ off)
     distance.equal += int(np.count_nonzero(off == 0))
     distance.largest = max(distance.largest, float(np.abs(off).max(initial=0.0)))

@@ -39,10 +39,10 @@ def left_behind(pivot: Checkpoint, targets: Mapping[str, Checkpoint]) -> list[st
     told = []
     for name, target in targets.items():
         for key in _TOKEN_IDS:
-            mine, other = pivot.config.get(key), target.config.get(key)
-            if None not in (mine, other) and mine != other:
+            base, other = pivot.config.get(key), target.config.get(key)
+            if None not in (base, other) and base != other:
                 told.append(
-                    f"{key} is {other} in the target {name} and {mine} in the pivot, whose tokens "
+                    f"{key} is {other} in the target {name} and {base} in the pivot, whose tokens "
                     f"the merged model gets (--tokenizer-from {name} takes the target's)"
                 )
         if _has(target.folder, _VOCABULARY) and not _has(pivot.folder, _VOCABULARY):

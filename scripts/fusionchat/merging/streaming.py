@@ -147,10 +147,10 @@ class Merge:
                 yield from zip(self._layout, pool.map(merge_one, self._layout), strict=True)
 
     def _worker(self) -> _Worker:
-        if not hasattr(self._workers, "own"):
+        if not hasattr(self._workers, "worker"):
             stack = TensorStack(self._reader, len(self._sources))
-            self._workers.own = _Worker(stack)
-        return self._workers.own
+            self._workers.worker = _Worker(stack)
+        return self._workers.worker
 
     def _merge_tensor(self, name: str, writer: CheckpointWriter | None) -> _Merged:
         infos = [self._inputs.tensor(source, name) for source in self._sources]
@@ -202,25 +202,25 @@ class Merge:
     ) -> None:
         for row, (source, info) in enumerate(zip(self._sources, infos, strict=True)):
             if self._equal[source]:
-                own = worker.stack.raw_block[row]
+                stored = worker.stack.raw_block[row]
                 if info.dtype != dtype:
-                    values = kernel_values(own, info.dtype)
+                    values = kernel_values(stored, info.dtype)
                     exact = np.empty(values.size)
                     kernels.add_weighted(values, 1.0, True, exact)
-                    own, _ = worker.narrow_input(exact, dtype)
-                if not np.array_equal(raw, own):  # never set back to True: threads share it
+                    stored, _ = worker.narrow_input(exact, dtype)
+                if not np.array_equal(raw, stored):  # never set back to True: threads share it
                     self._equal[source] = False
 
     def _copy_tensor(self, name: str, writer: CheckpointWriter | None) -> None:
         """Counters and the like, which have no mean: all inputs must agree."""
-        mine = self._reader.map(self._inputs.pivot.tensors[name])
+        pivot = self._reader.map(self._inputs.pivot.tensors[name])
         infos = {source: self._inputs.tensor(source, name) for source in self._sources}
         for source, info in infos.items():
-            if not np.array_equal(self._reader.map(info), mine):
+            if not np.array_equal(self._reader.map(info), pivot):
                 raise UserError(
                     f"{self._sources[source].folder}: {name} has the type {info.dtype} and differs "
                     f"from the pivot's; only {', '.join(FLOATS)} are merged, the rest must be equal"
                 )
         if writer:
-            writer.write(name, 0, mine.data)
+            writer.write(name, 0, pivot.data)
         self._advance(sum(info.nbytes for info in infos.values()))

@@ -150,8 +150,8 @@ class TensorStack:
             kernels.add_magnitudes(target, weight, errors)
         # products, sums, their number and the quotient: each rounded once, with a margin of two
         errors *= (len(targets) + 2) * 2.0 ** (1 - _FLOAT64_BITS) / total
-        found = kernels.near_ties(mean, errors, *self._result.anchors, self._near)
-        places = self._near[:found]
+        count = kernels.near_ties(mean, errors, *self._result.anchors, self._near)
+        places = self._near[:count]
         if places.size:
             values = np.empty((len(targets), places.size), np.float32)
             for row, target in zip(values, targets, strict=True):

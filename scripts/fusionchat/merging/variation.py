@@ -69,10 +69,10 @@ def measure(
             for digest, info, part in zip(digests, infos, stack.digests(), strict=True):
                 digest.add(info, part)
             advance(sum(info.nbytes for info in infos))
-    mine, *others = [digest.hexdigest() for digest in digests]
+    of_pivot, *of_targets = [digest.hexdigest() for digest in digests]
     return {
-        target: VariationTable(rows[target], mine, other)
-        for target, other in zip(rows, others, strict=True)
+        target: VariationTable(rows[target], of_pivot, of_target)
+        for target, of_target in zip(rows, of_targets, strict=True)
     }
 
 

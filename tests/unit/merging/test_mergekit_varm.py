@@ -9,6 +9,7 @@ from small_checkpoints import read
 import merge_varm
 import mergekit_yaml
 from fusionchat.errors import UserError
+from fusionchat.files import sha256
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])  # untied and tied
@@ -39,13 +40,43 @@ def test_a_yaml_may_name_varm(kind, granularity, tmp_path, monkeypatch):
 
 
 def test_a_strangers_folder_is_spared(tmp_path):
-    (tmp_path / "varm.yaml").write_text("merge_method: varm")
+    text = "merge_method: varm\nbase_model: a/b\nmodels: [{model: a/c}, {model: a/d}]\n"
+    (tmp_path / "varm.yaml").write_text(text)
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "model.safetensors").write_text("nobody else has this")
     with pytest.raises(UserError, match="was not made by mergekit_yaml"):
         mergekit_yaml.main([str(tmp_path / "varm.yaml"), str(tmp_path / "m")])
     assert [p.read_text() for p in (tmp_path / "m").iterdir()] == ["nobody else has this"]
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_merge_of_ours_is_spared_where_it_is_an_input(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    folders = [str(tiny_models.save(tmp_path / n, "llama", seed=i)) for i, n in enumerate("abc")]
+    config = {
+        "merge_method": "varm",
+        "base_model": folders[0],
+        "models": [{"model": folder} for folder in folders[1:]],
+        "dtype": "float32",
+    }
+    (tmp_path / "varm.yaml").write_text(yaml.safe_dump(config))
+    merged = tmp_path / "m"
+    arguments = [str(tmp_path / "varm.yaml"), str(merged), "--no-copy-tokenizer"]
+    mergekit_yaml.main(arguments)
+    mergekit_yaml.main(arguments)  # its own output is replaced
+    config["models"][0]["model"] = str(merged)
+    (tmp_path / "varm.yaml").write_text(yaml.safe_dump(config))
+    before = sha256(merged / "model.safetensors")
+    with pytest.raises(UserError, match=r"would replace .*/m; choose another folder"):
+        mergekit_yaml.main(arguments)
+    assert sha256(merged / "model.safetensors") == before
+
+
+def test_what_is_no_configuration_is_named(tmp_path):
+    (tmp_path / "varm.yaml").write_text("merge_method: varm")
+    with pytest.raises(UserError, match=r"varm.yaml is no configuration of mergekit: Exactly one"):
+        mergekit_yaml.main([str(tmp_path / "varm.yaml"), str(tmp_path / "m")])
+    assert not (tmp_path / "m").exists()
 
 
 def test_help_is_mergekits(capsys):

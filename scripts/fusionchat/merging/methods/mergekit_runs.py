@@ -150,8 +150,8 @@ def _compute(
 
 def _settings(options: MergekitOptions) -> dict[str, Any]:
     """The options that matter to the method, named as on the command line."""
-    given = {**asdict(options), "weight": dict(options.weights)}
-    given["no_normalise"] = not options.normalise
+    named = {**asdict(options), "weight": dict(options.weights)}
+    named["no_normalise"] = not options.normalise
     weighted = ["weight", "no_normalise"]
     names = {
         "slerp": ["base"],
@@ -160,7 +160,7 @@ def _settings(options: MergekitOptions) -> dict[str, Any]:
         "dare_linear": [*weighted, "density", "seed"],
         "sce_mergekit": ["select_topk"],
     }
-    return {key: given[key] for key in ("method", *names[options.method])}
+    return {key: named[key] for key in ("method", *names[options.method])}
 
 
 def _config(inputs: Inputs, options: MergekitOptions, output: OutputOptions) -> dict[str, Any]:
@@ -196,16 +196,16 @@ def _replaced(value: Any, names: Mapping[str, str]) -> Any:
 def widest_dtype(layout: Mapping[str, TensorInfo]) -> str:
     """The type of the float tensors ("bfloat16"), or float32 where there are several."""
     names = {short: name for name, short in DTYPE_NAMES.items()}
-    found = {info.dtype for info in layout.values() if info.dtype in FLOATS}
-    return names[found.pop()] if len(found) == 1 else "float32"
+    types = {info.dtype for info in layout.values() if info.dtype in FLOATS}
+    return names[types.pop()] if len(types) == 1 else "float32"
 
 
 def effective_weights(options: MergekitOptions) -> Values | None:
     """The weights of the methods that have them for the model as a whole."""
     if options.method in ("slerp", "sce_mergekit"):
         return None
-    own = np.array(list(options.weights.values()))
-    return own / own.sum() if options.normalise else own
+    weights = np.array(list(options.weights.values()))
+    return weights / weights.sum() if options.normalise else weights
 
 
 def with_result(inputs: Inputs, folder: Path) -> Inputs:

@@ -21,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     configs = {word: read_yaml(word) for word in words if word.endswith((".yaml", ".yml"))}
     from click import ClickException
     from click.exceptions import Exit
+    from mergekit import card
     from mergekit.scripts.run_yaml import main as run_yaml
     from pydantic import ValidationError
     from yaml import YAMLError
@@ -28,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.merging.methods.mergekit_varm import register
 
     register()
+    # For its card mergekit asks the hub about folders, too, and without a network all is lost.
+    card.is_hf = lambda path: not Path(path).exists()
     try:
         models = [model for file, config in configs.items() for model in local_models(file, config)]
         with (

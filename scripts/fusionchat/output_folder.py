@@ -65,8 +65,10 @@ def _concerns(error: Exception, place: Path) -> bool:
     if not isinstance(error, OSError):  # safetensors has a type of its own for them
         return "(os error " in str(error)
     names = [os.fspath(name) for name in (error.filename, error.filename2) if name]
+    if not names:
+        return error.errno is not None  # those of a network client have none
     beside, above = str(hidden(place, "")), {str(place), *map(str, place.parents)}
-    return not names or any(name.startswith(beside) or name in above for name in names)
+    return any(name.startswith(beside) or name in above for name in names)
 
 
 def check_output(path: Path, program: str, inputs: Iterable[Path] = ()) -> Path:

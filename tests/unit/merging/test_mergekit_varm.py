@@ -16,10 +16,11 @@ from fusionchat.files import sha256
 @pytest.mark.parametrize("granularity", ["matrix", "parameter"])
 def test_a_yaml_may_name_varm(kind, granularity, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    folders = [
-        str(tiny_models.save(tmp_path / name, kind, seed=seed))
-        for seed, name in enumerate(("pivot", "a", "b"))
-    ]
+    monkeypatch.chdir(tmp_path)
+    # could be names of a hub; mergekit keeps models by name in this process
+    folders = [f"{kind}-{granularity}-{name}" for name in ("pivot", "a", "b")]
+    for seed, name in enumerate(folders):
+        tiny_models.save(tmp_path / name, kind, seed=seed)
     config = {
         "merge_method": "varm",
         "base_model": folders[0],

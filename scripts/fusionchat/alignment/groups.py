@@ -239,9 +239,9 @@ def changed_share(
     from rapidfuzz.distance import LCSseq
 
     texts = [
-        b"".join(table.token_bytes[i] for i in ids[~table.special[ids] | (ids == unknown)].tolist())
+        b"".join(map(table.token_bytes.__getitem__, ids[kept].tolist()))
         for table, ids in ((pivot, pivot_ids), (source, source_ids))
-        for unknown in [table.roles.get("unk", token_table.NO_TOKEN)]
+        for kept in [~table.special[ids] | (ids == table.roles.get("unk", token_table.NO_TOKEN))]
     ]
     first, second = (text.decode("utf-8", "surrogateescape").strip() for text in texts)
     if first == second or not first or not second:

@@ -25,7 +25,6 @@ class Text(NamedTuple):
         return cls(flat, np.concatenate([[0], np.cumsum([len(b) for b in data], dtype=np.int64)]))
 
 
-@njit(cache=True, nogil=True)
 def same_text(
     pivot: Text,
     source: Text,
@@ -40,6 +39,21 @@ def same_text(
     spells nothing that is the same.
     """
     same = np.zeros(len(pivot_ids), np.bool_)
+    _compare(pivot, source, pivot_ids, source_ids, start, count, same)
+    return same
+
+
+# Without counting who uses the arrays: see `transfer.kernel`.
+@njit(cache=True, nogil=True, _nrt=False)
+def _compare(
+    pivot: Text,
+    source: Text,
+    pivot_ids: np.ndarray,
+    source_ids: np.ndarray,
+    start: np.ndarray,
+    count: np.ndarray,
+    same: np.ndarray,
+) -> None:
     first = 0
     while first < len(pivot_ids):
         begin, stop, last = start[first], start[first] + count[first], first + 1
@@ -48,10 +62,9 @@ def same_text(
             last += 1
         same[first] = _same(pivot, source, pivot_ids[first:last], source_ids[begin:stop])
         first = last
-    return same
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _same(pivot: Text, source: Text, pivot_ids: np.ndarray, source_ids: np.ndarray) -> bool:
     j, s, s_end = -1, 0, 0
     for token in pivot_ids:

@@ -1,9 +1,8 @@
 """The compiled part of `fusionchat.alignment.transfer.mass`; the rules are described there.
 
 All of it is one file: what numba keeps of a function is made anew when the function's own file
-changes, not when that of a function that it calls does. Small functions are inlined: a call costs
-more than their work. All integers come as int64 (a plain 0 has a type of its own) and all arrays
-writable: every further type would be compiled again.
+changes, not when that of a function that it calls does. All integers come as int64 (a plain 0 has a
+type of its own) and all arrays writable: every further type would be compiled again.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
@@ -15,7 +14,6 @@ import numpy as np
 from numba import njit
 
 from fusionchat.alignment.transfer.tables import (
-    FALLBACK,
     MANY_TO_MANY,
     MANY_TO_ONE,
     ONE_TO_MANY,
@@ -30,6 +28,9 @@ from fusionchat.models.token_table import NO_TOKEN
 OTHER_TEXT = -2  # in place of a pivot token: what stands before it is not the text so far
 SMALLEST = 1e-30
 ALIKE = 3.0  # where the text goes on so, others that begin as it does are likelier than usual
+# Compiled code makes no arrays, so numba need not count who uses them (`_nrt`): at each call it
+# would do so for all arrays of `tables` and the like, which took five times as long as the work.
+compiled = njit(cache=True, nogil=True, _nrt=False)
 # Keys of prefixes: where they begin, and how values are mixed in.
 EMPTY = np.int64(0x2545F4914F6CDD1D)
 MULTIPLIER, SHIFT = np.int64(0x369DEA0F31A53F85), np.int64(32)
@@ -52,7 +53,6 @@ class Slots(NamedTuple):
     used: np.ndarray
 
 
-@njit(cache=True, nogil=True)
 def transfer_groups(
     tables: Tables,
     rows: Distributions,
@@ -63,21 +63,18 @@ def transfer_groups(
     same: np.ndarray,
 ) -> Transferred:
     """Transfer one dialogue, group by group; `start`, `count` as in `Alignment`, `same_text`."""
-    n_rows, k = len(pivot_ids), rows.ids.shape[1]
-    out = Transferred(
-        np.zeros((n_rows, k), np.int64),
-        np.zeros((n_rows, k)),
-        np.full(n_rows, np.nan),
-        np.full(n_rows, FALLBACK, np.int8),
-        np.zeros(n_rows),
-        np.zeros(n_rows),
-        np.zeros(n_rows, np.bool_),
-    )
-    size = k * max(1, count.max()) + 1 if n_rows else 1
+    k = rows.ids.shape[1]
+    out = Transferred.empty(len(pivot_ids), k)
+    size = k * int(count.max(initial=1)) + 1
     slots = Slots(np.empty(size, np.int64), np.empty(size), np.zeros(1, np.int64))
-    alive = np.ones(k, np.bool_)
+    _fill(tables, rows, cuts, pivot_ids, start, count, same, slots, np.ones(k, np.bool_), out)
+    return out
+
+
+@compiled
+def _fill(tables, rows, cuts, pivot_ids, start, count, same, slots, alive, out):
     first = np.int64(0)
-    while first < n_rows:
+    while first < len(pivot_ids):
         group = _group(start, count, first)
         out.begins[first] = True
         single = group.last - first == 1 and group.stop - group.begin == 1
@@ -89,10 +86,9 @@ def transfer_groups(
         else:
             _fallback(rows, group, out)
         first = group.last
-    return out
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled
 def _group(start, count, first):
     """The group that begins at a token of the pivot: ranges that overlap belong together."""
     stop, last = start[first] + count[first], first + 1
@@ -102,7 +98,7 @@ def _group(start, count, first):
     return Group(first, last, start[first], stop)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _one_to_one(tables, rows, cuts, pivot_ids, row, c, slots, out):
     """Every listed id goes to its partner."""
     slots.used[0] = 0
@@ -118,7 +114,7 @@ def _one_to_one(tables, rows, cuts, pivot_ids, row, c, slots, out):
     out.kinds[row] = ONE_TO_ONE
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _complete(rows, gold, c, slots):
     """Add what is not listed and whose cut begins with the one token that the token at c is cut to.
 
@@ -132,7 +128,7 @@ def _complete(rows, gold, c, slots):
         _add(slots, gold, rows.cut_mass[rows.cut_mass_at[c]] - known)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _fallback(rows, group, out):
     """Empty rows; the group's cross-entropy is spread evenly, NaN if there is none."""
     begin, stop = group.begin, group.stop
@@ -142,7 +138,7 @@ def _fallback(rows, group, out):
             out.mass_in[row] = rows.mass[begin].sum()
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _spelled(tables, rows, cuts, pivot_ids, group, slots, alive, out):
     """A group of the same bytes that is not one token on both sides, row by row.
 
@@ -191,7 +187,7 @@ def _spelled(tables, rows, cuts, pivot_ids, group, slots, alive, out):
     out.token_ce[group.last - 1] = reached - min(reached, written)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _place_listed(tables, rows, cuts, pivot_ids, group, row, c, ends, slots, alive):
     """Put what is listed in place of the token at c into slots, but for what goes on with `row`.
 
@@ -222,7 +218,7 @@ def _place_listed(tables, rows, cuts, pivot_ids, group, row, c, ends, slots, ali
     return agreeing, agreeing + listed, mass
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled
 def _usual(tables, cuts, pivot_ids, group, row, c, token):
     """Whether the pivot cuts the group's first token by itself as in the text, before and at `row`.
 
@@ -233,7 +229,7 @@ def _usual(tables, cuts, pivot_ids, group, row, c, token):
     return later or piece != OTHER_TEXT, later or piece == pivot_ids[row]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _place_own(tables, rows, cuts, pivot_ids, group, row, c, u, slots):
     """The mass of the text's own token at c: what agrees with the text so far, and goes on so.
 
@@ -275,7 +271,7 @@ def _place_own(tables, rows, cuts, pivot_ids, group, row, c, u, slots):
     return agreeing + weight, mass + weight
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled
 def _listed_piece(tables, rows, cuts, pivot_ids, group, row, c, entry):
     """The pivot token at `row` where a listed id is written in place of the token at c."""
     other = rows.ids[c, entry]
@@ -291,7 +287,7 @@ def _listed_piece(tables, rows, cuts, pivot_ids, group, row, c, entry):
     return _piece(cuts, at, behind, pivot_ids, group.first, row)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _piece(cuts, at, behind, pivot_ids, first, row):
     """The pivot token at `row` in a cut of the group's text, and perhaps another behind it.
 
@@ -311,7 +307,6 @@ def _piece(cuts, at, behind, pivot_ids, first, row):
     return piece
 
 
-@njit(cache=True, nogil=True)
 def joins(
     tables: Tables,
     rows: Distributions,
@@ -325,17 +320,22 @@ def joins(
     Rows of (first source token of the group, source token c, entry): the text before c and a
     listed id, which a pivot token could join; entry -1: the text up to and with the token at c.
     """
-    found, used = np.empty((rows.ids.size + len(rows.ids), 3), np.int64), 0
-    first = np.int64(0)
+    found = np.empty((rows.ids.size + len(rows.ids), 3), np.int64)
+    return found[: _find_joins(tables, rows, pivot_ids, start, count, same, found)]
+
+
+@compiled
+def _find_joins(tables, rows, pivot_ids, start, count, same, found):
+    first, used = np.int64(0), np.int64(0)
     while first < len(pivot_ids):
         group = _group(start, count, first)
         if same[first] and group.stop - group.begin > 1:
             used = _add_joins(tables, rows, pivot_ids, group, found, used)
         first = group.last
-    return found[:used]
+    return used
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _add_joins(tables, rows, pivot_ids, group, found, used):
     row, done = group.first, np.int64(0)
     for c in range(group.begin + 1, group.stop):
@@ -360,7 +360,7 @@ def _add_joins(tables, rows, pivot_ids, group, found, used):
     return used
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _joined(tables, low, high, depth, other):
     """Whether one of the pivot tokens low:high goes on, after `depth` bytes, as `other` begins."""
     for at in range(tables.source.offsets[other], tables.source.offsets[other + 1]):
@@ -373,13 +373,13 @@ def _joined(tables, low, high, depth, other):
     return False
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _narrowed(tables, low, high, depth, byte):
     """Of the sorted pivot tokens low:high, equal so far, those with `byte` at `depth`."""
     return _bound(tables, low, high, depth, byte), _bound(tables, low, high, depth, byte + 1)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _bound(tables, low, high, depth, byte):
     while low < high:
         middle = (low + high) // 2
@@ -392,7 +392,7 @@ def _bound(tables, low, high, depth, byte):
     return low
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _unseen(tables, rows, cuts, pivot_ids, group, row, c, length, key):
     """Mass at c that is not listed and spells the text up to `row`, the first bytes of c's token.
 
@@ -415,7 +415,7 @@ def _unseen(tables, rows, cuts, pivot_ids, group, row, c, length, key):
     return _unlisted(tables, rows, c, _share(tables, key), seen)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _unlisted(tables, rows, c, share, seen):
     """Mass at c that is not listed and agrees with the text so far, by the prior.
 
@@ -432,14 +432,14 @@ def _unlisted(tables, rows, c, share, seen):
     return _rest(rows, c) * min(1.0, alike)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _rest(rows, c):
     """Mass at c that is neither listed nor that of the token that stands there."""
     mass = 1.0 - rows.mass[c].sum()
     return max(0.0, mass if _listed(rows, c) else mass - _of_token(rows, c))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _share(tables, pieces):
     """The prior of all ids whose cut begins with the pivot tokens of a key."""
     at = np.searchsorted(tables.piece_keys, pieces)
@@ -447,7 +447,7 @@ def _share(tables, pieces):
     return tables.piece_shares[at] if found else 0.0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _unlisted_bytes(tables, rows, c, length):
     """Mass at c that is not listed and begins with the first bytes of the token there."""
     token = rows.token[c]
@@ -465,7 +465,7 @@ def _unlisted_bytes(tables, rows, c, length):
     return _unlisted(tables, rows, c, share, seen)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled
 def _listed(rows, c):
     for entry in range(rows.ids.shape[1]):
         if rows.ids[c, entry] == rows.token[c] and rows.mass[c, entry] > 0.0:
@@ -473,30 +473,35 @@ def _listed(rows, c):
     return False
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled
 def _hashed(key, value):
     """The key of a sequence that goes on with `value`."""
     mixed = (key ^ value) * MULTIPLIER
     return mixed ^ (mixed >> SHIFT)
 
 
-@njit(cache=True, nogil=True)
 def prefix_keys(flat: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """The keys of all prefixes of sequences, each sequence's from the shortest on; int64 [all].
 
     `flat`: int64, the sequences one after the other.
     """
-    keys, at = np.empty(len(flat), np.int64), 0
+    keys = np.empty(len(flat), np.int64)
+    _write_keys(flat, lengths, keys)
+    return keys
+
+
+@compiled
+def _write_keys(flat, lengths, keys):
+    at = 0
     for length in lengths:
         prefix = EMPTY
         for _ in range(length):
             prefix = _hashed(prefix, flat[at])
             keys[at] = prefix
             at += 1
-    return keys
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _of_token(rows, c):
     """Probability of the token that stands at c, never 0: listed, or from its cross-entropy."""
     for entry in range(rows.ids.shape[1]):
@@ -505,7 +510,7 @@ def _of_token(rows, c):
     return max(np.exp(-rows.ce[c]), SMALLEST)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled
 def _agrees(tables, other, token, length):
     """Whether `other` begins with the first `length` bytes of `token`."""
     if other >= len(tables.mapped) or _length(tables, other) < length:
@@ -517,23 +522,23 @@ def _agrees(tables, other, token, length):
     return i == length
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled
 def _length(tables, token):
     return tables.source.offsets[token + 1] - tables.source.offsets[token]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled
 def _pivot_length(tables, token):
     return tables.pivot.offsets[token + 1] - tables.pivot.offsets[token]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled
 def _partner(tables, token):
     """A model may list ids beyond the tokenizer's; they have no partner."""
     return tables.mapped[token] if token < len(tables.mapped) else NO_TOKEN
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled
 def _add(slots, target, mass):
     """Add mass to a pivot id's slot."""
     if target == NO_TOKEN or mass <= 0.0:
@@ -547,7 +552,7 @@ def _add(slots, target, mass):
     slots.used[0] = used + 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _keep(slots, gold, row, whole, out):
     """Write the k most probable slots, best first, divided by `whole`; `gold` is never cut."""
     used, k = slots.used[0], out.ids.shape[1]

@@ -75,6 +75,19 @@ class Transferred(NamedTuple):
     mass_out: np.ndarray
     begins: np.ndarray
 
+    @classmethod
+    def empty(cls, rows: int, k: int) -> "Transferred":
+        """Rows of which nothing is known."""
+        return cls(
+            np.zeros((rows, k), np.int64),
+            np.zeros((rows, k)),
+            np.full(rows, np.nan),
+            np.full(rows, FALLBACK, np.int8),
+            np.zeros(rows),
+            np.zeros(rows),
+            np.zeros(rows, np.bool_),
+        )
+
     @property
     def logprobs(self) -> np.ndarray:
         """Natural logarithms of `mass`, -inf in unused slots."""

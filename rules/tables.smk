@@ -19,6 +19,7 @@ rule write_table1:
         scores="<results>/mt_bench/scores.parquet",
         nll=collect("<results>/nll/{model}.json", model=experiment.measured),
         changes=collect("<results>/variation/{target}.parquet", target=TWICE),
+        winners="<results>/figures/winners.csv" if experiment.taught else [],
     output:
         csv="<results>/tables/table1.csv",
         md="<results>/tables/table1.md",
@@ -46,6 +47,7 @@ rule write_table1:
             *(["--title", GENERATED] if experiment.generated else []),
             *null_controls(experiment),
             *flags("--equal-changes", pairs(TWICE, input.changes)),
+            *(["--winners", input.winners] if experiment.taught else []),
         ],
     shell:
         "python {input.program:q} --scores {input.scores:q} --judge {params.judge:q}"

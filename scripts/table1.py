@@ -21,6 +21,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--nll", type=cli.existing_path, nargs="*", default=[], help="files of measure_nll"
     )
     parser.add_argument(
+        "--winners",
+        type=cli.existing_path,
+        help="csv of figure_winners; a note names sources that teach nothing",
+    )
+    parser.add_argument(
         "--subject", default=None, help="the merge to compare with source LLMs and other models"
     )
     parser.add_argument(
@@ -50,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.scores.likelihood import read_likelihoods
     from fusionchat.scores.paper import read_paper
     from fusionchat.scores.rows import find_row
+    from fusionchat.scores.teachers import idle_note, read_shares
     from fusionchat.tables import others, precision, printed, views
     from fusionchat.tables.likelihood import likelihood_record, likelihood_table
     from fusionchat.tables.table import write_tables
@@ -63,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     likelihoods = read_likelihoods(args.nll)
     benchmark = read_benchmark(args.scores, args.judge)
     findings = views.find(benchmark, rows, baseline, args.judge_model)
-    scores = views.score_table(findings, args.title, likelihoods)
+    idle = idle_note(read_shares(args.winners)) if args.winners else ""
+    scores = views.score_table(findings, args.title, likelihoods, [idle] if idle else [])
     subject = find_row(rows, args.subject, "--subject") if args.subject else None
     beside = others.against_others(findings, subject) if subject else {}
     controls = precision.null_controls(findings, args.null)

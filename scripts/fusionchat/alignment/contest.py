@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from fusionchat.errors import UserError
+from fusionchat.files import read_json_object
 from fusionchat.logits.store import read_columns
 from fusionchat.readers.parquet import read_table
 
@@ -102,6 +104,17 @@ def verdict(values: Mapping[str, Any]) -> str:
         f"{source} would teach {facts['wins']} of {facts['dialogues']} dialogues "
         f"({share:.1%}), those where its cross-entropy is lower than that of {pivot} ({means})."
     )
+
+
+def idle_verdict(path: Path) -> str:
+    """The verdict on a source that wins no dialogue, from the JSON of `report_alignment`; empty
+    for any other source.
+    """
+    values = read_json_object(path)
+    try:
+        return "" if values["contest"]["wins"] else verdict(values)
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is not a file of report_alignment: {error!r}") from error
 
 
 def table(source: str, pivot: str, rows: Mapping[str, Mapping[str, Any]]) -> Sequence[str]:

@@ -10,11 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from fusionchat.alignment.contest import idle_verdict
 from fusionchat.cluster import lengths
 from fusionchat.cluster.lengths import Lengths
 from fusionchat.cluster.sizes import Size, named_size, pretrained_size, stored_size, typical_size
 from fusionchat.errors import UserError
-from fusionchat.experiment import Experiment
+from fusionchat.experiment import SAMPLE, Experiment
 from fusionchat.mt_bench.fetching import LOCAL_NAMES
 from fusionchat.mt_bench.questions import read_questions
 from fusionchat.origins import Origins
@@ -125,6 +126,19 @@ class Facts:
             world = self.experiment.config["data"]["world"]
             count = known["generated_categories"] * world["questions"]
         return count, count * known["turns"]
+
+    @property
+    def idle_sources(self) -> list[str]:
+        """Verdicts on the sources that win no dialogue, where their alignment, whole or of the
+        sample for `worth`, is here.
+        """
+        folder = Path(self.experiment.results, "alignment")
+        verdicts = []
+        for source in self.experiment.sources:
+            reports = (folder / f"{source}{part}.json" for part in ("", SAMPLE))
+            here = next(filter(Path.is_file, reports), None)
+            verdicts.append(idle_verdict(here) if here else "")
+        return [verdict for verdict in verdicts if verdict]
 
     @cached_property
     def voted_answers(self) -> int:

@@ -79,7 +79,7 @@ def table(rows: Sequence[Row], place: Place, name: str, notes: Sequence[str] = (
 
 def notes(plan: Plan) -> list[str]:
     """What a plan rests on, and what is not in its rows."""
-    lines = list(plan.facts.notes)
+    lines = [*plan.facts.notes, *(f"WARNING {said}" for said in plan.facts.idle_sources)]
     wait = plan.busy.in_step / plan.busy.computed if plan.experiment.trained else 1.0
     processes = plan.config["training"]["gpu"]
     if wait > 1.05:

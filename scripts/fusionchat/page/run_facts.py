@@ -15,7 +15,7 @@ from fusionchat.figures.costs import duration
 from fusionchat.files import read_json_object, sha256
 from fusionchat.readers.csv import read_csv
 from fusionchat.schema import Config
-from fusionchat.scores.teachers import ALL
+from fusionchat.scores.teachers import idle_note, read_shares
 from fusionchat.tables.table import Table, fixed, html_table
 
 DIGITS = 12
@@ -95,24 +95,14 @@ def teacher_section(winners: Path | None, root: Path) -> str:
     """How many dialogues each model teaches each target, from the csv of the winners figure."""
     if winners is None:
         return ""
-    rows = read_csv(winners, _teacher, "the csv of the winners figure")
-    lines = [line for category, *line in rows if category == ALL]
-    idle = [
-        f"{teacher} never teaches {target}"
-        for target, teacher, dialogues, _ in lines
-        if dialogues == "0"
-    ]
+    shares = read_shares(winners)
+    lines = [[s.target, s.teacher, str(s.dialogues), fixed(100 * s.share, 1) + "%"] for s in shares]
     notes = ["The model with the lowest cross-entropy teaches the dialogue (MinCE)."]
-    if idle:
-        notes.append(f"{'; '.join(idle)}: these targets hold nothing of that model.")
+    if note := idle_note(shares):
+        notes.append(note)
     columns = ["target", "teacher", "dialogues", "share"]
     table = html_table(Table("Teachers of each target", columns, {"": lines}, notes, left=2))
     return table + numbers_note([winners], root)
-
-
-def _teacher(record: dict[str, str]) -> list[str]:
-    share = fixed(100 * float(record["share"]), 1) + "%"
-    return [*(record[name] for name in ("category", "target", "teacher", "dialogues")), share]
 
 
 def _software_table(manifests: Sequence[Path]) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from fusionchat.readers.csv import read_csv
 from fusionchat.readers.parquet import read_metadata, read_table
 from fusionchat.scores.benchmark import category_order
 
@@ -79,6 +80,34 @@ def winner_shares(
         }
         for category in order
     }
+
+
+@dataclass(frozen=True)
+class Share:
+    """Dialogues that a model teaches a target, of all or of one category."""
+
+    target: str
+    category: str
+    teacher: str
+    dialogues: int
+    share: float
+
+
+def read_shares(path: Path) -> list[Share]:
+    """The shares of all dialogues, from the csv of the winners figure."""
+    shares = read_csv(path, _share, "the csv of the winners figure")
+    return [share for share in shares if share.category == ALL]
+
+
+def _share(record: dict[str, str]) -> Share:
+    target, category, teacher = (record[name] for name in ("target", "category", "teacher"))
+    return Share(target, category, teacher, int(record["dialogues"]), float(record["share"]))
+
+
+def idle_note(shares: Sequence[Share]) -> str:
+    """Which models never teach a target that they are a source of; empty where all do."""
+    idle = [f"{s.teacher} never teaches {s.target}" for s in shares if not s.dialogues]
+    return f"{'; '.join(idle)}: these targets hold nothing of that model." if idle else ""
 
 
 def read_entropies(paths: Sequence[Path]) -> dict[str, float]:

@@ -83,8 +83,13 @@ def percent(score: float, reference: float) -> float:
     return 100 * (score - reference) / reference if reference else float("nan")
 
 
-def score_table(findings: Findings, title: str, likelihoods: dict[str, Likelihood]) -> Table:
-    """Category scores, Average with interval, percent against the baseline, held-out NLL."""
+def score_table(
+    findings: Findings, title: str, likelihoods: dict[str, Likelihood], notes: Sequence[str] = ()
+) -> Table:
+    """Category scores, Average with interval, percent against the baseline, held-out NLL.
+
+    `notes` stand behind those on the scores themselves.
+    """
     categories = findings.benchmark.categories
     cells = {}
     for row in findings.rows:
@@ -106,7 +111,7 @@ def score_table(findings: Findings, title: str, likelihoods: dict[str, Likelihoo
         "vs " + short_label(findings.baseline.label),
         *(("NLL/token", "NLL/byte") if likelihoods else ()),
     ]
-    return Table(title, columns, grouped(findings.rows, cells), score_notes(findings))
+    return Table(title, columns, grouped(findings.rows, cells), [*score_notes(findings), *notes])
 
 
 def short_label(label: str) -> str:

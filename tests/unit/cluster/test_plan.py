@@ -116,6 +116,30 @@ def test_exact_steps_are_in_the_plan():
     assert exact.gpu_hours == pytest.approx(plain.gpu_hours)
 
 
+def test_a_source_that_wins_nothing_is_a_warning(tmp_path, monkeypatch):
+    """From the sample for `worth`; the whole alignment counts more, once it is here."""
+    monkeypatch.chdir(tmp_path)
+    plan = make_plan("config.yaml")
+    source, pivot = plan.sources[0], plan.experiment.pivot
+    assert not plan.facts.idle_sources
+
+    def write(name, wins):
+        contest = {"dialogues": 9, "wins": wins, "source_ce_byte": 0.7, "pivot_ce_byte": 0.5}
+        file = tmp_path / plan.experiment.results / "alignment" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"source": source, "pivot": pivot, "contest": contest}))
+        return file
+
+    write(f"{source}.sample.json", 0)
+    (warning,) = (line for line in notes(plan) if "WARNING" in line)
+    assert f"{source} teaches nothing" in warning
+    whole = write(f"{source}.json", 2)
+    assert not plan.facts.idle_sources
+    whole.write_text("{}")
+    with pytest.raises(UserError, match=f"{source}.json is not a file of report_alignment"):
+        notes(plan)
+
+
 def test_size_of_a_trained_model_equals_its_parameters(tmp_path):
     from transformers import MixtralConfig, MixtralForCausalLM
 

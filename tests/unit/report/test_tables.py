@@ -59,6 +59,12 @@ def first(run):
     file = run / "variation.parquet"
     variation.write_variation(file, variation.VariationTable(changes, "p", "t"))
     words += ["--equal-changes", f"clm={file}"]
+    winners = run / "winners.csv"
+    winners.write_text(
+        "target,category,teacher,dialogues,share\n"
+        "ta,all,solar,0,0.0\nta,maths,solar,0,0.0\nta,all,pivot,9,1.0\nta,maths,pivot,2,1.0\n"
+    )
+    words += ["--winners", str(winners)]
     table1.main(words)
     return run / "tables"
 
@@ -192,6 +198,11 @@ def test_nll_follows_from_its_file(run, first):
         assert float(records[model]["nll"]) == pytest.approx(facts["nll"])
         assert float(records[model]["nll_byte"]) == pytest.approx(facts["nll_byte"])
         assert float(records[model]["nll_low"]) < facts["nll"] < float(records[model]["nll_high"])
+
+
+def test_a_source_that_never_teaches_stands_below_the_table(first):
+    text = (first / "table1.md").read_text().split("\n### ")[0]
+    assert "solar never teaches ta: these targets hold nothing of that model." in text
 
 
 def test_printed_numbers_are_those_of_the_csv(first):

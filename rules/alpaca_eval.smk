@@ -113,6 +113,7 @@ rule alpaca_eval:
         md="<results>/tables/alpaca_eval.md",
         tex="<results>/tables/alpaca_eval.tex",
         html=table("alpaca_eval"),
+        values=f"{RESULTS}/metrics/alpaca_eval.parquet",
     log:
         "<logs>/alpaca_eval.log",
     benchmark:
@@ -130,4 +131,8 @@ rule alpaca_eval:
         paper=lambda w, input: flags("--paper", [input.printed] if input.printed else []),
     shell:
         "python {input.program:q} --annotations {input.annotations:q} --gamed {input.gamed:q}"
-        " {params.rows:q} {params.paper:q} --output {params.output:q} > {log:q} 2>&1"
+        " {params.rows:q} {params.paper:q} --values {output.values:q}"
+        " --output {params.output:q} > {log:q} 2>&1"
+
+
+METRICS += [rules.alpaca_eval.output.values] if ALPACA else []

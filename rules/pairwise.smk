@@ -60,6 +60,7 @@ rule pairwise:
         md="<results>/tables/pairwise.md",
         tex="<results>/tables/pairwise.tex",
         html=table("pairwise"),
+        values=f"{RESULTS}/metrics/pairwise.parquet",
     log:
         "<logs>/pairwise.log",
     benchmark:
@@ -75,4 +76,7 @@ rule pairwise:
         rows=table_rows(experiment, experiment.rows),
     shell:
         "python {input.program:q} --matches {input.matches:q} {params.rows:q}"
-        " --output {params.output:q} > {log:q} 2>&1"
+        " --values {output.values:q} --output {params.output:q} > {log:q} 2>&1"
+
+
+METRICS += [rules.pairwise.output.values] if "pairwise" in config["mt_bench"] else []

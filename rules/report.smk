@@ -36,6 +36,7 @@ rule report:
             model=experiment.shown,
         ),
         nll=collect("<results>/nll/{model}.json", model=experiment.measured),
+        metrics=lambda w: METRICS,
         manifests=[experiment.manifest(name) for name in experiment.evaluated],
     output:
         page=report(
@@ -59,7 +60,7 @@ rule report:
         ],
     shell:
         "python {input.program:q} --configfile {input.config:q} --scores {input.scores:q}"
-        " --nll {input.nll:q} --tables {input.tables:q} --figures {input.figures:q}"
+        " --nll {input.nll:q} --metrics {input.metrics:q} --tables {input.tables:q} --figures {input.figures:q}"
         " --captions {input.captions:q} --questions {input.questions:q}"
         " --answers {input.answers:q} --judgments {input.judgments:q}"
         " --manifests {input.manifests:q} --costs {input.costs:q}"

@@ -18,6 +18,7 @@ rule write_table1:
         paper=resource("paper/table1.csv"),
         scores="<results>/mt_bench/scores.parquet",
         nll=collect("<results>/nll/{model}.json", model=experiment.measured),
+        metrics=lambda w: METRICS,
         changes=collect("<results>/variation/{target}.parquet", target=TWICE),
         winners="<results>/figures/winners.csv" if experiment.taught else [],
     output:
@@ -42,7 +43,7 @@ rule write_table1:
         baseline=experiment.baseline,
         details=lambda w, input: [
             *("--judge-model", experiment.judge_model, "--compare", config["report"]["compare"]),
-            *("--paper", input.paper, "--nll", *input.nll),
+            *("--paper", input.paper, "--nll", *input.nll, "--metrics", *input.metrics),
             *(["--subject", experiment.main] if experiment.main else []),
             *(["--title", GENERATED] if experiment.generated else []),
             *null_controls(experiment),
@@ -118,6 +119,7 @@ rule claims:
         possible=possible("claims"),
         scores="<results>/mt_bench/scores.parquet",
         nll=collect("<results>/nll/{model}.json", model=experiment.measured),
+        metrics=lambda w: METRICS,
     output:
         csv="<results>/tables/claims.csv",
         md="<results>/tables/claims.md",
@@ -143,5 +145,5 @@ rule claims:
         claims=claim_words(experiment),
     shell:
         "python {input.program:q} --scores {input.scores:q} --judge {params.judge:q}"
-        " {params.rows:q} --nll {input.nll:q} {params.claims:q}"
+        " {params.rows:q} --nll {input.nll:q} --metrics {input.metrics:q} {params.claims:q}"
         " --figure {params.figure:q} --output {params.output:q} > {log:q} 2>&1"

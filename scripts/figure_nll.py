@@ -29,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.scores.likelihood import read_likelihoods
 
     references = chosen(args.rows, args.against, "--against")
-    likelihoods = read_likelihoods(args.nll)
-    if lacking := [row.name for row in references if row.name not in likelihoods]:
+    _, likelihoods = read_likelihoods(args.nll)
+    if lacking := [row.name for row in references if row.name not in likelihoods.models]:
         raise UserError(f"--against: {lacking[0]} has no file among those of --nll")
     figure = forest.likelihood_figure(likelihoods, args.rows, references)
     style.save(figure, args.output, forest.likelihood_words(likelihoods, args.rows, references))

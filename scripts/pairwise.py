@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from fusionchat import cli
 from fusionchat.scores.rows import add_rows
-from fusionchat.tables.arguments import add_table_output, checked_baseline
+from fusionchat.tables.arguments import add_table_output, add_values, checked_baseline
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -15,6 +15,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--matches", type=cli.existing_path, required=True, help="records of judge_pairs (.jsonl)"
     )
     add_rows(parser)
+    add_values(parser)
     add_table_output(parser)
     return parser
 
@@ -23,9 +24,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Count wins, test them, and write the table."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat.pairwise.win_rates import order, read_matches, win_rates
+    from fusionchat.pairwise.win_rates import order, read_matches, win_column, win_rates
     from fusionchat.pairwise.win_table import win_records, win_table
     from fusionchat.replicates import split_replicate
+    from fusionchat.scores.metric_files import write_columns
     from fusionchat.tables.table import write_tables
 
     matches = read_matches(args.matches)
@@ -34,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rates = win_rates(matches)
     table = win_table(rates, args.rows, baseline, judge, order(matches))
     write_tables(args.output, [table], win_records(rates, name, judge))
+    write_columns(args.values, [win_column(matches)])
 
 
 if __name__ == "__main__":

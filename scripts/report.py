@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusionchat import cli
+from fusionchat.scores.rows import add_metrics
 
 GENERATED = "Generated questions, scored like MT-Bench"
 FILES = {
@@ -13,7 +14,6 @@ FILES = {
     "sweeps": ".html tables and .svg figures of sweeps, in order",
     "answers": "answer records of the models",
     "judgments": "judgment records of the models",
-    "nll": "files of measure_nll",
     "manifests": "manifest.json of models, targets, merges",
 }
 SINGLE = {
@@ -29,6 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     cli.add_config_options(parser)
     parser.add_argument("--scores", type=cli.existing_path, required=True, help="scores.parquet")
+    add_metrics(parser)
     for name, text in FILES.items():
         parser.add_argument(f"--{name}", type=cli.existing_path, nargs="*", default=[], help=text)
     for name, text in SINGLE.items():
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.page.dialogue_section import dialogue_section
     from fusionchat.scores.benchmark import read_benchmark
     from fusionchat.scores.claims import claim_argument
-    from fusionchat.scores.likelihood import read_likelihoods
+    from fusionchat.scores.metric_files import read_metrics
     from fusionchat.scores.rows import find_row, row_argument
     from fusionchat.tables import summary, views
     from fusionchat.tables.examples import Examples
@@ -70,17 +71,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     benchmark = read_benchmark(args.scores, experiment.judge)
     findings = views.find(benchmark, models, baseline, experiment.judge_model)
-    likelihoods = read_likelihoods(args.nll)
+    columns = [one for one in read_metrics(args.nll, args.metrics) if one.metric.unit]
     questions = read_questions(args.questions)
     examples = Examples(questions, args.answers, args.judgments, benchmark.judge)
     root = args.output.parent
     numbers = [path.with_suffix(".csv") for path in args.tables]
     answer = summary.question(subject, baseline)
-    lines = summary.claims(claimed, findings, likelihoods)
+    lines = summary.claims(claimed, findings, columns)
     if args.picture:
         text = page.caption(args.picture.stem, args.captions)
         lines = page.picture(lines, args.picture, text, root)
-    answer += lines + summary.summary(findings, subject, likelihoods)
+    answer += lines + summary.summary(findings, subject, columns)
     answer += run_facts.numbers_note(numbers[:1], root)
     dialogues = dialogue_section(questions, shown, examples, args.examples)
     dialogues += run_facts.numbers_note([*args.answers, *args.judgments], root)
@@ -92,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         *args.answers,
         *args.judgments,
         *args.nll,
+        *args.metrics,
         *numbers,
     ]
     files += [*args.tables, *args.figures, *args.sweeps, *args.manifests, *filter(None, singles)]

@@ -42,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     values = dict(args.values)
     if values.keys() != {row.name for row in args.rows}:
         raise UserError("--value: name each --row once, and nothing else")
-    benchmark, likelihoods = read_benchmark(args.scores, args.judge), read_likelihoods(args.nll)
+    benchmark = read_benchmark(args.scores, args.judge)
+    _, likelihoods = read_likelihoods(args.nll)
     figure = sweeps.sweep_figure(benchmark, likelihoods, args.rows, values, args.setting)
     style.save(figure, args.output, sweeps.sweep_words(benchmark, values, args.setting))
 

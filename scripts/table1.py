@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from fusionchat import cli
+from fusionchat.scores.rows import add_metrics
 from fusionchat.tables.arguments import (
     add_score_arguments,
     checked_baseline,
@@ -17,9 +18,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     add_score_arguments(parser, "the row that all others are compared with (the paper's: CLM)")
     parser.add_argument("--title", default="Table 1: MT-Bench scores", help="of the first table")
-    parser.add_argument(
-        "--nll", type=cli.existing_path, nargs="*", default=[], help="files of measure_nll"
-    )
+    add_metrics(parser)
     parser.add_argument(
         "--winners",
         type=cli.existing_path,
@@ -52,12 +51,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.errors import UserError
     from fusionchat.scores.benchmark import read_benchmark
     from fusionchat.scores.equal_changes import equal_changes
-    from fusionchat.scores.likelihood import read_likelihoods
+    from fusionchat.scores.metric_files import read_metrics
     from fusionchat.scores.paper import read_paper
     from fusionchat.scores.rows import find_row
     from fusionchat.scores.teachers import idle_note, read_shares
     from fusionchat.tables import others, precision, printed, views
-    from fusionchat.tables.likelihood import likelihood_record, likelihood_table
+    from fusionchat.tables.metrics import metric_record, metric_table
     from fusionchat.tables.table import write_tables
 
     baseline = checked_baseline(args.rows, args.baseline)
@@ -66,11 +65,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--row: {shown[0].name} is a row of the paper; give its csv with --paper")
     rows = [row for row in args.rows if row not in shown]
     paper = read_paper(args.paper, rows) if args.paper else None
-    likelihoods = read_likelihoods(args.nll)
+    columns = read_metrics(args.nll, args.metrics)
     benchmark = read_benchmark(args.scores, args.judge)
     findings = views.find(benchmark, rows, baseline, args.judge_model)
     idle = idle_note(read_shares(args.winners)) if args.winners else ""
-    scores = views.score_table(findings, args.title, likelihoods, [idle] if idle else [])
+    scores = views.score_table(findings, args.title, columns, [idle] if idle else [])
     subject = find_row(rows, args.subject, "--subject") if args.subject else None
     beside = others.against_others(findings, subject) if subject else {}
     controls = precision.null_controls(findings, args.null)
@@ -80,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         views.percent_table(findings),
         views.comparison_table(findings),
         others.others_table(findings, subject, beside) if subject else None,
-        likelihood_table(findings, likelihoods),
+        *(metric_table(findings, column) for column in columns),
         views.paper_table(findings, paper, verdict=args.compare == "verdicts") if paper else None,
         precision.precision_table(findings),
         precision.noise_table(findings),
@@ -89,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     records = [
         record
         | views.comparison_record("subject_minus", beside.get(row.name))
-        | likelihood_record(likelihoods, row.name, baseline.name)
+        | metric_record(columns, row.name, baseline.name)
         | precision.precision_record(findings, controls, equal, row.name)
         for row, record in zip(rows, views.score_records(findings, paper), strict=True)
     ]

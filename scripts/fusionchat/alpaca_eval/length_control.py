@@ -18,17 +18,6 @@ from fusionchat.alpaca_eval.data import Gamed
 GAMED_WEIGHT = 0.2 / 2  # two variants share the published weight
 STRENGTHS = np.logspace(-4, 4, 10)
 FOLDS = 5
-DRAWS = 999
-LEVEL = 0.95
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A win rate with its 95% interval, as shares."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -44,17 +33,19 @@ class _Data:
 
 
 def length_controlled(
-    preference: np.ndarray, lengths: np.ndarray, difficulty: np.ndarray, gamed: Gamed, seed: int = 0
-) -> Rate:
-    """The length-controlled win rate of one model, with a bootstrap interval over its questions.
+    preference: np.ndarray, lengths: np.ndarray, difficulty: np.ndarray, gamed: Gamed
+) -> np.ndarray:
+    """Values [Q] of one model whose mean is its length-controlled win rate.
 
     `preference` [Q] in [0, 1] (NaN: no judgment), `lengths` [Q, 2] characters of the baseline's
-    and the model's answer, `difficulty` [Q]. Draws are refitted at the strength that was chosen.
+    and the model's answer, `difficulty` [Q]. A value is the question's prediction and what its
+    judgment did to the fit (linearised), so that their variance is that of the rate, refitted to
+    other questions at the strength that was chosen. NaN where all lengths differ alike.
     """
     delta = lengths[:, 0] - lengths[:, 1]
     spread = float(np.std(delta, ddof=1)) if len(delta) > 1 else 0.0
     if not spread:
-        return Rate(np.nan, np.nan, np.nan)
+        return np.full(len(delta), np.nan)
     ours = np.column_stack([np.tanh(delta / spread), difficulty, np.ones(len(delta))])
     theirs = np.column_stack([gamed.length, gamed.difficulty, np.zeros(len(gamed.length))])
     judged = ~np.isnan(preference)
@@ -66,32 +57,27 @@ def length_controlled(
     strength = _choose(data)
     fitted = _fit(data, strength, np.zeros(3))
     level_field = ours * np.array([0.0, 1.0, 1.0])
-    value = float(expit(level_field @ fitted).mean())
-    generator = np.random.default_rng(seed)
-    counts = generator.multinomial(len(delta), np.full(len(delta), 1 / len(delta)), size=DRAWS)
-    weights = np.tile(data.weights, (DRAWS, 1))
-    weights[:, len(theirs) :] = counts[:, judged]
-    refitted = _refit(data, weights, strength, fitted)
-    drawn = (counts * expit(refitted @ level_field.T)).sum(axis=1) / counts.sum(axis=1)
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Rate(value, float(low), float(high))
+    predicted = expit(level_field @ fitted)
+    slope = (level_field * (predicted * (1 - predicted))[:, None]).mean(axis=0)
+    influence = np.zeros(len(delta))
+    influence[judged] = len(delta) * _steps(data, fitted)[len(theirs) :] @ slope
+    return np.asarray(predicted + influence - influence.mean())
 
 
-def _refit(data: _Data, weights: np.ndarray, strength: float, fitted: np.ndarray) -> np.ndarray:
-    """One Newton step from the fit to that with each draw's weights [D, N]; [D, 3].
+def _steps(data: _Data, fitted: np.ndarray) -> np.ndarray:
+    """Where the fit goes as the weight of each datum grows [N, 3], by Newton's step.
 
-    Terms that the penalty has set to 0 stay there.
+    The strength cancels out; terms that the penalty has set to 0 stay there.
     """
     chance = expit(data.features @ fitted)
     active = np.abs(fitted) > 1e-9
     features = data.features[:, active]
-    slopes = strength * weights @ (features * (chance - data.targets)[:, None])
-    slopes += np.sign(fitted[active])
-    products = features[:, :, None] * features[:, None, :] * (chance * (1 - chance))[:, None, None]
-    curvature = strength * np.tensordot(weights, products, axes=1)
-    refitted = np.tile(fitted, (len(weights), 1))
-    refitted[:, active] -= np.linalg.solve(curvature, slopes[:, :, None])[:, :, 0]
-    return refitted
+    curvature = features.T @ (features * (data.weights * chance * (1 - chance))[:, None])
+    steps = np.zeros_like(data.features)
+    if active.any():
+        slopes = features * (chance - data.targets)[:, None]
+        steps[:, active] = -np.linalg.solve(curvature, slopes.T).T
+    return steps
 
 
 def _choose(data: _Data) -> float:

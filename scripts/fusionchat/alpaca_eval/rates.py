@@ -1,31 +1,39 @@
 """Raw and length-controlled win rates of every model from AlpacaEval's annotations."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fusionchat.alpaca_eval.data import Gamed
-from fusionchat.alpaca_eval.length_control import Rate, length_controlled
+from fusionchat.alpaca_eval.length_control import length_controlled
 from fusionchat.errors import UserError
 from fusionchat.files import read_numbered_jsonl
-from fusionchat.scores.statistics import t_test
+from fusionchat.scores.metrics import Column, Measured, Metric, column
 
 TEXTS = ("output_1", "output_2", "generator_1", "generator_2", "annotator", "instruction")
 
 
-@dataclass(frozen=True)
-class ModelRates:
-    """One model against the baseline: its rates, mean length in characters, and what is missing."""
+RAW = Metric(
+    *("wr", "WR %", "win rate against AlpacaEval's baseline", "question"),
+    scale=100.0,
+    bounds=(0.0, 1.0),
+    partial=True,
+)
+CONTROLLED = replace(
+    RAW, name="lc", label="LC %", about="the same with the answers' length controlled for"
+)
 
-    model: str
+
+@dataclass(frozen=True)
+class Answers:
+    """What was judged: answers with and without a judgment, and their mean characters."""
+
     judged: int
     missing: int
-    raw: Rate
-    controlled: Rate
     length: float
 
 
@@ -60,33 +68,48 @@ def _on_scale(value: float) -> bool:
     return 1 <= value <= 2 or value == 0
 
 
-def model_rates(records: Sequence[dict[str, Any]], gamed: Gamed) -> dict[str, ModelRates]:
-    """The rates of each model, in the order of the records."""
+def by_model(records: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The records of each model, in the order of the records."""
     models: dict[str, list[dict[str, Any]]] = {}
     for record in records:
         models.setdefault(record["generator_2"], []).append(record)
-    return {model: _rates(model, own, gamed) for model, own in models.items()}
+    return models
 
 
-def _rates(model: str, records: list[dict[str, Any]], gamed: Gamed) -> ModelRates:
+def answers(records: Sequence[dict[str, Any]]) -> Answers:
+    """The counts of one model's records."""
+    missing = sum(record.get("preference") is None for record in records)
+    length = float(np.mean([len(record["output_2"]) for record in records]))
+    return Answers(len(records) - missing, missing, length)
+
+
+def rate_columns(records: Sequence[dict[str, Any]], gamed: Gamed) -> list[Column]:
+    """The raw and the length-controlled win rate as metrics, by question."""
+    raw: dict[str, dict[Hashable, Measured]] = {}
+    controlled: dict[str, dict[Hashable, Measured]] = {}
+    for model, own in by_model(records).items():
+        shares = np.array([_share(record) for record in own])
+        if np.isnan(shares).all():
+            continue
+        raw[model] = _by_question(own, shares)
+        controlled[model] = _by_question(own, _controlled(own, shares, gamed))
+    return [column(RAW, raw), column(CONTROLLED, controlled)]
+
+
+def _share(record: dict[str, Any]) -> float:
+    value = record.get("preference")
+    return math.nan if value is None else 0.5 if value == 0 else value - 1.0
+
+
+def _controlled(records: list[dict[str, Any]], shares: np.ndarray, gamed: Gamed) -> np.ndarray:
     if unknown := [r["index"] for r in records if r["index"] not in gamed.of_question]:
         raise UserError(f"question {unknown[0]}: its difficulty is not in the file of --gamed")
-    values = [math.nan if r.get("preference") is None else r["preference"] for r in records]
-    shares = np.array([0.5 if value == 0 else value - 1.0 for value in values])
+    if records[0]["generator_2"] == records[0]["generator_1"]:
+        return np.full(len(records), 0.5)
     lengths = np.array([[len(r["output_1"]), len(r["output_2"])] for r in records], float)
-    judged = ~np.isnan(shares)
-    if not judged.any():
-        nothing = Rate(math.nan, math.nan, math.nan)
-        return ModelRates(model, 0, len(records), nothing, nothing, float(lengths[:, 1].mean()))
-    test = t_test(shares[judged, None], np.zeros(int(judged.sum()), int))
-    low, high = np.clip([test.low[0], test.high[0]], 0.0, 1.0)
-    raw = Rate(float(test.mean[0]), float(low), float(high))
-    if model == records[0]["generator_1"]:
-        controlled = Rate(0.5, math.nan, math.nan)
-    else:
-        difficulty = np.array([gamed.of_question[r["index"]] for r in records])
-        controlled = length_controlled(shares, lengths, difficulty, gamed)
-    missing = int((~judged).sum())
-    return ModelRates(
-        model, int(judged.sum()), missing, raw, controlled, float(lengths[:, 1].mean())
-    )
+    difficulty = np.array([gamed.of_question[r["index"]] for r in records])
+    return length_controlled(shares, lengths, difficulty, gamed)
+
+
+def _by_question(records: Sequence[dict[str, Any]], values: np.ndarray) -> dict[Hashable, Measured]:
+    return {r["index"]: Measured(float(v)) for r, v in zip(records, values, strict=True)}

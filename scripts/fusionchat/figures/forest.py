@@ -1,12 +1,13 @@
 """Paired differences with intervals, a line a model and a colour and mark for each reference."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fusionchat.figures.style import GREY, PAGE, legend_below, light_grid, new_figure, row_places
-from fusionchat.scores.likelihood import Likelihood, likelihood_difference
+from fusionchat.scores.comparisons import compare_pairs
+from fusionchat.scores.metrics import Column
 from fusionchat.scores.rows import Row
 from fusionchat.tables.table import fixed
 
@@ -21,10 +22,12 @@ Bounded = tuple[float, float, float]
 
 
 def likelihood_figure(
-    likelihoods: Mapping[str, Likelihood], rows: Sequence[Row], references: Sequence[Row]
+    likelihoods: Column, rows: Sequence[Row], references: Sequence[Row]
 ) -> "Figure":
     """Held-out nats per byte of each row minus each reference's; left of 0 the row is better."""
-    shown = [row for row in rows if row.name in likelihoods and row.group in ("Target", "Fused")]
+    shown = [
+        row for row in rows if row.name in likelihoods.models and row.group in ("Target", "Fused")
+    ]
     places = row_places(shown)
     figure = new_figure(PAGE, 1.0 + (0.12 + 0.11 * len(references)) * len(shown))
     axes = figure.subplots()
@@ -34,7 +37,7 @@ def likelihood_figure(
         shift = 0.5 * (index + 0.5) / len(references) - 0.25
         for row in shown:
             if row.name != reference.name:
-                bounds = likelihood_difference(likelihoods[row.name], likelihoods[reference.name])
+                bounds = _difference(likelihoods, row.name, reference.name)
                 draw_interval(axes, places[row.name] + shift, bounds, index)
         handles.append(key(index, f"minus {reference.label}"))
     axes.set_yticks(list(places.values()), [row.label for row in shown])
@@ -46,16 +49,16 @@ def likelihood_figure(
     return figure
 
 
-def likelihood_words(
-    likelihoods: Mapping[str, Likelihood], rows: Sequence[Row], references: Sequence[Row]
-) -> str:
+def likelihood_words(likelihoods: Column, rows: Sequence[Row], references: Sequence[Row]) -> str:
     """What the figure shows, in words."""
     parts = []
     for reference in references:
         differences = {
-            row.label: likelihood_difference(likelihoods[row.name], likelihoods[reference.name])
+            row.label: _difference(likelihoods, row.name, reference.name)
             for row in rows
-            if row.name in likelihoods and row.group == "Fused" and row.name != reference.name
+            if row.name in likelihoods.models
+            and row.group == "Fused"
+            and row.name != reference.name
         }
         better = [label for label, (_, _, high) in differences.items() if high < 0]
         worse = [label for label, (_, low, _) in differences.items() if low > 0]
@@ -67,6 +70,12 @@ def likelihood_words(
                 f"{best} with {fixed(differences[best][0], 4, signed=True)}."
             )
     return "Differences in held-out NLL with intervals. " + " ".join(parts)
+
+
+def _difference(column: Column, model: str, other: str) -> Bounded:
+    """Difference and interval; NaN where the two share no unit."""
+    result = compare_pairs(column, {model: (model, other)}).get(model)
+    return (result.difference, result.low, result.high) if result else (np.nan, np.nan, np.nan)
 
 
 def draw_interval(axes: "Axes", place: float, bounds: Bounded, index: int) -> None:

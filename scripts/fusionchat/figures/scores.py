@@ -16,8 +16,8 @@ from fusionchat.figures.style import (
     new_figure,
     row_places,
 )
-from fusionchat.scores.benchmark import Benchmark, full_name
-from fusionchat.scores.comparisons import SCALE, Comparison, Score, compare, score_models
+from fusionchat.scores.benchmark import SCALE, Benchmark, full_name
+from fusionchat.scores.comparisons import Comparison, Score, compare, score_models
 from fusionchat.scores.rows import Row
 from fusionchat.tables.table import fixed
 
@@ -92,7 +92,7 @@ def score_bars(
         name: by_category["average"] for name, by_category in score_models(benchmark, names).items()
     }
     others = [row.name for row in rows if row.group != "Source" and row.name != baseline.name]
-    differences = compare(benchmark, others, baseline.name)
+    differences = compare(benchmark.column, others, baseline.name)
     figure = new_figure(PAGE, 0.9 + 0.2 * len(rows))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     places = row_places(rows)

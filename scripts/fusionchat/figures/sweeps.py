@@ -9,8 +9,8 @@ import numpy as np
 
 from fusionchat.figures.style import GREY, PAGE, light_grid, new_figure
 from fusionchat.scores.benchmark import Benchmark
-from fusionchat.scores.comparisons import Score, score_models
-from fusionchat.scores.likelihood import Likelihood
+from fusionchat.scores.comparisons import Score, score, score_models
+from fusionchat.scores.metrics import Column
 from fusionchat.scores.rows import Row, find_row
 from fusionchat.tables.table import fixed
 
@@ -37,7 +37,7 @@ def value_argument(text: str) -> tuple[str, float]:
 
 def sweep_figure(
     benchmark: Benchmark,
-    likelihoods: Mapping[str, Likelihood],
+    likelihoods: Column,
     rows: Sequence[Row],
     values: Mapping[str, float],
     setting: str,
@@ -46,8 +46,9 @@ def sweep_figure(
     names = sorted(values, key=values.__getitem__)
     scores = score_models(benchmark, names)
     panels = [("average score", [_bounded(scores[name]["average"]) for name in names])]
-    if all(name in likelihoods for name in names):
-        panels.append(("held-out nats per byte", [likelihoods[name].byte for name in names]))
+    if all(name in likelihoods.models for name in names):
+        nats = [_bounded(score(likelihoods, name)) for name in names]
+        panels.append(("held-out nats per byte", nats))
     figure = new_figure(PAGE, 2.6)
     places = np.asarray([values[name] for name in names])
     for axes, (title, points) in zip(
@@ -62,8 +63,8 @@ def sweep_figure(
     return figure
 
 
-def _bounded(score: Score) -> Bounded:
-    return score.mean, score.low, score.high
+def _bounded(one: Score) -> Bounded:
+    return one.mean, one.low, one.high
 
 
 def _draw(axes: "Axes", places: np.ndarray, points: np.ndarray) -> None:

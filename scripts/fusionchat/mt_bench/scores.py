@@ -10,7 +10,7 @@ from fusionchat.errors import UserError
 from fusionchat.files import read_numbered_jsonl
 from fusionchat.mt_bench.judging.ratings import HIGHEST, LOWEST, NO_RATING, is_valid
 from fusionchat.mt_bench.questions import Question
-from fusionchat.scores.seeds import split_seed
+from fusionchat.replicates import split_seed
 
 SCHEMA = pa.schema(
     [

@@ -1,6 +1,7 @@
 """Win rates against a baseline from FastChat's pairwise records, and what the order shown did."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,22 @@ import numpy as np
 from fusionchat.errors import UserError
 from fusionchat.files import read_numbered_jsonl
 from fusionchat.replicates import split_replicate
-from fusionchat.scores.statistics import holm, ratio_test
+from fusionchat.scores.comparisons import score
+from fusionchat.scores.metrics import Column, Measured, Metric, column
+from fusionchat.scores.statistics import holm
 
 WINNERS = ("model_1", "model_2", "tie", "error")
+WIN_RATE = Metric(
+    "win_rate",
+    "win %",
+    "share of matches won, a tie being half a win",
+    "question",
+    scale=100.0,
+    digits=1,
+    bounds=(0.0, 1.0),
+    partial=True,
+)
+Turn = tuple[int, int]  # question and turn
 FIELDS = ("question_id", "model_1", "model_2", "g1_winner", "g2_winner", "judge", "turn")
 
 
@@ -102,44 +116,58 @@ def order(records: Iterable[dict[str, Any]]) -> Order:
     )
 
 
-def win_rates(records: Sequence[dict[str, Any]]) -> dict[str, WinRate]:
-    """Each model's win rate; p-values are Holm-corrected over the models.
+def win_column(records: Iterable[dict[str, Any]]) -> Column:
+    """The share of wins as a metric, by question; the baseline itself has a half everywhere.
 
     Where a model was trained with several seeds, only matches that all of them have count.
     """
+    matches = [(r, share) for r in records if (share := points(r)) is not None]
+    shares: dict[str, dict[Turn, float]] = {}
+    for record, share in matches:
+        shares.setdefault(record["model_1"], {})[record["question_id"], record["turn"]] = share
+        even = shares.setdefault(_against(record)[1], {})
+        even[record["question_id"], record["turn"]] = 0.5
+    counted: dict[str, set[Turn]] = {}
+    for model, turns in shares.items():
+        counted.setdefault(split_replicate(model)[0], set(turns)).intersection_update(turns)
+    return column(
+        WIN_RATE,
+        {
+            model: _by_question(turns, counted[split_replicate(model)[0]])
+            for model, turns in shares.items()
+        },
+    )
+
+
+def _by_question(turns: Mapping[Turn, float], counted: Iterable[Turn]) -> dict[Hashable, Measured]:
+    totals: dict[Hashable, Measured] = {}
+    for question, turn in sorted(counted):
+        before = totals.get(question, Measured(0.0, 0.0))
+        totals[question] = Measured(before.value + turns[question, turn], before.size + 1.0)
+    return totals
+
+
+def win_rates(records: Sequence[dict[str, Any]]) -> dict[str, WinRate]:
+    """Each model's win rate; p-values are Holm-corrected over the models."""
     models: dict[str, list[dict[str, Any]]] = {}
     for record in records:
         models.setdefault(split_replicate(record["model_1"])[0], []).append(record)
-    tests = {model: _test(own) for model, own in models.items()}
-    corrected = holm(np.array([test[-1] for test in tests.values()]))
-    return {
-        model: WinRate(*_counts(models[model]), *test, float(p), order(models[model]))
-        for (model, test), p in zip(tests.items(), corrected, strict=True)
-    }
+    measured = win_column(records)
+    p_values = {model: _p(measured, model) for model in models}
+    corrected = dict(zip(models, holm(np.array(list(p_values.values()))).tolist(), strict=True))
+    rates = {}
+    for model, own in models.items():
+        one = score(measured, model)
+        numbers = (one.mean, one.low, one.high, p_values[model], corrected[model])
+        rates[model] = WinRate(*_counts(own), *numbers, order(own))
+    return rates
+
+
+def _p(measured: Column, model: str) -> float:
+    """Of a win rate of a half; NaN without matches."""
+    return float(measured.estimate(model, 0.5).p[0]) if model in measured.models else math.nan
 
 
 def _counts(records: Sequence[dict[str, Any]]) -> tuple[int, int, int, int]:
     shares = [points(record) for record in records]
     return shares.count(1.0), shares.count(0.5), shares.count(0.0), shares.count(None)
-
-
-def _test(records: Sequence[dict[str, Any]]) -> tuple[float, float, float, float]:
-    """Rate, its interval, and p against a half, clustered by question."""
-    seeds = sorted({split_replicate(record["model_1"])[1] for record in records})
-    shares: dict[tuple[int, int], dict[int, float]] = {}
-    for record in records:
-        if (share := points(record)) is not None:
-            turn = shares.setdefault((record["question_id"], record["turn"]), {})
-            turn[split_replicate(record["model_1"])[1]] = share
-    complete = {key: given for key, given in shares.items() if len(given) == len(seeds)}
-    questions = sorted({question for question, _ in complete})
-    if not questions:
-        return np.nan, np.nan, np.nan, np.nan
-    totals, sizes = np.zeros((len(questions), len(seeds))), np.zeros(len(questions))
-    for (question, _), given in complete.items():
-        place = questions.index(question)
-        totals[place] += [given[seed] - 0.5 for seed in seeds]
-        sizes[place] += 1
-    result = ratio_test(totals, sizes)
-    low, high = np.clip([0.5 + result.low[0], 0.5 + result.high[0]], 0.0, 1.0)
-    return 0.5 + float(result.mean[0]), float(low), float(high), float(result.p[0])

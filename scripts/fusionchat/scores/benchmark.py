@@ -9,8 +9,8 @@ import numpy as np
 from fusionchat.categories import CATEGORIES
 from fusionchat.errors import UserError
 from fusionchat.readers.parquet import check_filled, named_errors, open_parquet
-from fusionchat.replicates import FIRST
-from fusionchat.scores.seeds import paired_seeds
+from fusionchat.replicates import FIRST, paired_seeds
+from fusionchat.scores.metrics import Column, Metric, Values
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,6 +20,8 @@ SHORT_NAMES = dict(
 )
 COLUMNS = ("model", "repeat", "choice", "question_id", "category", "turn", "score")
 AXES = ("seed", "question_id", "turn", "choice", "repeat")
+SCALE = (1.0, 10.0)
+RATING = Metric("rating", "rating", "average rating", "question", bounds=SCALE)
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,17 @@ class Benchmark:
         """Mean score of each question with each seed [Q, seeds], of all turns or of one."""
         return self._means(self.all_scores(model), turn)
 
-    def differences(self, model: str, reference: str) -> np.ndarray:
-        """Question means of one model minus those of another [Q, seeds], paired by seed."""
-        one, other = self.paired(model, reference)
-        return self._means(one) - self._means(other)
+    @property
+    def column(self) -> Column:
+        """The Average as a metric: question means in the strata of their categories."""
+        questions = tuple(self.question_ids.tolist())
+        return Column(
+            RATING,
+            {
+                model: Values(questions, self.seeds[model], self.question_means(model), self.strata)
+                for model in self.scores
+            },
+        )
 
     def paired(self, model: str, reference: str) -> tuple[np.ndarray, np.ndarray]:
         """All scores of two models with the same seeds along the first axis."""

@@ -9,13 +9,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from fusionchat.scores.benchmark import Benchmark
-from fusionchat.scores.comparisons import Comparison, compare_pairs, comparison
-from fusionchat.scores.likelihood import Likelihood, likelihood_test
+from fusionchat.scores.comparisons import Comparison, compare_pairs
+from fusionchat.scores.metrics import Column, Metric
 from fusionchat.scores.rows import Row, find_row
-from fusionchat.scores.statistics import holm
 from fusionchat.scores.verdicts import SIGNIFICANT
 
 SUPPORTED = "supported"
@@ -59,6 +55,9 @@ class Finding:
     verdict: str
 
 
+Measures = Mapping[Metric, Sequence[Finding]]  # the verdicts by each metric, ratings first
+
+
 def claim_argument(text: str) -> Claim:
     """An argparse type: `CLAIM:ROW:CONTROL[,CONTROL...]`; the run may lack the CONTROL."""
     parts = text.split(":")
@@ -95,27 +94,11 @@ def pairs(claims: Sequence[Claim]) -> list[Pair]:
     return list(dict.fromkeys((c.row, control) for c in claims for control in c.controls))
 
 
-def by_ratings(claims: Sequence[Claim], benchmark: Benchmark) -> list[Finding]:
-    """The verdicts of the Average, paired by question and training seed; more is better."""
-    results = compare_pairs(benchmark, {pair: pair for pair in pairs(claims)})
-    return [find(claim, results, 1) for claim in claims]
-
-
-def by_likelihood(claims: Sequence[Claim], likelihoods: Mapping[str, Likelihood]) -> list[Finding]:
-    """The verdicts of held-out nats per byte, paired by dialogue and seed; less is better."""
-    tests = {
-        (row, control): test
-        for row, control in pairs(claims)
-        if row in likelihoods
-        and control in likelihoods
-        and (test := likelihood_test(likelihoods[row], likelihoods[control])) is not None
-    }
-    corrected = holm(np.asarray([float(test.p[0]) for test in tests.values()]))
-    results = {
-        pair: comparison(test, p)
-        for (pair, test), p in zip(tests.items(), corrected.tolist(), strict=True)
-    }
-    return [find(claim, results, -1) for claim in claims]
+def by_metric(claims: Sequence[Claim], column: Column) -> list[Finding]:
+    """The verdicts by one metric, in its direction; models without values of it have no control."""
+    family = {pair: pair for pair in pairs(claims) if all(name in column.models for name in pair)}
+    results = compare_pairs(column, family)
+    return [find(claim, results, column.metric.better) for claim in claims]
 
 
 def find(claim: Claim, comparisons: Mapping[Pair, Comparison], better: int) -> Finding:

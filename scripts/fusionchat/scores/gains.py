@@ -42,7 +42,7 @@ def gains(
         for row, model in point.models.items()
         if row not in controls and control in point.models
     }
-    return compare_pairs(benchmark, pairs)
+    return compare_pairs(benchmark.column, pairs)
 
 
 def gain_records(gains: Mapping[Key, Comparison]) -> list[dict[str, Any]]:

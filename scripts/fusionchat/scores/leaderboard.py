@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fusionchat.errors import UserError
 from fusionchat.leaderboard.documents import read_documents
 from fusionchat.readers.csv import read_csv
-from fusionchat.scores.metrics import Metric, Paired, compare_documents, mean_and_error
+from fusionchat.scores.comparisons import Comparison, corrected
+from fusionchat.scores.metrics import Column, Measured, Metric, column
 from fusionchat.scores.rows import Row
-from fusionchat.scores.seeds import paired_seeds, split_seed
-from fusionchat.scores.statistics import holm
 from fusionchat.scores.verdicts import AGREES, DIFFERS, NO_PAPER, NOT_RESOLVABLE
 
 MEAN = "mean"  # of all tasks, where one stands for a task
@@ -33,16 +30,7 @@ class Task:
     measured: str = ""  # the harness's name of the metric
 
 
-@dataclass(frozen=True)
-class TaskScores:
-    """One model's documents of one task that all its seeds scored: `values` [D, S]."""
-
-    documents: tuple[tuple[str, str], ...]  # subtask, number
-    seeds: tuple[int, ...]
-    values: np.ndarray
-
-
-Scores = dict[str, dict[str, TaskScores]]
+Scores = dict[str, Column]  # by task
 Columns = dict[str, list[Any]]  # of a file, by name
 
 
@@ -52,13 +40,13 @@ def task_column(text: str) -> Task:
     average, _, label = rest.partition(":")
     if not name or average not in ("documents", "subtasks") or not label:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME:documents|subtasks:LABEL")
-    return Task(Metric(name, label, scale=100.0), average)
+    return Task(Metric(name, label, name, "document", scale=100.0, binary=True), average)
 
 
 def read_scores(
     paths: Sequence[Path], tasks: Sequence[Task]
 ) -> tuple[Scores, list[Task], int | None]:
-    """Scores by model and task, the tasks with their settings, which all files must share, and the
+    """A column for each task, the tasks with their settings, which all files must share, and the
     number of documents that each task was limited to.
     """
     files = {path.stem: read_documents(path) for path in paths}
@@ -75,84 +63,55 @@ def read_scores(
         for asked in [settings[first][task.metric.name]]
     ]
     rows = {name: table.to_pydict() for name, (table, _) in files.items()}
-    return _by_model(rows, columns), columns, files[first][1]["limit"]
+    scores = {task.metric.name: _column(rows, task) for task in columns}
+    return scores, columns, files[first][1]["limit"]
 
 
 def check_measured(scores: Scores, rows: Sequence[Row]) -> None:
     """Refuse a row without scores."""
-    if lacking := [row.name for row in rows if row.name not in scores]:
-        raise UserError(f"--scores: there are none of {', '.join(lacking)}")
+    for one in scores.values():
+        if lacking := [row.name for row in rows if row.name not in one.models]:
+            raise UserError(f"--scores: there are none of {', '.join(lacking)}")
 
 
-def _by_model(files: Mapping[str, Columns], tasks: Sequence[Task]) -> Scores:
-    replicates: dict[str, dict[int, Columns]] = {}
-    for name, rows in files.items():
-        base, seed = split_seed(name, files)
-        replicates.setdefault(base, {})[seed] = rows
-    return {
-        name: {task.metric.name: _joined(dict(sorted(seeds.items())), task) for task in tasks}
-        for name, seeds in replicates.items()
-    }
-
-
-def _joined(seeds: Mapping[int, Columns], task: Task) -> TaskScores:
-    """A task's documents that all seeds have, weighted as its average asks for."""
-    columns = [
+def _column(files: Mapping[str, Columns], task: Task) -> Column:
+    """A task's documents, in strata of subtasks where the average is that of their means."""
+    keys = ("task", "subtask", "document", "value")
+    strata = task.average == "subtasks"
+    return column(
+        task.metric,
         {
-            (subtask, document): value
-            for name, subtask, document, value in zip(
-                *(rows[key] for key in ("task", "subtask", "document", "value")), strict=True
-            )
-            if name == task.metric.name
-        }
-        for rows in seeds.values()
-    ]
-    shared = tuple(key for key in columns[0] if all(key in column for column in columns))
-    values = np.asarray([[column[key] for column in columns] for key in shared])
-    if task.average == "subtasks":
-        values = of_subtasks(values, [subtask for subtask, _ in shared])
-    return TaskScores(shared, tuple(seeds), values)
+            name: {
+                (subtask, document): Measured(value, stratum=subtask if strata else "")
+                for of_task, subtask, document, value in zip(*(rows[k] for k in keys), strict=True)
+                if of_task == task.metric.name
+            }
+            for name, rows in files.items()
+        },
+    )
 
 
-def of_subtasks(values: np.ndarray, subtasks: Sequence[str]) -> np.ndarray:
-    """Values [D, S] whose plain mean is the mean of the subtasks' means.
-
-    m + w (x - m_k), where w = D / (K D_k): their variance is that of the stratified mean.
-    """
-    names, places = np.unique(np.asarray(subtasks), return_inverse=True)
-    counts = np.bincount(places)
-    means = np.stack([values[places == place].mean(axis=0) for place in range(len(names))])
-    weights = len(values) / (len(names) * counts)
-    return means.mean(axis=0) + weights[places][:, None] * (values - means[places])
-
-
-def score(scores: Mapping[str, TaskScores], task: str) -> tuple[float, float]:
+def score(scores: Scores, model: str, task: str) -> tuple[float, float]:
     """A task's mean and standard error; of MEAN, the plain mean of all tasks."""
     if task != MEAN:
-        return mean_and_error(scores[task].values)
-    parts = [mean_and_error(one.values) for one in scores.values()]
+        estimate = scores[task].estimate(model).estimate
+        return float(estimate.mean[0]), float(estimate.error[0])
+    parts = [score(scores, model, one) for one in scores]
     errors = math.sqrt(sum(error**2 for _, error in parts)) / len(parts)
     return sum(mean for mean, _ in parts) / len(parts), errors
 
 
 def compare(
     scores: Scores, models: Iterable[str], baseline: str
-) -> dict[tuple[str, str], tuple[Paired, float]]:
-    """Each model against the baseline on each task, with Holm's p-value over all of them."""
+) -> dict[tuple[str, str], Comparison]:
+    """Each model against the baseline on each task, one family of Holm's."""
     pairs = {
-        (model, task): _paired(one, scores[baseline][task], task)
+        (model, task): one.paired(model, baseline)
         for model in models
         if model != baseline
-        for task, one in scores[model].items()
+        for task, one in scores.items()
     }
-    corrected = holm(np.asarray([pair.p for pair in pairs.values()]))
-    return {key: (pair, float(p)) for (key, pair), p in zip(pairs.items(), corrected, strict=True)}
-
-
-def _paired(one: TaskScores, other: TaskScores, task: str) -> Paired:
-    if one.documents != other.documents:
-        raise UserError(f"{task}: two models were measured on other documents; evaluate them anew")
-    return compare_documents(one.values, other.values, paired_seeds(one.seeds, other.seeds))
+    return corrected({key: paired for key, paired in pairs.items() if paired is not None})
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,13 @@ def add_scores(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--judge", default=None, help="whose scores; needed when there are several")
 
 
+def add_metrics(parser: argparse.ArgumentParser) -> None:
+    """Add `--nll` and `--metrics`: what else was measured, a column each."""
+    files = {"nll": "files of measure_nll", "metrics": "files of write_columns (.parquet)"}
+    for name, text in files.items():
+        parser.add_argument(f"--{name}", type=cli.existing_path, nargs="*", default=[], help=text)
+
+
 def check_rows(rows: Sequence[Row]) -> None:
     """Refuse two rows of one name."""
     names = [row.name for row in rows]

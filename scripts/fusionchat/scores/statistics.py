@@ -279,12 +279,6 @@ def ratio_test(totals: np.ndarray, sizes: np.ndarray, level: float = LEVEL) -> T
     return t_test(linear[:, :, None], np.zeros(len(sizes), int), level)
 
 
-def ratio_interval(totals: np.ndarray, sizes: np.ndarray) -> tuple[float, float, float]:
-    """The same as (value, low, high)."""
-    result = ratio_test(totals, sizes)
-    return float(result.mean[0]), float(result.low[0]), float(result.high[0])
-
-
 def detectable_difference(
     error: float, freedom: float, power: float = 0.8, level: float = LEVEL
 ) -> float:

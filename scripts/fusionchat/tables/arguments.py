@@ -33,6 +33,13 @@ def add_table_output(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_values(parser: argparse.ArgumentParser) -> None:
+    """`--values`, by which a benchmark's metrics become columns of other tables."""
+    parser.add_argument(
+        "--values", type=Path, required=True, help="the metrics, for --metrics of others (.parquet)"
+    )
+
+
 def add_judge_model(parser: argparse.ArgumentParser) -> None:
     """`--judge-model`, by which the paper's judge is recognised whatever a run calls it."""
     parser.add_argument(

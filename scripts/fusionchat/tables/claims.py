@@ -1,7 +1,7 @@
 """The paper's claims with their verdicts, as a table, as records, and as the page's first lines."""
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from fusionchat.scores.claims import (
     CONTRADICTED,
@@ -9,13 +9,12 @@ from fusionchat.scores.claims import (
     NOT_RESOLVABLE,
     SUPPORTED,
     Finding,
+    Measures,
 )
+from fusionchat.scores.metrics import Metric
 from fusionchat.scores.rows import Row, find_row
-from fusionchat.tables.likelihood import DIGITS
-from fusionchat.tables.table import Table, fixed, span
+from fusionchat.tables.table import Table, shown, shown_span
 
-RATING_DIGITS = 2
-MEASURES = {"rating": "Rating", "nll_byte": "NLL"}
 MARKS = {SUPPORTED: "✓", CONTRADICTED: "✗", NOT_RESOLVABLE: "?", CONTROL_MISSING: "–"}
 
 
@@ -27,54 +26,56 @@ def contrast(finding: Finding, rows: Sequence[Row]) -> str:
     return f"{label} − {find_row(rows, finding.control, '--claim').label}"
 
 
-def claim_table(
-    ratings: Sequence[Finding], likelihoods: Sequence[Finding], rows: Sequence[Row]
-) -> Table:
-    """Each claim with its control, the paired difference and the verdict by both measures."""
-    lines = []
-    for index, finding in enumerate(ratings):
-        cells = [finding.claim.statement, contrast(finding, rows), *_cells(finding, RATING_DIGITS)]
-        if likelihoods:
-            cells += _cells(likelihoods[index], DIGITS)
-        lines.append(cells)
-    columns = ["Claim of the paper", "ours", "rating", "95% interval", "verdict"]
-    columns += ["NLL/byte", "95% interval", "verdict"] if likelihoods else []
-    return Table("Claims and controls", columns, {"": lines}, claim_notes(ratings, rows), left=2)
+def claim_table(measures: Measures, rows: Sequence[Row]) -> Table:
+    """Each claim with its control, the paired difference and the verdict by every metric."""
+    findings = next(iter(measures.values()))
+    lines = [
+        [
+            finding.claim.statement,
+            contrast(finding, rows),
+            *(cell for metric, one in measures.items() for cell in _cells(metric, one[index])),
+        ]
+        for index, finding in enumerate(findings)
+    ]
+    columns = ["Claim of the paper", "ours"]
+    for metric in measures:
+        columns += [metric.label, "95% interval", "verdict"]
+    return Table("Claims and controls", columns, {"": lines}, claim_notes(measures), left=2)
 
 
-def _cells(finding: Finding, digits: int) -> list[str]:
+def _cells(metric: Metric, finding: Finding) -> list[str]:
     if finding.result is None:
         return ["–", "–", finding.verdict]
     result = finding.result
-    interval = span(result.low, result.high, digits, signed=True)
-    return [fixed(result.difference, digits, signed=True), interval, finding.verdict]
+    interval = shown_span(metric, result.low, result.high, signed=True)
+    return [shown(metric, result.difference, signed=True), interval, finding.verdict]
 
 
-def claim_notes(ratings: Sequence[Finding], rows: Sequence[Row]) -> list[str]:
+def claim_notes(measures: Measures) -> list[str]:
     """How a verdict comes about, and the family of the correction."""
-    pairs = {(f.claim.row, control) for f in ratings for control in f.claim.controls}
+    findings = next(iter(measures.values()))
+    pairs = {(f.claim.row, control) for f in findings for control in f.claim.controls}
+    lower = "".join(f" Lower {m.label} is better." for m in measures if m.better < 0)
     notes = [
         "The claims are the paper's, the verdicts ours: supported or contradicted where the "
-        f"difference is significant (Holm-corrected over these {len(pairs)} comparisons for each "
-        "of both measures), otherwise not resolvable. Intervals: 95%, uncorrected. Lower NLL is "
-        "better. Where a claim has several controls it must beat them all; the hardest is shown."
+        f"difference is significant (Holm-corrected over these {len(pairs)} comparisons, for each "
+        f"measure), otherwise not resolvable. Intervals: 95%, uncorrected.{lower} Where a claim "
+        "has several controls it must beat them all; the hardest is shown."
     ]
-    lacking = [f.claim.statement for f in ratings if f.verdict == CONTROL_MISSING]
+    lacking = [f.claim.statement for f in findings if f.verdict == CONTROL_MISSING]
     if lacking:
         notes.append(f"This run has no control for: {'; '.join(lacking)}.")
     return notes
 
 
-def claim_records(
-    measures: Mapping[str, Sequence[Finding]],
-) -> list[dict[str, object]]:
-    """One record for each claim and measure, at full precision."""
+def claim_records(measures: Measures) -> list[dict[str, object]]:
+    """One record for each claim and measure, at full precision, as measured."""
     records = []
-    for measure, findings in measures.items():
+    for metric, findings in measures.items():
         for finding in findings:
             record: dict[str, object] = {
                 "claim": finding.claim.name,
-                "measure": measure,
+                "measure": metric.name,
                 "row": finding.claim.row,
                 "control": finding.control or "",
                 "controls": ",".join(finding.claim.controls),
@@ -85,30 +86,27 @@ def claim_records(
     return records
 
 
-def claim_lines(
-    ratings: Sequence[Finding], likelihoods: Sequence[Finding], rows: Sequence[Row]
-) -> str:
+def claim_lines(measures: Measures, rows: Sequence[Row]) -> str:
     """The page's first lines as HTML: a claim once, and below it each control and verdict."""
-    measured: Sequence[Finding | None] = likelihoods or [None] * len(ratings)
     lines: dict[str, list[str]] = {}
-    for rating, likelihood in zip(ratings, measured, strict=True):
-        words = [("rating", rating)] + ([("NLL", likelihood)] if likelihood else [])
+    for index, finding in enumerate(next(iter(measures.values()))):
         verdicts = "".join(
-            f'<span class="verdict">{name}: {MARKS[one.verdict]} {one.verdict}</span>'
-            for name, one in words
+            f'<span class="verdict">{html.escape(metric.label)}: {MARKS[word]} {word}</span>'
+            for metric, findings in measures.items()
+            for word in [findings[index].verdict]
         )
-        line = f"<div><span>{html.escape(contrast(rating, rows))}</span> {verdicts}</div>"
-        lines.setdefault(rating.claim.statement, []).append(line)
+        line = f"<div><span>{html.escape(contrast(finding, rows))}</span> {verdicts}</div>"
+        lines.setdefault(finding.claim.statement, []).append(line)
     items = (
         f"<li><b>{html.escape(claim)}</b> {''.join(each)}</li>" for claim, each in lines.items()
     )
     return f'<ol class="claims">{"".join(items)}</ol>'
 
 
-def claim_words(measures: Mapping[str, Sequence[Finding]], rows: Sequence[Row]) -> str:
+def claim_words(measures: Measures, rows: Sequence[Row]) -> str:
     """What the figure of the claims shows, in words: what is settled by name, the rest counted."""
     parts = []
-    for measure, findings in measures.items():
+    for metric, findings in measures.items():
         words = []
         for verdict in MARKS:
             named = [contrast(f, rows) for f in findings if f.verdict == verdict]
@@ -116,5 +114,5 @@ def claim_words(measures: Mapping[str, Sequence[Finding]], rows: Sequence[Row]) 
                 words.append(f"{verdict}: {', '.join(named)}")
             elif named:
                 words.append(f"{len(named)} {verdict}")
-        parts.append(f"{MEASURES[measure]}: {'; '.join(words)}.")
+        parts.append(f"{metric.label[0].upper()}{metric.label[1:]}: {'; '.join(words)}.")
     return " ".join(["Paired differences of each claim from its control.", *parts])

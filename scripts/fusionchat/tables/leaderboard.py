@@ -4,15 +4,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fusionchat.scores import leaderboard as scoring
+from fusionchat.scores.comparisons import Comparison
 from fusionchat.scores.leaderboard import MEAN, Published, Scores, Task
-from fusionchat.scores.metrics import Paired
+from fusionchat.scores.metrics import Values
 from fusionchat.scores.rows import Row
 from fusionchat.scores.verdicts import SIGNIFICANT
 from fusionchat.tables.table import Table, fixed
 
 Record = dict[str, Any]
 Records = Sequence[Record]
-Comparisons = Mapping[tuple[str, str], tuple[Paired, float]]
+Comparisons = Mapping[tuple[str, str], Comparison]
 
 SEEDS = "Several training seeds: their mean; its error is over documents and seeds."
 PAIRED = (
@@ -39,29 +40,27 @@ def leaderboard_records(
         for task in [*tasks, None]:
             name = task.metric.name if task else MEAN
             scale = task.metric.scale if task else 100.0
-            value, error = (scale * x for x in scoring.score(scores[row.name], name))
+            value, error = (scale * x for x in scoring.score(scores, row.name, name))
             record: Record = {"group": row.group, "model": row.name, "label": row.label}
             record |= {"task": name, "score": value, "standard_error": error}
-            record |= _settings(task, scores[row.name]) if task else {}
+            record |= _settings(task, scores[name].of(row.name)) if task else {}
             record |= _difference(comparisons.get((row.name, name)), scale)
             record |= _verdict(row, tasks, name, (value, error), published) if published else {}
             records.append(record)
     return records
 
 
-def _settings(task: Task, scores: Mapping[str, scoring.TaskScores]) -> Record:
-    one = scores[task.metric.name]
+def _settings(task: Task, values: Values) -> Record:
     given = {"metric": task.measured, "shots": task.shots, "average": task.average}
-    return given | {"documents": len(one.documents), "seeds": len(one.seeds)}
+    return given | {"documents": len(values.units), "seeds": len(values.seeds)}
 
 
-def _difference(compared: tuple[Paired, float] | None, scale: float) -> Record:
-    if compared is None:
+def _difference(result: Comparison | None, scale: float) -> Record:
+    if result is None:
         return {}
-    pair, p_holm = compared
-    ends = {"difference": pair.difference, "difference_low": pair.low, "difference_high": pair.high}
-    tested = {"p": pair.p, "p_holm": p_holm, "test": pair.test}
-    return {key: scale * value for key, value in ends.items()} | tested
+    ends = {"": result.difference, "_low": result.low, "_high": result.high}
+    tested = {"p": result.p, "p_holm": result.p_holm, "test": result.test}
+    return {f"difference{end}": scale * value for end, value in ends.items()} | tested
 
 
 def _verdict(

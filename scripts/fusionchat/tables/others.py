@@ -15,7 +15,7 @@ OTHERS = ("Comparison", "Source")
 def against_others(findings: Findings, subject: Row) -> dict[str, Comparison]:
     """The subject minus each compared model and source LLM, a family of Holm's of its own."""
     others = [row.name for row in findings.rows if row.group in OTHERS and row.name != subject.name]
-    return compare_pairs(findings.benchmark, {name: (subject.name, name) for name in others})
+    return compare_pairs(findings.benchmark.column, {name: (subject.name, name) for name in others})
 
 
 def others_table(

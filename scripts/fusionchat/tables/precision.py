@@ -137,7 +137,7 @@ def _training_line(findings: Findings) -> list[list[str]]:
 def null_controls(findings: Findings, pairs: Sequence[tuple[str, str, str]]) -> list[Control]:
     """Pairs that must tie, given as (name, name, why), and the baseline judged twice."""
     controls = [
-        Control(first, second, why, compare(findings.benchmark, [first], second)[first])
+        Control(first, second, why, compare(findings.benchmark.column, [first], second)[first])
         for first, second, why in pairs
     ]
     scores = findings.benchmark.all_scores(findings.baseline.name)
@@ -145,7 +145,7 @@ def null_controls(findings: Findings, pairs: Sequence[tuple[str, str, str]]) -> 
         halves = {str(i): scores[..., i : i + 1] for i in (0, 1)}
         seeds = dict.fromkeys(halves, findings.benchmark.seeds[findings.baseline.name])
         benchmark = dataclasses.replace(findings.benchmark, scores=halves, seeds=seeds)
-        name, result = findings.baseline.name, compare(benchmark, ["0"], "1")["0"]
+        name, result = findings.baseline.name, compare(benchmark.column, ["0"], "1")["0"]
         controls.append(Control(name, name, "same answers judged twice", result))
     return controls
 

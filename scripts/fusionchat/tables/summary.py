@@ -4,12 +4,13 @@ import html
 import math
 from collections.abc import Sequence
 
-from fusionchat.scores.claims import Claim, by_likelihood, by_ratings
+from fusionchat.scores.claims import Claim, by_metric
 from fusionchat.scores.comparisons import Comparison
+from fusionchat.scores.metrics import Column
 from fusionchat.scores.rows import Row
 from fusionchat.scores.verdicts import SIGNIFICANT
 from fusionchat.tables.claims import claim_lines
-from fusionchat.tables.likelihood import Likelihoods, likelihood_sentence
+from fusionchat.tables.metrics import metric_sentence
 from fusionchat.tables.table import fixed, span
 from fusionchat.tables.views import AVERAGE, Findings, judge_name, p_value, seed_statement
 
@@ -24,19 +25,20 @@ def question(subject: Row, baseline: Row) -> str:
     return f'<p class="lead">{html.escape(text)}</p>'
 
 
-def claims(claims: Sequence[Claim], findings: Findings, likelihoods: Likelihoods) -> str:
+def claims(claims: Sequence[Claim], findings: Findings, columns: Sequence[Column]) -> str:
     """Claim, control and verdict, a line each; empty without claims."""
     if not claims:
         return ""
-    measured = by_likelihood(claims, likelihoods) if likelihoods else []
-    return claim_lines(by_ratings(claims, findings.benchmark), measured, findings.rows)
+    measures = {one.metric: by_metric(claims, one) for one in (findings.benchmark.column, *columns)}
+    return claim_lines(measures, findings.rows)
 
 
-def summary(findings: Findings, subject: Row, likelihoods: Likelihoods) -> str:
-    """A sentence each on CLM, the best target, other merges, and likelihood."""
+def summary(findings: Findings, subject: Row, columns: Sequence[Column]) -> str:
+    """A sentence each on CLM, the best target, other merges, and every other metric."""
     lines = [_against_baseline(findings, subject), _against_target(findings, subject)]
     lines += [_among_merges(findings, subject)]
-    lines += [likelihood_sentence(likelihoods, subject, findings.baseline), _caution(findings)]
+    lines += [metric_sentence(column, subject, findings.baseline) for column in columns]
+    lines += [_caution(findings)]
     items = "".join(f"<li>{html.escape(line)}</li>" for line in lines if line)
     return f'<ul class="findings">{items}</ul>'
 

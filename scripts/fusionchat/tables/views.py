@@ -6,11 +6,18 @@ from dataclasses import dataclass, field
 
 from fusionchat.scores import verdicts
 from fusionchat.scores.benchmark import Benchmark, short_name
-from fusionchat.scores.comparisons import Comparison, Score, best, compare, score_models
-from fusionchat.scores.likelihood import Likelihood
+from fusionchat.scores.comparisons import (
+    Comparison,
+    Score,
+    best,
+    compare,
+    score,
+    score_models,
+)
+from fusionchat.scores.metrics import Column
 from fusionchat.scores.paper import PaperTable
 from fusionchat.scores.rows import Row, find_row
-from fusionchat.tables.table import Table, fixed, span
+from fusionchat.tables.table import Table, fixed, shown, span
 
 AVERAGE = "average"
 FEWEST = 2  # seeds; their variance has a single degree of freedom
@@ -55,7 +62,7 @@ def find(
         rows,
         baseline,
         score_models(benchmark, [row.name for row in rows]),
-        compare(benchmark, tuned, baseline.name),
+        compare(benchmark.column, tuned, baseline.name),
     )
     if not targets:
         return findings
@@ -64,7 +71,7 @@ def find(
         **{
             **vars(findings),
             "best_target": next(row for row in targets if row.name == top),
-            "against_best": compare(benchmark, merged, top),
+            "against_best": compare(benchmark.column, merged, top),
         }
     )
 
@@ -84,34 +91,34 @@ def percent(score: float, reference: float) -> float:
 
 
 def score_table(
-    findings: Findings, title: str, likelihoods: dict[str, Likelihood], notes: Sequence[str] = ()
+    findings: Findings, title: str, columns: Sequence[Column], notes: Sequence[str] = ()
 ) -> Table:
-    """Category scores, Average with interval, percent against the baseline, held-out NLL.
+    """Category scores, Average with interval, percent against the baseline, other metrics.
 
     `notes` stand behind those on the scores themselves.
     """
     categories = findings.benchmark.categories
     cells = {}
     for row in findings.rows:
-        score = findings.scores[row.name]
-        total = score[AVERAGE]
+        ratings = findings.scores[row.name]
+        total = ratings[AVERAGE]
         change = percent(total.mean, findings.scores[findings.baseline.name][AVERAGE].mean)
         cells[row.name] = [
-            *(fixed(score[category].mean) for category in categories),
+            *(fixed(ratings[category].mean) for category in categories),
             fixed(total.mean),
             span(total.low, total.high),
             "–" if row in (findings.baseline,) else fixed(change, signed=True) + "%",
-            *_likelihood_cells(likelihoods, row.name),
+            *(metric_cell(column, row.name) for column in columns),
         ]
-    columns = [
+    heads = [
         "Model",
         *(short_name(category) for category in categories),
         "Avg",
         "95% interval",
         "vs " + short_label(findings.baseline.label),
-        *(("NLL/token", "NLL/byte") if likelihoods else ()),
+        *(column.metric.label for column in columns),
     ]
-    return Table(title, columns, grouped(findings.rows, cells), [*score_notes(findings), *notes])
+    return Table(title, heads, grouped(findings.rows, cells), [*score_notes(findings), *notes])
 
 
 def short_label(label: str) -> str:
@@ -119,12 +126,9 @@ def short_label(label: str) -> str:
     return label.split()[-1]
 
 
-def _likelihood_cells(likelihoods: dict[str, Likelihood], name: str) -> list[str]:
-    if not likelihoods:
-        return []
-    if name not in likelihoods:
-        return ["–", "–"]
-    return [fixed(likelihoods[name].token[0], 3), fixed(likelihoods[name].byte[0], 4)]
+def metric_cell(column: Column, name: str) -> str:
+    """A model's score by a metric; a dash without values."""
+    return shown(column.metric, score(column, name).mean)
 
 
 def score_notes(findings: Findings) -> list[str]:
@@ -274,8 +278,8 @@ def paper_table(findings: Findings, paper: PaperTable, *, verdict: bool) -> Tabl
 
 
 def _verdict_cells(findings: Findings, paper: PaperTable, row: Row, expected: float) -> list[str]:
-    score = findings.scores[row.name][AVERAGE]
-    start = [fixed(paper.average(row)), fixed(score.mean), span(score.low, score.high)]
+    total = findings.scores[row.name][AVERAGE]
+    start = [fixed(paper.average(row)), fixed(total.mean), span(total.low, total.high)]
     ours = findings.against_baseline.get(row.name)
     if ours is None:
         return [*start, "–", "–", "–", "–"]
@@ -300,9 +304,9 @@ def score_records(findings: Findings, paper: PaperTable | None) -> list[dict[str
     for row in findings.rows:
         record: dict[str, object] = {"group": row.group, "model": row.name, "label": row.label}
         reference = findings.scores[findings.baseline.name]
-        for name, score in findings.scores[row.name].items():
-            record |= {name: score.mean, f"{name}_low": score.low, f"{name}_high": score.high}
-            record[f"{name}_percent"] = percent(score.mean, reference[name].mean)
+        for name, one in findings.scores[row.name].items():
+            record |= {name: one.mean, f"{name}_low": one.low, f"{name}_high": one.high}
+            record[f"{name}_percent"] = percent(one.mean, reference[name].mean)
         record["seeds"] = len(findings.benchmark.seeds[row.name])
         record["missing_scores"] = findings.benchmark.missing(row.name)
         record |= comparison_record("difference", findings.against_baseline.get(row.name))

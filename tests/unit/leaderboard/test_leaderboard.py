@@ -12,8 +12,8 @@ from lm_eval.api.metrics import mean_stderr
 import leaderboard
 from fusionchat.errors import UserError
 from fusionchat.leaderboard.documents import SCHEMA, write_documents
-from fusionchat.scores.leaderboard import against_published, of_subtasks, read_published
-from fusionchat.scores.metrics import compare_documents, mcnemar, mean_and_error
+from fusionchat.scores.leaderboard import against_published, read_published
+from fusionchat.scores.metrics import Column, Measured, Metric, column, mcnemar
 from fusionchat.scores.rows import Row
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "resources" / "paper" / "leaderboard.csv"
@@ -40,10 +40,22 @@ def run(folder: Path, *words: str) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+def of_values(**models: np.ndarray) -> Column:
+    """A column of models' values [D, S]."""
+    metric = Metric("acc", "acc", "accuracy", "document", binary=True)
+    names = {f"{m}-seed{s}" if s > 1 else m: v for m, vs in models.items() for s, v in each(vs)}
+    return column(metric, {n: {i: Measured(x) for i, x in enumerate(v)} for n, v in names.items()})
+
+
+def each(values: np.ndarray):
+    return enumerate(values.T, 1)
+
+
 def test_mean_and_error_are_the_harness_s():
     values = np.random.default_rng(1).integers(0, 2, 40).astype(float)
-    mean, error = mean_and_error(values[:, None])
-    assert (mean, error) == pytest.approx((values.mean(), mean_stderr(list(values))))
+    found = of_values(m=values[:, None]).estimate("m").estimate
+    expected = (values.mean(), mean_stderr(list(values)))
+    assert (found.mean[0], found.error[0]) == pytest.approx(expected)
 
 
 def test_mcnemar_is_the_textbook_s():
@@ -58,20 +70,24 @@ def test_several_seeds_and_shares_take_the_t_test():
     rng = np.random.default_rng(2)
     single = rng.integers(0, 2, (30, 1)).astype(float)
     double = rng.integers(0, 2, (30, 2)).astype(float)
-    assert compare_documents(single, 1 - single, ([0], [0])).test == "McNemar"
-    assert compare_documents(double, single, ([0, 1], [0, 0])).test == "paired t"
-    assert compare_documents(single / 2, single, ([0], [0])).test == "paired t"
+    made = of_values(single=single, opposite=1 - single, double=double, half=single / 2)
+    assert made.paired("single", "opposite").test == "McNemar"
+    assert made.paired("double", "single").test == "paired t"
+    assert made.paired("half", "single").test == "paired t"
 
 
 def test_the_mean_of_subtasks_weighs_each_alike():
     rng = np.random.default_rng(3)
     parts = [rng.random(5), rng.random(20), rng.random(8)]
-    names = [str(i) for i, part in enumerate(parts) for _ in part]
-    values = of_subtasks(np.concatenate(parts)[:, None], names)
-    mean, error = mean_and_error(values)
-    assert mean == pytest.approx(np.mean([part.mean() for part in parts]))
+    values = {
+        (name, place): Measured(float(value), stratum=str(name))
+        for name, part in enumerate(parts)
+        for place, value in enumerate(part)
+    }
+    found = column(Metric("m", "m", "m", "document"), {"m": values}).estimate("m").estimate
+    assert found.mean[0] == pytest.approx(np.mean([part.mean() for part in parts]))
     stratified = math.sqrt(sum(part.var(ddof=1) / len(part) for part in parts)) / 3
-    assert error == pytest.approx(stratified, rel=0.1)
+    assert found.error[0] == pytest.approx(stratified)
 
 
 @pytest.mark.parametrize(

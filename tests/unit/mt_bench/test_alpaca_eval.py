@@ -20,9 +20,11 @@ import fetch_alpaca
 import judge_alpaca
 from fusionchat.alpaca_eval.comparisons import is_swapped
 from fusionchat.alpaca_eval.data import read_gamed
-from fusionchat.alpaca_eval.rates import model_rates, read_annotations
+from fusionchat.alpaca_eval.rates import answers as judged_answers
+from fusionchat.alpaca_eval.rates import rate_columns, read_annotations
 from fusionchat.errors import UserError
 from fusionchat.files import read_jsonl
+from fusionchat.scores.comparisons import score
 
 PROMPT = """<|im_start|>system
 Judge.
@@ -146,8 +148,8 @@ def test_a_judge_without_probabilities_counts_by_its_word(tmp_path):
         wanted = None if first is None else 2.0 if first == record["is_switched_outputs"] else 1.0
         assert record["preference"] == wanted
         assert ("missing" in record) == (first is None)
-    rates = model_rates(records, read_gamed(tmp_path / "data" / "gamed.csv"))["a"]
-    assert (rates.judged, rates.missing) == (14, 6)
+    counts = judged_answers(records)
+    assert (counts.judged, counts.missing) == (14, 6)
 
 
 def test_the_order_is_a_coin_of_question_and_seed():
@@ -231,13 +233,11 @@ def test_win_rates_are_those_of_the_package(tmp_path, skill, seed):
     glm.get_length_controlled_winrate(DataFrame(excerpt(200, skill, seed)).drop(columns="index"),
     save_weights_dir=None)'
     """
-    rates = model_rates(excerpt(200, skill, seed), read_gamed(gamed(tmp_path / "g.csv", 200)))
-    rate = rates[f"m{seed}"]
-    wr, lc = PACKAGE[seed]
-    assert 100 * rate.raw.value == pytest.approx(wr, abs=0.05)
-    assert 100 * rate.controlled.value == pytest.approx(lc, abs=0.05)
-    assert rate.controlled.low < rate.controlled.value < rate.controlled.high
-    assert rate.raw.low < rate.raw.value < rate.raw.high
+    columns = rate_columns(excerpt(200, skill, seed), read_gamed(gamed(tmp_path / "g.csv", 200)))
+    for one, expected in zip(columns, PACKAGE[seed], strict=True):
+        rate = score(one, f"m{seed}")
+        assert 100 * rate.mean == pytest.approx(expected, abs=0.05)
+        assert rate.low < rate.mean < rate.high
 
 
 PACKAGE = {1: (51.3905, 53.1228), 2: (25.9185, 24.2972), 3: (71.2656, 72.7021)}
@@ -253,10 +253,10 @@ def test_the_published_annotations_give_the_packages_numbers():
     for name, wanted in expected.items():
         records = json.loads(Path(folder, name).read_text())
         records = [record | {"index": i} for i, record in enumerate(records)]
-        (rate,) = model_rates(records, known).values()
-        assert 100 * rate.raw.value == pytest.approx(wanted["win_rate"], abs=0.05)
-        controlled = wanted["length_controlled_winrate"]
-        assert 100 * rate.controlled.value == pytest.approx(controlled, abs=0.05)
+        keys = ("win_rate", "length_controlled_winrate")
+        for one, key in zip(rate_columns(records, known), keys, strict=True):
+            (model,) = one.models
+            assert 100 * score(one, model).mean == pytest.approx(wanted[key], abs=0.05)
 
 
 def test_the_table_stands_beside_printed_numbers(tmp_path):
@@ -269,7 +269,7 @@ def test_the_table_stands_beside_printed_numbers(tmp_path):
         [
             *(f"--annotations={path}", f"--gamed={gamed(tmp_path / 'g.csv', 60)}"),
             *(f"--paper={paper}", "--row=Source:openchat:OpenChat", "--row=Fused:sce:SCE"),
-            f"--output={tmp_path / 'alpaca_eval'}",
+            *(f"--output={tmp_path / 'alpaca_eval'}", f"--values={tmp_path / 'values.parquet'}"),
         ]
     )
     table = pd.read_csv(tmp_path / "alpaca_eval.csv").set_index("model")
@@ -290,7 +290,7 @@ def test_what_is_not_alpacaevals_is_refused(tmp_path):
         read_annotations(path)
     known = read_gamed(gamed(tmp_path / "g.csv", 10))
     with pytest.raises(UserError, match="question 10: its difficulty"):
-        model_rates(good, known)
+        rate_columns(good, known)
     arguments = words(tmp_path, "http://127.0.0.1:1")
     file = tmp_path / "data" / "question.jsonl"
     file.write_text(file.read_text().replace("Say {output_2} 1.", "Say"))

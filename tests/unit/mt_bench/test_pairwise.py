@@ -155,7 +155,8 @@ def test_the_table_names_baseline_judge_and_position(tmp_path):
     ways = [("model_1", "model_1"), ("model_1", "model_2"), ("tie", "model_1"), ("error", "tie")]
     records = [match(m, i, winners=ways[i % 4]) for m in ("varm", "lin") for i in range(16)]
     path = jsonl(tmp_path / "pairs.jsonl", records)
-    pairwise.main([f"--matches={path}", *rows, f"--output={tmp_path / 'pairwise'}"])
+    words = [f"--output={tmp_path / 'pairwise'}", f"--values={tmp_path / 'values.parquet'}"]
+    pairwise.main([f"--matches={path}", *rows, *words])
     table = pd.read_csv(tmp_path / "pairwise.csv").set_index("model")
     assert table.loc["varm", ["wins", "ties", "losses", "missing"]].tolist() == [4, 8, 0, 4]
     assert table.loc["varm", "rate"] == pytest.approx(8 / 12)

@@ -147,7 +147,7 @@ def test_every_verdict_follows_from_the_files(run, measure):
 
 def test_table_says_family_and_what_is_missing(run):
     text = (run[0] / "tables/claims.md").read_text()
-    assert "Holm-corrected over these 4 comparisons for each of both measures" in text
+    assert "Holm-corrected over these 4 comparisons, for each measure" in text
     assert "no control for: Weights by parameter change improve on a plain mean" in text
     assert (run[0] / "figures/claims.svg").stat().st_size > 1000
     assert "VaRM" in (run[0] / "figures/claims.svg").read_text().split("dc:description>")[1]

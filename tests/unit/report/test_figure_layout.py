@@ -21,7 +21,7 @@ from fusionchat.figures.maps import Gain, map_figure
 from fusionchat.figures.style import LINES, MARKERS, PALETTES, legend_columns, looks
 from fusionchat.figures.sweeps import sweep_figure
 from fusionchat.figures.weights import heatmap, largest_deviation
-from fusionchat.scores.benchmark import CATEGORIES, Benchmark
+from fusionchat.scores.benchmark import CATEGORIES, RATING, Benchmark
 from fusionchat.scores.claims import (
     CONTRADICTED,
     CONTROL_MISSING,
@@ -32,7 +32,8 @@ from fusionchat.scores.claims import (
     Finding,
 )
 from fusionchat.scores.comparisons import Comparison
-from fusionchat.scores.likelihood import Likelihood
+from fusionchat.scores.likelihood import BYTE
+from fusionchat.scores.metrics import Column, Values
 from fusionchat.scores.rows import Row
 
 TINY = {
@@ -174,24 +175,25 @@ def claims(world):
         for name, target, verdict in zip(STATEMENTS, targets, itertools.cycle(verdicts))
     ]
     found.append(Finding(Claim("weights", main, ()), None, None, CONTROL_MISSING))
-    return claim_figure(found, found, rows)
+    return claim_figure({RATING: found, BYTE: found}, rows)
 
 
 def nll(world):
     groups, rows, _, _, _, rng = world
-    ids, sizes = tuple(map(str, range(50))), np.full(50, 80.0)
+    ids, strata, sizes = tuple(map(str, range(50))), np.zeros(50, int), np.full(50, 80.0)
     found = {
-        row.name: Likelihood(ids, (1, 2, 3), rng.gamma(20, 0.4, (50, 3)), sizes / 4, sizes)
-        for row in rows
+        row.name: Values(ids, (1, 2, 3), rng.gamma(20, 0.4, (50, 3)), strata, sizes) for row in rows
     }
-    return likelihood_figure(found, rows, groups["Target"][:2])
+    return likelihood_figure(Column(BYTE, found), rows, groups["Target"][:2])
 
 
 def sweep(world):
     groups, _, _, benchmark, _, _ = world
     rows = groups["Fused"][:4]
     values = dict(zip([row.name for row in rows], (0.1, 0.5, 0.9, 1.0), strict=False))
-    return sweep_figure(benchmark, {}, rows, values, "share of a setting with a rather long name")
+    return sweep_figure(
+        benchmark, Column(BYTE, {}), rows, values, "share of a setting with a rather long name"
+    )
 
 
 def gain_map(world):

@@ -110,4 +110,4 @@ def test_an_unfinished_run_is_not_taken(tmp_path):
 def test_the_picture_of_the_claims_says_in_words_what_it_shows(run):
     text = (run / "figures/claims.svg").read_text(encoding="utf-8")
     assert "Paired differences of each claim from its control. Rating: " in text
-    assert "NLL: " in text
+    assert "NLL/byte: " in text

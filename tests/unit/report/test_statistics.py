@@ -9,7 +9,7 @@ from fusionchat.scores.statistics import (
     detectable_difference,
     holm,
     interval,
-    ratio_interval,
+    ratio_test,
     stratified_mean,
     t_test,
 )
@@ -231,16 +231,16 @@ def test_ratio_interval_covers_truth():
     for _ in range(400):
         tokens = rng.integers(5, 60, 150).astype(float)
         nats = tokens * rng.gamma(4, 0.1, 150)
-        _, low, high = ratio_interval(nats, tokens)
-        covered += low <= 0.4 <= high
+        found = ratio_test(nats, tokens)
+        covered += found.low[0] <= 0.4 <= found.high[0]
     assert 0.92 <= covered / 400 <= 0.98
 
 
 def test_ratio_of_one_dialogue_has_no_interval():
-    value, low, high = ratio_interval(np.array([3.0]), np.array([6.0]))
-    assert value == 0.5
-    assert math.isnan(low)
-    assert math.isnan(high)
+    found = ratio_test(np.array([3.0]), np.array([6.0]))
+    assert found.mean[0] == 0.5
+    assert math.isnan(found.low[0])
+    assert math.isnan(found.high[0])
 
 
 def nested_scores(rng, choices, repeats, questions=4000):

@@ -14,13 +14,13 @@ from scipy import stats
 
 import table1
 from fusionchat.errors import UserError
+from fusionchat.replicates import paired_seeds, split_seed
 from fusionchat.scores.benchmark import read_benchmark
-from fusionchat.scores.likelihood import likelihood_difference, read_likelihoods
-from fusionchat.scores.seeds import paired_seeds, split_seed
+from fusionchat.scores.comparisons import compare
+from fusionchat.scores.likelihood import read_likelihoods
 from fusionchat.scores.statistics import (
     holm,
     interval,
-    ratio_interval,
     ratio_test,
     stratified_mean,
     t_test,
@@ -123,7 +123,8 @@ def test_likelihood_with_seeds_covers_truth(training):
         sizes = rng.integers(20, 200, 200).astype(float)
         level = 0.4 + rng.normal(0, 0.06, (200, 1)) + rng.normal(0, training, (1, SEEDS))
         totals = sizes[:, None] * (level + rng.normal(0, 0.04, (200, SEEDS)))
-        _, low, high = ratio_interval(totals, sizes)
+        test = ratio_test(totals, sizes)
+        low, high = test.low[0], test.high[0]
         covered.append(low <= 0.4 <= high)
     print(f"training {training}: the likelihood's interval covers {np.mean(covered):.1%}")
     assert 0.925 <= np.mean(covered) <= 0.975
@@ -271,16 +272,16 @@ def test_scores_without_seeds_are_of_seed_1(run, tmp_path):
 
 
 def test_likelihoods_are_paired_by_seed(run):
-    found = read_likelihoods(sorted((run / "nll").glob("*.json")))
-    assert found["clm"].seeds == (1, 2, 3)
+    _, found = read_likelihoods(sorted((run / "nll").glob("*.json")))
+    assert found.of("clm").seeds == (1, 2, 3)
     facts = [
         json.loads((run / f"nll/{model}{suffix}.json").read_text())["nll_byte"]
         for suffix in ("", "-seed2", "-seed3")
         for model in ("varm", "clm")
     ]
-    value, low, high = likelihood_difference(found["varm"], found["clm"])
-    assert value == pytest.approx(np.mean(facts[::2]) - np.mean(facts[1::2]))
-    assert low < value < high
+    result = compare(found, ["varm"], "clm")["varm"]
+    assert result.difference == pytest.approx(np.mean(facts[::2]) - np.mean(facts[1::2]))
+    assert result.low < result.difference < result.high
 
 
 def test_ratio_test_is_the_t_test_of_equal_sizes():

@@ -47,7 +47,7 @@ PIVOT = experiment.pivot
 SOURCES = experiment.sources
 SHARDS = experiment.shards
 PIVOT_MANIFEST = experiment.manifest(PIVOT)
-METRICS = []  # a benchmark's rule file appends its file: columns of Table 1, claims and report
+METRICS = []  # files of benchmarks, each appended by its own: columns of Table 1, claims and report
 
 
 def any_of(names):

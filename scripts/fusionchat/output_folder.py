@@ -46,14 +46,15 @@ def output_folder(
         with _parents(place), only_run(hidden(place, "lock"), place, program):
             _recover(place, program)
             check_output(path, program, spared)
-            partial = claim(hidden(place, "partial"), program)
+            partial = hidden(place, "partial")
             try:
-                yield partial
+                yield claim(partial, program)
                 _sign(partial, program)
                 check_output(path, program, spared)  # the block may have taken hours
                 _exchange(partial, place)
             finally:
-                _discard(partial)
+                if _is_ours(partial):  # a signal may have come before its marker
+                    _discard(partial)
     except Exception as error:
         if _concerns(error, place):
             raise UserError(f"--output {path} cannot be written: {error}") from error
@@ -145,6 +146,13 @@ def claim(folder: Path, program: str) -> Path:
     return folder
 
 
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder for unfinished work is absent, empty, or has this package's marker."""
+    if folder.is_symlink():
+        return False
+    return not folder.exists() or made_by(folder) is not None or not _files(folder)
+
+
 def _files(folder: Path) -> frozenset[str]:
     """Relative names of all but folders and the marker; a link to a folder counts as a file."""
     found = []
@@ -192,8 +200,7 @@ def _recover(place: Path, program: str) -> None:
     """Clear up what a killed run of this very output left; undo a half exchange."""
     partial, replaced = hidden(place, "partial"), hidden(place, "replaced")
     for leftover in (partial, replaced):
-        ours = not leftover.exists() or made_by(leftover) is not None or not _files(leftover)
-        if leftover.is_symlink() or not ours:
+        if not _is_ours(leftover):
             raise UserError(f"{leftover} is in the way and was not made by {program}; move it")
     if replaced.exists() and not place.exists():
         replaced.rename(place)

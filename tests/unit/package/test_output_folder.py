@@ -151,7 +151,19 @@ def test_a_full_disk_is_one_line(code, tmp_path):
         raise OSError(code, os.strerror(code))
     with pytest.raises(FileNotFoundError), output_folder(tmp_path / "m", "merge_varm"):
         (tmp_path / "pivot" / "config.json").read_text()  # not the output's fault
+    with pytest.raises(ConnectionError), output_folder(tmp_path / "m", "merge_varm"):
+        raise ConnectionError("offline mode is enabled")
     assert tree(tmp_path) == {}
+
+
+def test_a_signal_before_the_marker_leaves_nothing(tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fusionchat.output_folder._write_marker", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "m")
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_read_only_place_is_one_line(tmp_path):

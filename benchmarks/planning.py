@@ -2,8 +2,9 @@
 
 The plan is that of six sources with 256 shards each, beside the same with 8 shards. The start is
 what a job does on its node before its program begins: reading the workflow for its one rule, beside
-a Snakemake that reads none. A job on SLURM starts Snakemake twice. All are CPU seconds, for which
-other work on the machine matters less than for the time on the clock.
+a Snakemake that reads none. A job on SLURM starts Snakemake once, a training on several nodes
+twice. All are CPU seconds, for which other work on the machine matters less than for the time on
+the clock.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 GOAL = 20.0  # seconds for the plan
-START_GOAL = 4.0  # seconds for each start
+START_GOAL = 4.0  # seconds for what a job starts
 SNAKEMAKE = Path(sys.executable).parent / "snakemake"
 JOB = (
     "--cores",

@@ -13,7 +13,6 @@ a few dialogues alone, for `worth`, which says itself where too little was kept.
 rule align_tokens:
     """Align the response tokens of pivot and source, and count the aligned pairs."""
     input:
-        code=code("align_tokens"),
         program=program("align_tokens"),
         pivot=PIVOT_MANIFEST,
         source="<results>/models/{source}/manifest.json",
@@ -33,6 +32,7 @@ rule align_tokens:
         mem_mb=memory(4_000, 32_000),
         runtime=minutes(60, 960),
     params:
+        code=code("align_tokens"),
         pivot=subpath(input.pivot, parent=True),
         source=subpath(input.source, parent=True),
         method=lambda w: experiment.alignment(w.variant)["method"],
@@ -48,7 +48,6 @@ rule align_tokens:
 rule map_vocabulary:
     """Map each token of the source to a token of the pivot."""
     input:
-        code=code("map_vocabulary"),
         program=program("map_vocabulary"),
         pivot=PIVOT_MANIFEST,
         source="<results>/models/{source}/manifest.json",
@@ -66,6 +65,7 @@ rule map_vocabulary:
         mem_mb=memory(8_000, 64_000),
         runtime=minutes(60, 480),
     params:
+        code=code("map_vocabulary"),
         pivot=subpath(input.pivot, parent=True),
         source=subpath(input.source, parent=True),
         strategy=lambda w: experiment.alignment(w.variant)["vocabulary"],
@@ -78,7 +78,6 @@ rule map_vocabulary:
 rule transfer_logits:
     """Carry the source's distributions over to the pivot's tokens and vocabulary."""
     input:
-        code=code("transfer_logits"),
         program=program("transfer_logits"),
         pivot=PIVOT_MANIFEST,
         source="<results>/models/{source}/manifest.json",
@@ -100,6 +99,7 @@ rule transfer_logits:
         mem_mb=memory(4_000, 32_000),
         runtime=minutes(60, 480),
     params:
+        code=code("transfer_logits"),
         pivot=subpath(input.pivot, parent=True),
         source=subpath(input.source, parent=True),
         rules=lambda w: experiment.alignment(w.variant)["transfer"],
@@ -114,7 +114,6 @@ rule transfer_logits:
 rule report_alignment:
     """Say how well a source was aligned; stop when too little probability was kept."""
     input:
-        code=code("report_alignment"),
         program=program("report_alignment"),
         pivot=PIVOT_MANIFEST,
         source="<results>/models/{source}/manifest.json",
@@ -139,6 +138,7 @@ rule report_alignment:
         mem_mb=memory(4_000, 32_000),
         runtime=minutes(60, 480),
     params:
+        code=code("report_alignment"),
         pivot=subpath(input.pivot, parent=True),
         source=subpath(input.source, parent=True),
         min_mass=lambda w: 0 if w.variant == SAMPLE else config["alignment"]["min_mass"],

@@ -13,7 +13,6 @@ ALPACA = experiment.alpaca_eval
 rule fetch_alpaca:
     """AlpacaEval's prompt, baseline outputs and difficulties, locked by checksum or from a folder."""
     input:
-        code=code("fetch_alpaca"),
         program=program("fetch_alpaca"),
         local=(
             collect(f"{ALPACA['data']}/{{name}}", name=["prompt.txt", "outputs.json", "gamed.csv"])
@@ -39,6 +38,7 @@ rule fetch_alpaca:
         mem_mb=1_000,
         runtime=10,
     params:
+        code=code("fetch_alpaca"),
         folder=subpath(output.manifest, parent=True),
         data=options(ALPACA, "data"),
     shell:
@@ -48,7 +48,6 @@ rule fetch_alpaca:
 use rule answer as answer_alpaca with:
     """Answer AlpacaEval's questions of one turn."""
     input:
-        code=code("answer"),
         program=program("answer"),
         model=lambda w: experiment.manifest(w.model),
         questions="<results>/alpaca_eval/data/question.jsonl",
@@ -62,6 +61,7 @@ use rule answer as answer_alpaca with:
     wildcard_constraints:
         model=any_of(experiment.alpaca_models),
     params:
+        code=code("answer"),
         settings=[
             *options(config["mt_bench"], "batch_size", "seed", "engine", "top_k"),
             *options(ALPACA, "max_new_tokens"),
@@ -71,7 +71,6 @@ use rule answer as answer_alpaca with:
 rule judge_alpaca:
     """Let the judge prefer each model's answer or the baseline's, once each, in a seeded order."""
     input:
-        code=code("judge_alpaca"),
         program=program("judge_alpaca"),
         answers=collect(
             "<results>/alpaca_eval/answers/{model}.jsonl", model=experiment.alpaca_models
@@ -93,6 +92,7 @@ rule judge_alpaca:
         mem_mb=2_000,
         runtime=minutes(240, 960),
     params:
+        code=code("judge_alpaca"),
         settings=lambda w: alpaca_judge(experiment),
     shell:
         "python {input.program:q} --judge openai --answers {input.answers:q}"
@@ -103,7 +103,6 @@ rule judge_alpaca:
 rule alpaca_eval:
     """Raw and length-controlled win rates, beside printed ones."""
     input:
-        code=code("alpaca_eval"),
         program=program("alpaca_eval"),
         annotations="<results>/alpaca_eval/annotations.jsonl",
         gamed="<results>/alpaca_eval/data/gamed.csv",
@@ -126,6 +125,7 @@ rule alpaca_eval:
         mem_mb=2_000,
         runtime=10,
     params:
+        code=code("alpaca_eval"),
         output=subpath(output.csv, strip_suffix=".csv"),
         rows=table_rows(experiment, experiment.rows),
         paper=lambda w, input: flags("--paper", [input.printed] if input.printed else []),

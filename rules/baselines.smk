@@ -8,7 +8,6 @@ are mergekit's, in float32, with the configuration that was run kept beside the 
 use rule merge_varm as merge_linear with:
     """Average the targets with fixed weights."""
     input:
-        code=code("merge_linear"),
         program=program("merge_linear"),
         pivot=PIVOT_MANIFEST,
         targets=lambda w: experiment.merge_inputs(w.merge),
@@ -21,6 +20,7 @@ use rule merge_varm as merge_linear with:
     wildcard_constraints:
         merge=any_of(experiment.merged_by("linear")),
     params:
+        code=code("merge_linear"),
         weights=lambda w: flags(
             "--weight",
             [f"{n}={weight}" for n, weight in experiment.merges[w.merge].targets.items()],
@@ -31,7 +31,6 @@ use rule merge_varm as merge_linear with:
 use rule merge_linear as merge_mergekit with:
     """Merge targets with mergekit: SLERP, TA, TIES, DARE or its SCE, in float32."""
     input:
-        code=code("merge_mergekit"),
         program=program("merge_mergekit"),
         pivot=PIVOT_MANIFEST,
         targets=lambda w: experiment.merge_inputs(w.merge),
@@ -47,6 +46,7 @@ use rule merge_linear as merge_mergekit with:
         mem_mb=memory(32_000, 256_000),
         runtime=minutes(120, 960),
     params:
+        code=code("merge_mergekit"),
         settings=lambda w: options(
             experiment.merges[w.merge].settings,
             *("method", "density", "select_topk", "seed", "base", "dtype", "allow_equal"),
@@ -56,7 +56,6 @@ use rule merge_linear as merge_mergekit with:
 use rule merge_linear as merge_sce with:
     """Merge targets by select, calculate, erase (the successor paper, 2408.07990)."""
     input:
-        code=code("merge_sce"),
         program=program("merge_sce"),
         pivot=PIVOT_MANIFEST,
         targets=lambda w: experiment.merge_inputs(w.merge),
@@ -67,6 +66,7 @@ use rule merge_linear as merge_sce with:
     wildcard_constraints:
         merge=any_of(experiment.merged_by("sce")),
     params:
+        code=code("merge_sce"),
         weights=[],
         settings=lambda w: options(
             experiment.merges[w.merge].settings, "select_topk", "dtype", "allow_equal"

@@ -7,7 +7,6 @@ In: the configuration. Out: plan/, and doctor.txt; `snakemake -f doctor` checks 
 rule plan:
     """Jobs, GPU-hours, disk, memory, judge calls and dollars of each rule."""
     input:
-        code=code("plan"),
         program=program("plan"),
         config=rules.write_config.output.config,
         throughputs=resource("throughputs.yaml"),
@@ -28,6 +27,7 @@ rule plan:
         mem_mb=1_000,
         runtime=10,
     params:
+        code=code("plan"),
         output=subpath(output.csv, strip_suffix=".csv"),
     shell:
         "python {input.program:q} --configfile {input.config:q}"
@@ -37,7 +37,6 @@ rule plan:
 rule doctor:
     """Scheduler, GPUs, file system, disk, hub, judges, versions: each failure with its fix."""
     input:
-        code=code("doctor"),
         program=program("doctor"),
         config=rules.write_config.output.config,
     output:
@@ -55,6 +54,7 @@ rule doctor:
         mem_mb=1_000,
         runtime=20,
     params:
+        code=code("doctor"),
         profile=lambda w: profile_option(),
     shell:
         "python {input.program:q} --configfile {input.config:q} {params.profile:q}"

@@ -4,14 +4,13 @@ import argparse
 import os
 import re
 import sys
-from functools import cache
 from pathlib import Path
 
 SCRIPTS = Path(workflow.basedir, "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
 
-from fusionchat.code_files import source_files
+from fusionchat.code_files import code_checksum
 from fusionchat.command_words import flags, options, pairs, table_rows
 from fusionchat.config import checked
 from fusionchat.errors import UserError
@@ -78,15 +77,13 @@ def program(name):
     return os.path.relpath(SCRIPTS / f"{name}.py")
 
 
-@cache
-def code_of(name):
-    """The files that decide what a program computes; compared by checksum as inputs."""
-    return [os.path.relpath(file) for file in source_files(SCRIPTS / f"{name}.py")]
-
-
 def code(name):
-    """These files as an input function, so that a job reads the imports of its own program alone."""
-    return lambda wildcards: code_of(name)
+    """A parameter that changes with the files that decide what a program computes.
+
+    One parameter, as Snakemake would look at some thirty inputs of every job again and again; and a
+    function, so that a job reads the imports of its own program alone.
+    """
+    return lambda wildcards: code_checksum(SCRIPTS / f"{name}.py")
 
 
 def resource(name):

@@ -10,7 +10,6 @@ from fusionchat.command_words import endpoint
 use rule fetch_data as fetch_answers with:
     """Answers that FastChat's authors published, at their locked commit."""
     input:
-        code=code("fetch_data"),
         program=program("fetch_data"),
         lock=lambda w: origins.lock(w.model),
     output:
@@ -25,13 +24,13 @@ use rule fetch_data as fetch_answers with:
         mem_mb=1_000,
         runtime=10,
     params:
+        code=code("fetch_data"),
         name="{model}",
 
 
 rule answer_elsewhere:
     """Ask a model behind an API, or take answers that somebody published."""
     input:
-        code=code("answer"),
         program=program("answer"),
         questions=experiment.questions,
         published=lambda w: origins.published(w.model),
@@ -51,6 +50,7 @@ rule answer_elsewhere:
         mem_mb=2_000,
         runtime=minutes(120, 960),
     params:
+        code=code("answer"),
         engine=lambda w, input: (
             ["--engine", "published", "--model", *input.published]
             if input.published

@@ -12,7 +12,6 @@ from fusionchat.origins import DATA_SET
 rule fetch_data:
     """Download the data set's file at its locked commit."""
     input:
-        code=code("fetch_data"),
         program=program("fetch_data"),
         lock=origins.lock(DATA_SET),
     output:
@@ -30,6 +29,7 @@ rule fetch_data:
         mem_mb=2_000,
         runtime=60,
     params:
+        code=code("fetch_data"),
         name=DATA_SET,
     shell:
         "python {input.program:q} --lock {input.lock:q} --name {params.name}"
@@ -39,7 +39,6 @@ rule fetch_data:
 rule prepare_dialogues:
     """Validate the dialogues, split long ones at turns, keep some apart."""
     input:
-        code=code("prepare_dialogues"),
         program=program("prepare_dialogues"),
         mixture=lambda w: origins.mixture(w.mixture),
         pivot=PIVOT_MANIFEST,
@@ -60,6 +59,7 @@ rule prepare_dialogues:
         mem_mb=memory(8_000, 64_000),
         runtime=minutes(60, 480),
     params:
+        code=code("prepare_dialogues"),
         pivot=subpath(input.pivot, parent=True),
         rendering=options(experiment.rendering(PIVOT)),
         max_length=lookup(dpath="data/max_length", within=config),
@@ -79,7 +79,6 @@ rule prepare_dialogues:
 rule shard_dialogues:
     """Divide the dialogues into shards that later steps work on side by side."""
     input:
-        code=code("shard_dialogues"),
         program=program("shard_dialogues"),
         dialogues="<results>/dialogues/{mixture}dialogues.parquet",
     output:
@@ -94,6 +93,8 @@ rule shard_dialogues:
     resources:
         mem_mb=memory(8_000, 64_000),
         runtime=30,
+    params:
+        code=code("shard_dialogues"),
     shell:
         "python {input.program:q} --dialogues {input.dialogues:q} --output {output.shards:q}"
         " > {log:q} 2>&1"

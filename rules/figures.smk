@@ -12,7 +12,6 @@ SCORES = ["--scores", f"{RESULTS}/mt_bench/scores.parquet", "--judge", experimen
 rule figure_scores:
     """Average score of every model with its interval, and the difference from CLM."""
     input:
-        code=code("figure_scores"),
         program=program("figure_scores"),
         scores="<results>/mt_bench/scores.parquet",
     output:
@@ -29,6 +28,7 @@ rule figure_scores:
         mem_mb=2_000,
         runtime=10,
     params:
+        code=code("figure_scores"),
         output=subpath(output.svg, strip_suffix=".svg"),
         rows=ROWS,
         details=[*SCORES, "--baseline", experiment.baseline],
@@ -40,7 +40,6 @@ rule figure_scores:
 use rule figure_scores as figure_nll with:
     """Held-out likelihood of every target and merge, as differences from CLM and Self."""
     input:
-        code=code("figure_nll"),
         program=program("figure_nll"),
         possible=possible("nll"),
         nll=collect("<results>/nll/{model}.json", model=experiment.measured),
@@ -52,13 +51,13 @@ use rule figure_scores as figure_nll with:
     benchmark:
         "<benchmarks>/figure_nll.tsv"
     params:
+        code=code("figure_nll"),
         details=lambda w, input: ["--nll", *input.nll, "--against", *experiment.controls],
 
 
 use rule figure_scores as figure_radar with:
     """Category scores of the sources, CLM and VaRM around a circle."""
     input:
-        code=code("figure_radar"),
         program=program("figure_radar"),
         scores="<results>/mt_bench/scores.parquet",
     output:
@@ -69,13 +68,13 @@ use rule figure_scores as figure_radar with:
     benchmark:
         "<benchmarks>/figure_radar.tsv"
     params:
+        code=code("figure_radar"),
         details=[*SCORES, "--show", *experiment.shown],
 
 
 use rule figure_scores as figure1 with:
     """The paper's Figure 1: VaRM granularities by dialogue turn."""
     input:
-        code=code("figure1"),
         program=program("figure1"),
         possible=possible("figure1"),
         scores="<results>/mt_bench/scores.parquet",
@@ -87,13 +86,13 @@ use rule figure_scores as figure1 with:
     benchmark:
         "<benchmarks>/figure1.tsv"
     params:
+        code=code("figure1"),
         details=[*SCORES, "--show", *experiment.granularities],
 
 
 use rule figure_scores as figure_weights with:
     """VaRM's weights by layer and matrix, a map for each target."""
     input:
-        code=code("figure_weights"),
         program=program("figure_weights"),
         possible=possible("weights"),
         weights=f"{RESULTS}/merged/{experiment.main}/weights.csv",
@@ -105,13 +104,13 @@ use rule figure_scores as figure_weights with:
     benchmark:
         "<benchmarks>/figure_weights.tsv"
     params:
+        code=code("figure_weights"),
         details=lambda w, input: ["--weights", input.weights],
 
 
 use rule figure_scores as sweep_figure with:
     """Models that differ in one setting: averages with intervals, differences from the first."""
     input:
-        code=code("figure_scores"),
         program=program("figure_scores"),
         scores="<results>/mt_bench/scores.parquet",
     output:
@@ -122,6 +121,7 @@ use rule figure_scores as sweep_figure with:
     benchmark:
         "<benchmarks>/sweep_figure/{sweep}.tsv"
     params:
+        code=code("figure_scores"),
         rows=lambda w: table_rows(experiment, config["sweeps"][w.sweep]),
         details=lambda w: [*SCORES, "--baseline", config["sweeps"][w.sweep][0]],
 
@@ -129,7 +129,6 @@ use rule figure_scores as sweep_figure with:
 use rule sweep_figure as sweep_curve with:
     """Models that differ in a number: scores and likelihoods over it."""
     input:
-        code=code("sweep_curve"),
         program=program("sweep_curve"),
         scores="<results>/mt_bench/scores.parquet",
         nll=rules.sweep_table.input.nll,
@@ -140,6 +139,7 @@ use rule sweep_figure as sweep_curve with:
     wildcard_constraints:
         sweep=any_of(NUMERIC),
     params:
+        code=code("sweep_curve"),
         details=lambda w, input: [
             *(*SCORES, "--nll", *input.nll),
             *sweep_values(experiment, config["sweeps"][w.sweep]),

@@ -8,7 +8,6 @@ Out: fused/{target}/{shard}.parquet, with the winner and every cross-entropy of 
 rule fuse_distributions:
     """Choose the teacher's distributions for each dialogue, MinCE by default."""
     input:
-        code=code("fuse_distributions"),
         program=program("fuse_distributions"),
         pivot_logits=f"{RESULTS}/logits/{PIVOT}/{{shard}}.parquet",
         aligned=lambda w: collect(
@@ -31,6 +30,7 @@ rule fuse_distributions:
         mem_mb=memory(4_000, 32_000),
         runtime=minutes(60, 480),
     params:
+        code=code("fuse_distributions"),
         pivot=PIVOT,
         sources=lambda w, input: flags(
             "--source", pairs(experiment.others(w.target), input.aligned)

@@ -13,7 +13,6 @@ from fusionchat.origins import VOTES
 rule judge:
     """Rate one model's answers with one judge, in FastChat's judgment records."""
     input:
-        code=code("judge"),
         program=program("judge"),
         answers="<results>/mt_bench/answers/{model}.jsonl",
         questions=experiment.questions,
@@ -34,6 +33,7 @@ rule judge:
         mem_mb=2_000,
         runtime=minutes(120, 960),
     params:
+        code=code("judge"),
         kind=lookup(dpath="mt_bench/judges/{judge}/kind", within=config),
         files=lambda w, input: [
             *flags("--prompts", input.prompts),
@@ -49,7 +49,6 @@ rule judge:
 rule score:
     """Collect all judgments in one table: a row a model, judge, question and turn."""
     input:
-        code=code("score"),
         program=program("score"),
         questions=experiment.questions,
         judgments=collect(
@@ -69,6 +68,8 @@ rule score:
     resources:
         mem_mb=2_000,
         runtime=10,
+    params:
+        code=code("score"),
     shell:
         "python {input.program:q} --judgments {input.judgments:q} --questions {input.questions:q}"
         " --output {output.scores:q} > {log:q} 2>&1"
@@ -77,7 +78,6 @@ rule score:
 rule agreement:
     """How far judges agree with each other, and with themselves when they are asked again."""
     input:
-        code=code("agreement"),
         program=program("agreement"),
         scores="<results>/mt_bench/scores.parquet",
     output:
@@ -92,6 +92,8 @@ rule agreement:
     resources:
         mem_mb=2_000,
         runtime=10,
+    params:
+        code=code("agreement"),
     shell:
         "python {input.program:q} --scores {input.scores:q} --output {output.csv:q} 2>&1 | tee {log:q}"
 
@@ -99,7 +101,6 @@ rule agreement:
 use rule fetch_data as fetch_votes with:
     """People's votes on answers to MT-Bench, at their locked commit."""
     input:
-        code=code("fetch_data"),
         program=program("fetch_data"),
         lock=origins.lock(VOTES),
     output:
@@ -112,13 +113,13 @@ use rule fetch_data as fetch_votes with:
         mem_mb=1_000,
         runtime=10,
     params:
+        code=code("fetch_data"),
         name=VOTES,
 
 
 rule calibrate_judge:
     """How far an LLM judge agrees with people, on the answers that they voted on."""
     input:
-        code=code("calibrate_judge"),
         program=program("calibrate_judge"),
         votes=origins.votes,
         questions="<results>/mt_bench/questions/question.jsonl",
@@ -141,6 +142,7 @@ rule calibrate_judge:
         mem_mb=2_000,
         runtime=minutes(240, 960),
     params:
+        code=code("calibrate_judge"),
         settings=lambda w: asked_once(experiment, w.judge),
     shell:
         "python {input.program:q} --judge openai --votes {input.votes:q}"

@@ -18,7 +18,6 @@ TASK_FILES = [
 rule make_tasks:
     """The generated world's questions as local tasks."""
     input:
-        code=code("make_tasks"),
         program=program("make_tasks"),
     output:
         manifest="<results>/tasks/manifest.json",
@@ -33,6 +32,7 @@ rule make_tasks:
         mem_mb=2_000,
         runtime=10,
     params:
+        code=code("make_tasks"),
         folder=subpath(output.manifest, parent=True),
         seed=lookup(dpath="data/world/seed", within=config, default=None),
         questions=lookup(dpath="data/world/questions", within=config, default=None),
@@ -44,7 +44,6 @@ rule make_tasks:
 rule fetch_dataset:
     """Download a task's data set at its locked commit."""
     input:
-        code=code("fetch_dataset"),
         program=program("fetch_dataset"),
         lock=lambda w: origins.lock(w.dataset),
     output:
@@ -64,6 +63,7 @@ rule fetch_dataset:
         mem_mb=2_000,
         runtime=60,
     params:
+        code=code("fetch_dataset"),
         folder=subpath(output.manifest, parent=True),
     shell:
         "python {input.program:q} --lock {input.lock:q} --name {wildcards.dataset:q}"
@@ -73,7 +73,6 @@ rule fetch_dataset:
 rule evaluate_tasks:
     """One model's scores on all tasks, document by document."""
     input:
-        code=code("evaluate_tasks"),
         program=program("evaluate_tasks"),
         model=lambda w: experiment.manifest(w.model),
         tasks=TASK_FILES,
@@ -96,6 +95,7 @@ rule evaluate_tasks:
         mem_mb=memory(32_000, 256_000),
         runtime=minutes(480, 2880),
     params:
+        code=code("evaluate_tasks"),
         folder=subpath(input.model, parent=True),
         folders=flags("--folder", experiment.task_folders),
         data=flags(
@@ -117,7 +117,6 @@ rule evaluate_tasks:
 rule leaderboard:
     """Scores with standard errors, paired differences, and what was published."""
     input:
-        code=code("leaderboard"),
         program=program("leaderboard"),
         published=resource("paper/leaderboard.csv"),
         scores=collect(
@@ -140,6 +139,7 @@ rule leaderboard:
         mem_mb=2_000,
         runtime=10,
     params:
+        code=code("leaderboard"),
         output=subpath(output.csv, strip_suffix=".csv"),
         tasks=task_columns(experiment),
         rows=table_rows(experiment, experiment.ranked),

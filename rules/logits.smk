@@ -9,7 +9,6 @@ in for the dump of a model whose `logits` the config names.
 rule dump_logits:
     """Store the top-k log-probabilities of one model on one shard."""
     input:
-        code=code("dump_logits"),
         program=program("dump_logits"),
         model="<results>/models/{model}/manifest.json",
         dialogues="<results>/dialogues/{shard}.parquet",
@@ -36,6 +35,7 @@ rule dump_logits:
         mem_mb=memory(64_000, 480_000),
         runtime=minutes(each_shard(1_920), 2_880),
     params:
+        code=code("dump_logits"),
         model=subpath(input.model, parent=True),
         rendering=lambda w: options(experiment.rendering(w.model)),
         top_k=lookup(dpath="logits/top_k", within=config),
@@ -56,7 +56,6 @@ rule dump_logits:
 rule import_logits:
     """Take one model's top-k log-probabilities on all shards from a released dump."""
     input:
-        code=code("import_logits"),
         program=program("import_logits"),
         released=lookup(dpath="models/{model}/logits", within=config),
         model="<results>/models/{model}/manifest.json",
@@ -78,6 +77,7 @@ rule import_logits:
         mem_mb=memory(8_000, 64_000),
         runtime=minutes(120, 960),
     params:
+        code=code("import_logits"),
         model=subpath(input.model, parent=True),
         rendering=lambda w: options(experiment.rendering(w.model)),
         top_k=lookup(dpath="logits/top_k", within=config),

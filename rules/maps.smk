@@ -14,7 +14,6 @@ except UserError as error:
 rule gains:
     """Gains over the controls at every point of a map, paired by question and training seed."""
     input:
-        code=code("gains"),
         program=program("gains"),
         scores="<results>/mt_bench/scores.parquet",
     output:
@@ -33,6 +32,7 @@ rule gains:
         mem_mb=2_000,
         runtime=10,
     params:
+        code=code("gains"),
         output=subpath(output.csv, strip_suffix=".csv"),
         judge=experiment.judge,
         controls=lambda w: config["maps"][w.map]["controls"],
@@ -47,7 +47,6 @@ rule gains:
 rule figure_map:
     """The same as a figure: a panel for each model and control, or a curve where there is no y."""
     input:
-        code=code("figure_map"),
         program=program("figure_map"),
         gains="<results>/maps/{map}.csv",
     output:
@@ -64,6 +63,7 @@ rule figure_map:
         mem_mb=2_000,
         runtime=10,
     params:
+        code=code("figure_map"),
         output=subpath(output.svg, strip_suffix=".svg"),
         axes=lambda w: axis_words(experiment, w.map),
     shell:

@@ -8,7 +8,6 @@ of every unit beside the model.
 rule measure_variation:
     """Mean squared change of each parameter matrix of a target against the pivot."""
     input:
-        code=code("measure_variation"),
         program=program("measure_variation"),
         pivot=PIVOT_MANIFEST,
         target="<results>/targets/{target}/manifest.json",
@@ -25,6 +24,7 @@ rule measure_variation:
         mem_mb=memory(8_000, 64_000),
         runtime=minutes(30, 240),
     params:
+        code=code("measure_variation"),
         pivot=subpath(input.pivot, parent=True),
         target=subpath(input.target, parent=True),
     shell:
@@ -35,7 +35,6 @@ rule measure_variation:
 rule merge_varm:
     """Merge targets by variation ratio (VaRM, equation 7)."""
     input:
-        code=code("merge_varm"),
         program=program("merge_varm"),
         pivot=PIVOT_MANIFEST,
         targets=lambda w: experiment.merge_inputs(w.merge),
@@ -58,6 +57,7 @@ rule merge_varm:
         mem_mb=memory(16_000, 128_000),
         runtime=minutes(60, 480),
     params:
+        code=code("merge_varm"),
         pivot=subpath(input.pivot, parent=True),
         output=subpath(output.manifest, parent=True),
         targets=lambda w, input: flags(
@@ -82,7 +82,6 @@ rule merge_varm:
 rule compare_released:
     """Which model a released merged checkpoint is: the formula's, a plain mean, a target?"""
     input:
-        code=code("compare_released"),
         program=program("compare_released"),
         pivot=PIVOT_MANIFEST,
         released="<results>/merged/{merge}/manifest.json",
@@ -107,6 +106,7 @@ rule compare_released:
         mem_mb=memory(32_000, 128_000),
         runtime=minutes(120, 480),
     params:
+        code=code("compare_released"),
         pivot=subpath(input.pivot, parent=True),
         released=subpath(input.released, parent=True),
         targets=lambda w, input: flags(

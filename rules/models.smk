@@ -11,7 +11,6 @@ Whatever needs the network runs where snakemake runs, because compute nodes ofte
 rule lock_models:
     """Resolve a name on the hub to a commit and checksums, once for the run."""
     input:
-        code=code("lock_models"),
         program=program("lock_models"),
     output:
         lock="<results>/locks/{locked}.json",
@@ -30,6 +29,7 @@ rule lock_models:
         mem_mb=1_000,
         runtime=10,
     params:
+        code=code("lock_models"),
         reference=lambda w: origins.reference(w.locked),
     shell:
         "python {input.program:q} {params.reference:q} --output {output.lock:q} > {log:q} 2>&1"
@@ -38,7 +38,6 @@ rule lock_models:
 rule fetch_model:
     """Download a model at its locked commit, or take it from a local folder."""
     input:
-        code=code("fetch_model"),
         program=program("fetch_model"),
         origin=lambda w: origins.model(w.model),
     output:
@@ -59,6 +58,7 @@ rule fetch_model:
         mem_mb=8_000,
         runtime=480,
     params:
+        code=code("fetch_model"),
         origin=lambda w, input: (
             ["--lock", input.origin, "--name", w.model]
             if w.model in origins.hub
@@ -72,7 +72,6 @@ rule fetch_model:
 rule check:
     """Whether every file of the finished models is still the one that was written."""
     input:
-        code=code("check"),
         program=program("check"),
     log:
         "<logs>/check.log",
@@ -85,6 +84,7 @@ rule check:
         mem_mb=1_000,
         runtime=10,
     params:
+        code=code("check"),
         results=RESULTS,
     shell:
         "python {input.program:q} --results {params.results:q} 2>&1 | tee {log:q}"

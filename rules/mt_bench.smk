@@ -19,7 +19,6 @@ LOCAL_BENCHMARK = [
 rule fetch_questions:
     """MT-Bench's questions, judge prompts and references, locked by checksum or from a folder."""
     input:
-        code=code("fetch_questions"),
         program=program("fetch_questions"),
         local=LOCAL_BENCHMARK,
     output:
@@ -40,6 +39,7 @@ rule fetch_questions:
         mem_mb=1_000,
         runtime=10,
     params:
+        code=code("fetch_questions"),
         folder=subpath(output.manifest, parent=True),
         origin=options(config["mt_bench"], "questions", "references"),
     shell:
@@ -49,7 +49,6 @@ rule fetch_questions:
 rule answer:
     """Answer the benchmark's two-turn questions."""
     input:
-        code=code("answer"),
         program=program("answer"),
         model=lambda w: experiment.manifest(w.model),
         questions=experiment.questions,
@@ -71,6 +70,7 @@ rule answer:
         mem_mb=memory(32_000, 256_000),
         runtime=minutes(120, 960),
     params:
+        code=code("answer"),
         folder=subpath(input.model, parent=True),
         rendering=lambda w: options(experiment.answer_rendering(w.model)),
         settings=options(
@@ -90,7 +90,6 @@ rule answer:
 rule measure_nll:
     """Negative log-likelihood of dialogues that no model was trained on."""
     input:
-        code=code("measure_nll"),
         program=program("measure_nll"),
         model=lambda w: experiment.manifest(w.model),
         dialogues="<results>/dialogues/heldout.parquet",
@@ -110,6 +109,7 @@ rule measure_nll:
         mem_mb=memory(32_000, 256_000),
         runtime=minutes(60, 480),
     params:
+        code=code("measure_nll"),
         folder=subpath(input.model, parent=True),
         rendering=lambda w: options(experiment.rendering(w.model)),
         token_budget=lookup(dpath="logits/token_budget", within=config),

@@ -13,7 +13,6 @@ PAIRWISE = experiment.pairwise
 rule judge_pairs:
     """Let a judge compare every model's answers with the baseline's."""
     input:
-        code=code("judge_pairs"),
         program=program("judge_pairs"),
         answers=collect("<results>/mt_bench/answers/{model}.jsonl", model=experiment.rated),
         questions=experiment.questions,
@@ -36,6 +35,7 @@ rule judge_pairs:
         mem_mb=2_000,
         runtime=minutes(240, 960),
     params:
+        code=code("judge_pairs"),
         kind=config["mt_bench"]["judges"][PAIRWISE["judge"]]["kind"],
         baseline=PAIRWISE["baseline"],
         files=lambda w, input: [
@@ -52,7 +52,6 @@ rule judge_pairs:
 rule pairwise:
     """Win rates against the baseline, and what the order of the answers did to the verdicts."""
     input:
-        code=code("pairwise"),
         program=program("pairwise"),
         matches="<results>/mt_bench/pairwise.jsonl",
     output:
@@ -72,6 +71,7 @@ rule pairwise:
         mem_mb=2_000,
         runtime=10,
     params:
+        code=code("pairwise"),
         output=subpath(output.csv, strip_suffix=".csv"),
         rows=table_rows(experiment, experiment.rows),
     shell:

@@ -8,7 +8,6 @@ nothing beside it.
 rule report:
     """One page with the question, the run, tables, figures and example dialogues."""
     input:
-        code=code("report"),
         program=program("report"),
         captions=resource("captions"),
         config=rules.write_config.output.config,
@@ -53,6 +52,7 @@ rule report:
         mem_mb=2_000,
         runtime=10,
     params:
+        code=code("report"),
         details=lambda w, input: [
             *flags("--picture", [input.picture] if input.picture else []),
             *flags("--alignment", [input.alignment] if input.alignment else []),
@@ -71,7 +71,6 @@ rule report:
 rule show_results:
     """Print the claims and Table 1, and say where the run's files are."""
     input:
-        code=code("show_results"),
         program=program("show_results"),
         page=rules.report.output.page,
     log:
@@ -84,6 +83,7 @@ rule show_results:
         mem_mb=1_000,
         runtime=10,
     params:
+        code=code("show_results"),
         run=subpath(input.page, parent=True),
     shell:
         "python {input.program:q} --run {params.run:q} | tee {log:q}"

@@ -12,7 +12,6 @@ FIRST_SEEDS = [name for name in experiment.trained if experiment.targets[name].b
 use rule figure_scores as figure_alignment with:
     """How the tokens of each source align, and how much probability arrives."""
     input:
-        code=code("figure_alignment"),
         program=program("figure_alignment"),
         possible=possible("alignment"),
         aligned=collect("<results>/aligned/{source}/{shard}.parquet", source=SOURCES, shard=SHARDS),
@@ -30,13 +29,13 @@ use rule figure_scores as figure_alignment with:
         mem_mb=memory(4_000, 32_000),
         runtime=minutes(30, 240),
     params:
+        code=code("figure_alignment"),
         details=["--aligned", *shards_of(experiment, "aligned", SOURCES)],
 
 
 use rule figure_scores as figure_cross_entropy with:
     """Cross-entropy of each dialogue under the pivot and under each source."""
     input:
-        code=code("figure_cross_entropy"),
         program=program("figure_cross_entropy"),
         possible=possible("cross_entropy"),
         stores=collect(
@@ -50,6 +49,7 @@ use rule figure_scores as figure_cross_entropy with:
     benchmark:
         "<benchmarks>/figure_cross_entropy.tsv"
     params:
+        code=code("figure_cross_entropy"),
         details=[
             *("--pivot", *shards_of(experiment, "logits", [PIVOT])),
             *("--source", *shards_of(experiment, "logits", SOURCES)),
@@ -59,7 +59,6 @@ use rule figure_scores as figure_cross_entropy with:
 use rule figure_scores as figure_winners with:
     """Share of dialogues that each model teaches, by target and category."""
     input:
-        code=code("figure_winners"),
         program=program("figure_winners"),
         possible=possible("winners"),
         fused=TEACHING,
@@ -77,6 +76,7 @@ use rule figure_scores as figure_winners with:
     benchmark:
         "<benchmarks>/figure_winners.tsv"
     params:
+        code=code("figure_winners"),
         details=lambda w, input: [
             *("--fused", *pairs(experiment.taught, map(",".join, TEACHING))),
             *("--dialogues", *input.dialogues),
@@ -86,7 +86,6 @@ use rule figure_scores as figure_winners with:
 use rule figure_scores as figure_losses with:
     """Training loss of each target, of its first seed."""
     input:
-        code=code("figure_losses"),
         program=program("figure_losses"),
         possible=possible("losses"),
         losses=collect("<results>/targets/{target}/loss.csv", target=FIRST_SEEDS),
@@ -98,13 +97,13 @@ use rule figure_scores as figure_losses with:
     benchmark:
         "<benchmarks>/figure_losses.tsv"
     params:
+        code=code("figure_losses"),
         details=lambda w, input: ["--loss", *pairs(FIRST_SEEDS, input.losses)],
 
 
 use rule figure_scores as figure_costs with:
     """Time and memory of each stage, from the benchmark files of the jobs."""
     input:
-        code=code("figure_costs"),
         program=program("figure_costs"),
         scores="<results>/mt_bench/scores.parquet",
     output:
@@ -116,5 +115,6 @@ use rule figure_scores as figure_costs with:
     benchmark:
         "<benchmarks>/figure_costs.tsv"
     params:
+        code=code("figure_costs"),
         rows=[],
         details=["--benchmarks", f"{RESULTS}/benchmarks"],

@@ -13,7 +13,6 @@ CASE = (
 rule case_study:
     """The paper's Tables 3 to 6: one question, CLM, the merged targets, VaRM, their judgments."""
     input:
-        code=code("case_study"),
         program=program("case_study"),
         paper=resource("paper/case_study.csv"),
         questions=experiment.questions,
@@ -37,6 +36,7 @@ rule case_study:
         mem_mb=2_000,
         runtime=10,
     params:
+        code=code("case_study"),
         output=subpath(output.csv, strip_suffix=".csv"),
         rows=ROWS,
         show=CASE,
@@ -52,7 +52,6 @@ rule case_study:
 rule memory_efficiency:
     """Parameters, memory and speed of the fused model against the sources together."""
     input:
-        code=code("memory_efficiency"),
         program=program("memory_efficiency"),
         possible=possible("memory_efficiency"),
         sources=collect("<results>/models/{model}/manifest.json", model=experiment.source_llms),
@@ -75,6 +74,7 @@ rule memory_efficiency:
         mem_mb=memory(128_000, 480_000),
         runtime=minutes(120, 480),
     params:
+        code=code("memory_efficiency"),
         output=subpath(output.csv, strip_suffix=".csv"),
         rows=ROWS,
         fused=f"{experiment.main}={RESULTS}/merged/{experiment.main}",

@@ -13,7 +13,6 @@ TWICE = list(experiment.merges[experiment.main].targets)[:1] if experiment.main 
 rule write_table1:
     """Table 1: every model by category, with intervals, held-out NLL and percent against CLM."""
     input:
-        code=code("table1"),
         program=program("table1"),
         paper=resource("paper/table1.csv"),
         scores="<results>/mt_bench/scores.parquet",
@@ -37,6 +36,7 @@ rule write_table1:
         mem_mb=2_000,
         runtime=10,
     params:
+        code=code("table1"),
         output=subpath(output.csv, strip_suffix=".csv"),
         judge=experiment.judge,
         rows=[*printed_rows(experiment), *ROWS],
@@ -59,7 +59,6 @@ rule write_table1:
 use rule write_table1 as write_table2 with:
     """Table 2: VaRM by merging granularity, by category and by turn."""
     input:
-        code=code("table2"),
         program=program("table2"),
         possible=possible("table2"),
         paper=resource("paper/table2.csv"),
@@ -74,6 +73,7 @@ use rule write_table1 as write_table2 with:
     benchmark:
         "<benchmarks>/write_table2.tsv"
     params:
+        code=code("table2"),
         rows=table_rows(experiment, experiment.granularities),
         baseline=experiment.main,
         details=lambda w, input: [
@@ -85,7 +85,6 @@ use rule write_table1 as write_table2 with:
 use rule write_table1 as sweep_table with:
     """Models that differ in one setting, compared with the first of them."""
     input:
-        code=code("table1"),
         program=program("table1"),
         scores="<results>/mt_bench/scores.parquet",
         nll=lambda w: collect(
@@ -106,6 +105,7 @@ use rule write_table1 as sweep_table with:
     benchmark:
         "<benchmarks>/sweep_table/{sweep}.tsv"
     params:
+        code=code("table1"),
         rows=lambda w: table_rows(experiment, config["sweeps"][w.sweep]),
         baseline=lambda w: config["sweeps"][w.sweep][0],
         details=lambda w, input: ["--nll", *input.nll, "--title", f"Sweep: {w.sweep}"],
@@ -114,7 +114,6 @@ use rule write_table1 as sweep_table with:
 rule claims:
     """What the paper claims, the control that each claim must beat, and the verdict."""
     input:
-        code=code("claims"),
         program=program("claims"),
         possible=possible("claims"),
         scores="<results>/mt_bench/scores.parquet",
@@ -138,6 +137,7 @@ rule claims:
         mem_mb=2_000,
         runtime=10,
     params:
+        code=code("claims"),
         output=subpath(output.csv, strip_suffix=".csv"),
         figure=subpath(output.svg, strip_suffix=".svg"),
         judge=experiment.judge,

@@ -14,7 +14,6 @@ failed.
 rule train_target:
     """Fine-tune the pivot on the dialogues and, if the target has sources, their distributions."""
     input:
-        code=code("train_target"),
         program=program("train_target"),
         pivot=PIVOT_MANIFEST,
         data=lambda w: experiment.training_data(w.target),
@@ -38,6 +37,7 @@ rule train_target:
         mem_mb=memory(128_000, 960_000),
         runtime=minutes(720, 2_880),
     params:
+        code=code("train_target"),
         launch=launcher,
         devices=max(1, config["training"]["gpu"]),
         pivot=subpath(input.pivot, parent=True),

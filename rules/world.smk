@@ -11,7 +11,6 @@ DIALOGUES = ("dialogues", "strong", "strong_share")  # of a model's pretraining
 rule make_world:
     """Generate the scale model's benchmark questions and tokenizer text."""
     input:
-        code=code("make_world"),
         program=program("make_world"),
     output:
         manifest="<results>/world/manifest.json",
@@ -28,6 +27,7 @@ rule make_world:
         mem_mb=2_000,
         runtime=10,
     params:
+        code=code("make_world"),
         folder=subpath(output.manifest, parent=True),
         seed=lookup(dpath="data/world/seed", within=config, default=None),
         questions=lookup(dpath="data/world/questions", within=config, default=None),
@@ -39,7 +39,6 @@ rule make_world:
 rule make_mixture:
     """Generate a fine-tuning mixture; no source model is trained on it."""
     input:
-        code=code("make_mixture"),
         program=program("make_mixture"),
     output:
         mixture="<results>/mixtures/{mixture}mixture.json",
@@ -54,6 +53,7 @@ rule make_mixture:
         mem_mb=2_000,
         runtime=10,
     params:
+        code=code("make_mixture"),
         heldout=lookup(dpath="data/heldout", within=config),
         settings=lambda w: options(experiment.mixtures[w.mixture], *MIXTURE),
     shell:
@@ -64,7 +64,6 @@ rule make_mixture:
 rule make_pretraining:
     """Generate the dialogues that one source model is trained on from scratch."""
     input:
-        code=code("make_pretraining"),
         program=program("make_pretraining"),
     output:
         dialogues="<results>/pretraining/{model}.json",
@@ -79,6 +78,7 @@ rule make_pretraining:
         mem_mb=2_000,
         runtime=10,
     params:
+        code=code("make_pretraining"),
         seed=lookup(dpath="data/world/seed", within=config, default=None),
         pretrain=lookup(dpath="models/{model}/pretrain", within=config),
     shell:
@@ -91,7 +91,6 @@ rule make_pretraining:
 rule pretrain_source:
     """Train one source model of the scale model from scratch."""
     input:
-        code=code("pretrain_source"),
         program=program("pretrain_source"),
         dialogues="<results>/pretraining/{model}.json",
         text="<results>/world/text.txt",
@@ -111,6 +110,7 @@ rule pretrain_source:
         mem_mb=pretraining_memory,
         runtime=pretraining_time,
     params:
+        code=code("pretrain_source"),
         folder=subpath(output.manifest, parent=True),
         template=lookup(dpath="template", within=config),
         settings=lambda w: options(config["models"][w.model]["pretrain"], skip=(*DIALOGUES, "full")),

@@ -8,7 +8,6 @@ its alignment (alignment/{source}.sample.json).
 rule worth:
     """Verdict on each source: what it would teach, what reaches the pivot's vocabulary."""
     input:
-        code=code("worth"),
         program=program("worth"),
         possible=possible("worth"),
         alignment=collect(f"<results>/alignment/{{source}}{SAMPLE}.json", source=SOURCES),
@@ -26,6 +25,7 @@ rule worth:
         mem_mb=2_000,
         runtime=10,
     params:
+        code=code("worth"),
         min_mass=lookup(dpath="alignment/min_mass", within=config),
     shell:
         "python {input.program:q} --alignment {input.alignment:q}"

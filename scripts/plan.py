@@ -16,7 +16,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     cli.add_config_options(parser)
     add("--throughputs", type=cli.existing_path, help="laid over resources/throughputs.yaml")
-    add("--machine", help="whose rates to reckon with, from its `machines`; guesses")
+    add("--machine", help="whose rates to take, from its `machines`; guesses")
     add("--calibrate", action="store_true", help="first measure this machine's rates, in a minute")
     add("--gpus", type=cli.positive_int, default=8, help="GPUs to have at once")
     add("--gpu-memory", type=cli.positive_number, help="GB of each; says what does not fit")

@@ -1,6 +1,7 @@
 """Which modules import which: the files that decide a result, and the layers of the package."""
 
 import ast
+import hashlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -42,6 +43,16 @@ def source_files(program: Path) -> list[Path]:
                 found.add(module)
                 waiting.append(module)
     return sorted(found)
+
+
+@cache
+def code_checksum(program: Path) -> str:
+    """Changes when one of the program's source files is edited, renamed, added or removed."""
+    digest = hashlib.sha256()
+    for file in source_files(program):
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest.update(f"{file.relative_to(program.parent)} {content}\n".encode())
+    return digest.hexdigest()
 
 
 def part_of(module: Path, package: Path) -> str:

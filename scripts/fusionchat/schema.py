@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fusionchat.readers.yaml import read_yaml
+from fusionchat.readers.yaml import read_own_yaml
 
 Config = dict[str, Any]
 SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
@@ -13,7 +13,8 @@ SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
 @cache
 def schema() -> Config:
     """The JSON schema as it is written."""
-    return read_yaml(SCHEMA)
+    content: Config = read_own_yaml(SCHEMA)
+    return content
 
 
 def part(key: str) -> Config:

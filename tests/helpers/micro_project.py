@@ -24,6 +24,12 @@ PARTS = (
 NAMED_TARGETS = ("all", "total", "logits", "aligned", "targets", "merges", "table1", "table2")
 NAMED_TARGETS += ("figures",)
 
+# Half of a small model's job is imports, for which a second core is of no use.
+SIDE_BY_SIDE = ("--cores", "2", "--set-threads")
+SIDE_BY_SIDE += tuple(
+    f"{rule}=1" for rule in ("dump_logits", "train_target", "answer", "measure_nll")
+)
+
 
 @dataclass(frozen=True)
 class Project:

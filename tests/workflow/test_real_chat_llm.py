@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from micro_project import Project, copy_project
+from micro_project import SIDE_BY_SIDE, Project, copy_project
 from mt_bench_server import FakeModel, serve
 from safetensors import safe_open
 from transformers import (
@@ -81,7 +81,7 @@ def run(tmp_path_factory, smollm2, real_tokenizer, judge) -> Project:
     with serve(judge) as url:
         config["mt_bench"]["judges"] = {"local": {"kind": "openai", "model": "j", "base_url": url}}
         (project.folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        done = project.snakemake("table1", "worth", "--cores", "2", OPENAI_API_KEY="none")
+        done = project.snakemake("table1", "worth", *SIDE_BY_SIDE, OPENAI_API_KEY="none")
     assert done.returncode == 0, done.stdout + done.stderr
     return project
 

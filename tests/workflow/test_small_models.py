@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from micro_project import copy_project
+from micro_project import SIDE_BY_SIDE, copy_project
 from mt_bench_server import FakeModel, serve
 from transformers import (
     AutoTokenizer,
@@ -65,7 +65,7 @@ def mixture() -> bytes:
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("name", ["cpu"])
+@pytest.mark.parametrize("name", ["cpu", "small"])
 def test_from_the_hub_to_table_1(tmp_path, folders, name):
     project = copy_project(tmp_path / "project")
     shutil.copytree(MATERIAL / "mt_bench", project.folder / "mt_bench")
@@ -95,7 +95,7 @@ def test_from_the_hub_to_table_1(tmp_path, folders, name):
             )
         )
         run = project.snakemake(
-            *("table1", "worth", "--cores", "2", "--configfile", str(file), "here.yaml"),
+            *("table1", "worth", "--configfile", str(file), "here.yaml", *SIDE_BY_SIDE),
             HF_ENDPOINT=hub.url,
             OPENAI_API_KEY="none",
         )

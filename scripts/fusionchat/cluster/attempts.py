@@ -3,7 +3,7 @@
 A job over its time limit needs time and no more memory; one that ran out of memory needs memory
 and no more time; one whose program failed needs neither. Snakemake's resource functions learn only
 the number of the attempt. So whoever hears the reason notes it here (`slurm_executor`), and the
-job's own process, which reckons with the same functions, finds it in the environment.
+job's own process, which evaluates the same functions, finds it in the environment.
 """
 
 import os

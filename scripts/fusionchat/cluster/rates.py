@@ -1,5 +1,5 @@
-"""What a plan reckons with: the packaged table, under one's own file, a machine's rates and what
-was measured on this one.
+"""A plan's rates: the packaged table, under one's own file, a machine's rates and what was measured
+on this one.
 """
 
 from collections.abc import Mapping

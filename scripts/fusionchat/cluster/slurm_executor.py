@@ -9,6 +9,8 @@ changes what loses a long run in 2.8.0:
   (snakemake-executor-plugin-slurm, issue 485).
 - While the controller or the accounting database is away, submissions wait for it and no attempt is
   spent; jobs whose state nobody can tell count as running, where the plugin forgets them.
+- A job on one node runs in its batch script, where the plugin starts a second Snakemake by srun: a
+  start and a question to the controller less. Trainings on several nodes call srun themselves.
 - A job whose srun found no controller begins again, and no attempt is spent.
 - A cancelled job has ended, also where the accounting says who did it ("CANCELLED by 0"), for which
   the plugin waits on.
@@ -45,6 +47,7 @@ from fusionchat.cluster.slurm_answers import (
 )
 
 TESTED = "2.8.0"
+JOB_STEP = "--executor slurm-jobstep --jobs 1"  # lets a job's Snakemake start another one by srun
 REFUSED = "REFUSED"  # sbatch did not take the job
 MOST_CUT_OFF = 5
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 120.0  # seconds between two tries to reach the controller
@@ -102,6 +105,11 @@ class Executor(plugin.Executor):
         """Tell a job that is tried again why it failed before."""
         reasons = max((attempts.failures(*one) for one in _single(job)), key=len)
         return f"export {attempts.VARIABLE}={shlex.quote(' '.join(reasons))}" if reasons else ""
+
+    def format_job_exec(self, job: Any) -> str:
+        """The command of a job; without `mpi` its own Snakemake starts the program."""
+        command = super().format_job_exec(job)
+        return command if job.resources.get("mpi") else command.replace(JOB_STEP, "")
 
     def _submit_job(self, job: Any) -> None:
         """Submit a job; one that failed before only after a pause."""

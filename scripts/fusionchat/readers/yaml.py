@@ -20,6 +20,13 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     return parse_yaml(read_text(path), path)
 
 
+def read_own_yaml(path: str | os.PathLike[str]) -> Any:
+    """A YAML file of this package, known to be sound; LibYAML parses it ten times as fast."""
+    import yaml
+
+    return yaml.load(read_text(path), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
 def parse_yaml(text: str, path: str | os.PathLike[str]) -> dict[str, Any]:
     """The mapping that a text of a file holds, such as the header of a model card."""
     import yaml

@@ -90,12 +90,26 @@ def test_another_version_of_the_plugin_is_refused(monkeypatch):
 def test_what_is_overridden_exists_in_the_plugin():
     methods = ("_submit_job", "run_job", "_report_job_error_threadsafe", "check_active_jobs")
     methods += ("_report_job_submission_threadsafe", "report_job_error")
-    methods += ("get_job_exec_prefix", "shutdown", "__post_init__")
+    methods += ("format_job_exec", "get_job_exec_prefix", "shutdown", "__post_init__")
     assert not [name for name in methods if not hasattr(plugin.Executor, name)]
     source = Path(plugin.__file__).read_text()
     assert "self._failed_nodes.add(node)" in source
     assert "max_workers=2, thread_name_prefix" in source
     assert "SLURM status is: '{status}'" in source
+
+
+@pytest.mark.parametrize(("resources", "steps"), [({"gpu": 2}, 0), ({"mpi": "srun"}, 1)])
+def test_only_a_job_on_several_nodes_starts_snakemake_twice(
+    executor, monkeypatch, resources, steps
+):
+    executor.workflow.executor_settings = SimpleNamespace(pass_command_as_script=False)
+    words = executor.additional_general_args()
+    monkeypatch.setattr(
+        plugin.Executor, "format_job_exec", lambda self, job: f"snakemake {words} --mode remote"
+    )
+    command = executor.format_job_exec(SimpleNamespace(resources=resources))
+    assert command.count("--executor") == steps
+    assert command.split()[-2:] == ["--mode", "remote"]
 
 
 def test_dead_nodes_are_not_excluded():

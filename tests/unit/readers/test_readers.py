@@ -14,8 +14,13 @@ from fusionchat.readers.csv import read_csv
 from fusionchat.readers.parquet import open_parquet, read_metadata, read_table
 from fusionchat.readers.safetensors import read_header
 from fusionchat.readers.yaml import read_yaml
+from fusionchat.schema import SCHEMA, schema
 
 SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
+
+
+def test_the_schema_is_sound():
+    assert read_yaml(SCHEMA) == schema()
 
 
 def test_yaml_with_anchors_and_merges_is_read_as_pyyaml_does(tmp_path):

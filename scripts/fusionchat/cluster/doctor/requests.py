@@ -25,7 +25,7 @@ _TIME = re.compile(r"(\d+(?:\.\d+)?) ?([a-z]*)")
 @dataclass(frozen=True)
 class Request:
     """Of a rule's jobs: MB and minutes of the first attempt, and of the last one; 0 where the rule
-    reckons them out itself. Of `together` jobs in a group the sums.
+    computes them itself. Of `together` jobs in a group the sums.
     """
 
     megabytes: int = 0
@@ -71,7 +71,7 @@ def _group(
 ) -> tuple[int, int]:
     """How many jobs of a rule go to the queue together, and how many of them run side by side.
 
-    As Snakemake reckons, those add up their memory, and others their time.
+    As Snakemake counts, those add up their memory, and others their time.
     """
     match = _GROUP.search(body)
     by_rule = match[1] if match and shards > int(match[2] or 0) else None

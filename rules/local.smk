@@ -2,6 +2,10 @@
 
 
 localrules:
+    make_world,
+    make_mixture,
+    make_pretraining,
+    make_tasks,
     map_vocabulary,
     judge,
     score,

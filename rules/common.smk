@@ -14,7 +14,8 @@ from fusionchat.code_files import code_checksum
 from fusionchat.command_words import flags, options, pairs, table_rows
 from fusionchat.config import checked
 from fusionchat.errors import UserError
-from fusionchat.experiment import SAMPLE, SAMPLE_MIXTURE, Experiment
+from fusionchat.experiment import Experiment
+from fusionchat.experiment.mixtures import SAMPLE, SAMPLE_MIXTURE
 from fusionchat.origins import Origins
 from fusionchat.progress import show_running_jobs
 from fusionchat.readers.yaml import read_yaml

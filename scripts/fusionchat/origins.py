@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from fusionchat.experiment import SAMPLE_MIXTURE, Experiment
+from fusionchat.experiment import Experiment
+from fusionchat.experiment.mixtures import SAMPLE_MIXTURE
 from fusionchat.files import read_json
 from fusionchat.schema import Config
 

@@ -85,12 +85,12 @@ def synthetic(count: int, max_length: int, vocab: int, seed: int = 0) -> list[En
     shares = rng.uniform(0.1, 2 * FILLED - 0.1, count)
     lengths = np.maximum(16, shares * max_length).astype(int)
     lengths[0] = max_length
-    found = []
+    dialogues = []
     for length in lengths:
         response = int(length * RESPONSE_SHARE)
         spans = np.array([[length - response, response]], np.int32)
-        found.append(Encoded(rng.integers(0, vocab, length).astype(np.int32), spans))
-    return found
+        dialogues.append(Encoded(rng.integers(0, vocab, length).astype(np.int32), spans))
+    return dialogues
 
 
 def build(vocab: int, hidden: int, layers: int) -> tuple[Any, CausalLM]:
@@ -138,8 +138,8 @@ def bare(model: CausalLM, dialogues: list[Encoded], budget: int) -> None:
 
 def ours(model: CausalLM, dialogues: list[Encoded], budget: int) -> list[np.ndarray]:
     """Top-k log-probabilities of every dialogue."""
-    found = dict(dump.score(model, dialogues, K, budget))
-    return [found[i].top_logprobs for i in range(len(dialogues))]
+    scores = dict(dump.score(model, dialogues, K, budget))
+    return [scores[i].top_logprobs for i in range(len(dialogues))]
 
 
 def forward_rows(vocab: int, count: int, max_length: int, repeats: int, goals: bool) -> list[Row]:
@@ -214,10 +214,10 @@ def store_rows(count: int, vocab: int = 32_000) -> list[Row]:
                     writer.write(r)
             written = time.process_time() - start
         start = time.process_time()
-        found = list(read_logits(path))
+        read_back = list(read_logits(path))
         read = time.process_time() - start
         size = path.stat().st_size
-    assert all(np.array_equal(a.top_ids, b.top_ids) for a, b in zip(rows, found, strict=True))
+    assert all(np.array_equal(a.top_ids, b.top_ids) for a, b in zip(rows, read_back, strict=True))
     released = len(rows) * 2048 * RELEASED
     return [
         row("bytes a response token on disk", size / tokens, None, "B", 45.0),

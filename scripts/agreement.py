@@ -1,13 +1,11 @@
 """Tell how far judges agree: exact, within one, rank correlation, for every pair of them."""
 
 import argparse
-import csv
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from fusionchat import cli
-from fusionchat.files import atomic_file
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -25,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.mt_bench.judging.agreement import COLUMNS, NEEDED, agreement
     from fusionchat.readers.parquet import check_columns, read_table
     from fusionchat.scores.benchmark import check_scores
+    from fusionchat.tables.table import write_csv
 
     scores = read_table(args.scores, maker="score")
     check_columns(args.scores, scores.schema, NEEDED, "; make it with score")
@@ -32,13 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = agreement(scores)
     if not rows:
         logging.warning("one judge, asked once, has nobody to agree with: the table has no rows")
-    with (
-        atomic_file(args.output) as partial,
-        partial.open("w", newline="", encoding="utf-8") as stream,
-    ):
-        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(args.output, rows, COLUMNS)
 
 
 if __name__ == "__main__":

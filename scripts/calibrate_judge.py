@@ -1,12 +1,11 @@
 """Measure how far a judge agrees with people, on the published votes on MT-Bench answers."""
 
 import argparse
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 from fusionchat import cli
-from fusionchat.files import atomic_file, write_jsonl
+from fusionchat.files import write_jsonl
 from fusionchat.mt_bench.judging.command_line import (
     JudgeOptions,
     add_judge_options,
@@ -21,6 +20,7 @@ from fusionchat.mt_bench.judging.human_votes import (
 )
 from fusionchat.mt_bench.judging.ratings import NO_RATING
 from fusionchat.mt_bench.questions import read_questions
+from fusionchat.tables.table import write_csv
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -54,13 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     rows = agreement_with_people(votes, scores, judge.name)
     write_jsonl(args.judgments, records)
-    with (
-        atomic_file(args.output) as partial,
-        partial.open("w", newline="", encoding="utf-8") as stream,
-    ):
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(args.output, rows)
 
 
 if __name__ == "__main__":

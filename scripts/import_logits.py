@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.limit_threads(args.threads)
     from fusionchat.dialogues.dialogue import read_dialogues
     from fusionchat.dialogues.renderer import open_renderer
+    from fusionchat.errors import UserError
     from fusionchat.files import sha256, write_json
     from fusionchat.logits import imported, released
     from fusionchat.logits.parts import report
@@ -49,7 +50,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.logits.store import LogitWriter
     from fusionchat.models.token_table import load as load_table
     from fusionchat.progress import progress
+    from fusionchat.readers.parquet import check_disjoint
 
+    check_disjoint(args.dialogues)
+    stems = [path.stem for path in args.dialogues]
+    if twice := [stem for stem in stems if stems.count(stem) > 1]:
+        raise UserError(f"--dialogues: two files are called {twice[0]}, as their stores would be")
     renderer = open_renderer(args.model, cli.options_of(RenderingOptions, args))
     files = ReleasedFiles(args.released)
     index = released.index(files)

@@ -60,12 +60,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.errors import UserError
     from fusionchat.files import atomic_file, write_json
     from fusionchat.logits.store import check_shards
+    from fusionchat.readers.parquet import check_disjoint
 
     files = [args.aligned, args.spans, args.pivot_logits, args.source_logits]
     if len({len(paths) for paths in files}) != 1:
         raise UserError(
             "--aligned, --spans, --pivot-logits, --source-logits: one file a shard each"
         )
+    check_disjoint(args.aligned)
     shards = [report.Shard(*paths) for paths in zip(*files, strict=True)]
     pivot = load_table(args.pivot_model, args.pivot_logits[0])
     source = load_table(args.source_model, args.source_logits[0])

@@ -80,10 +80,12 @@ def load_examples(args: argparse.Namespace, tokenizer: Any, config: Any) -> Any:
     from fusionchat.errors import UserError
     from fusionchat.logits.imported import check_full_vocabulary
     from fusionchat.logits.store import check_shards, read_logits
+    from fusionchat.readers.parquet import check_disjoint
     from fusionchat.training.collator import Examples, example_from_fused, example_from_tokens
 
     examples = Examples()
     check_shards(args.fused or (), ("candidates", "function", "level", "top_k"))
+    check_disjoint(args.fused or args.dialogues)
     for path in args.fused or ():
         if args.tail:
             check_full_vocabulary(path, "--tail needs")

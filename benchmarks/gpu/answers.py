@@ -82,10 +82,10 @@ def divergence(first: Turns, second: Turns) -> tuple[int, int]:
     return parted, tokens
 
 
-def row(name: str, found: float, baseline: float | None, unit: str) -> dict[str, Any]:
+def row(name: str, measured: float, baseline: float | None, unit: str) -> dict[str, Any]:
     """One line of the table; nothing here has a goal."""
-    ratio = found / baseline if baseline else None
-    line = {"name": name, "ours": found, "baseline": baseline, "ratio": ratio, "unit": unit}
+    ratio = measured / baseline if baseline else None
+    line = {"name": name, "ours": measured, "baseline": baseline, "ratio": ratio, "unit": unit}
     return line | {"goal": None, "met": None}
 
 
@@ -105,8 +105,8 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
         batched, answers = timed(lambda e=engine: ours(e, questions), args.repeats, args.device)
         few = questions[:: max(1, len(questions) // args.alone)]
         alone, single = timed(lambda e=engine, q=few: one_at_a_time(e, q), 1, args.device)
-        made = 2 * args.tokens * len(questions) / batched
-        rows.append(row(f"answers, {name}", made, 2 * args.tokens * len(few) / alone, "tokens/s"))
+        rate = 2 * args.tokens * len(questions) / batched
+        rows.append(row(f"answers, {name}", rate, 2 * args.tokens * len(few) / alone, "tokens/s"))
         if scale == 0.0:
             rows += [limit(model, args, batched), *parting(answers, single)]
     if args.device == "cuda":

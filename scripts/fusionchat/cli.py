@@ -42,10 +42,26 @@ class _Parser(argparse.ArgumentParser):
                 self.error(
                     f"unknown option {name}" + (f"; did you mean {near[0]}?" if near else "")
                 )
-        return super().parse_known_args(args, namespace)
+        parsed, unknown = super().parse_known_args(args, namespace)
+        for action in self._actions:
+            given: set[str] = set()
+            for path in _paths(getattr(parsed, action.dest, None)):
+                if (real := os.path.realpath(path)) in given:
+                    self.error(f"{action.option_strings[0]}: {path} is given twice")
+                given.add(real)
+        return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {' '.join(message.split())} (see {self.prog} --help)\n")
+
+
+def _paths(value: Any) -> Iterator[Path]:
+    """The files and folders in an option's value."""
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _paths(part)
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

@@ -36,13 +36,13 @@ LAYERS = {
 def source_files(program: Path) -> list[Path]:
     """The program and, transitively, the package's modules that it imports; sorted, unique."""
     package = program.parent / PACKAGE
-    found, waiting = {program}, [program]
+    files, waiting = {program}, [program]
     while waiting:
         for module in imported_files(waiting.pop(), package):
-            if module not in found and part_of(module, package) not in PRESENTATION:
-                found.add(module)
+            if module not in files and part_of(module, package) not in PRESENTATION:
+                files.add(module)
                 waiting.append(module)
-    return sorted(found)
+    return sorted(files)
 
 
 @cache

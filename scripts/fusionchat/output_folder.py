@@ -155,12 +155,12 @@ def _is_ours(folder: Path) -> bool:
 
 def _files(folder: Path) -> frozenset[str]:
     """Relative names of all but folders and the marker; a link to a folder counts as a file."""
-    found = []
+    names = []
     for root, folders, files in os.walk(folder, onerror=_fail):
         links = [name for name in folders if Path(root, name).is_symlink()]
-        found += [os.path.relpath(Path(root, name), folder) for name in (*files, *links)]
+        names += [os.path.relpath(Path(root, name), folder) for name in (*files, *links)]
     # An unfinished marker, left by a kill, has the marker's name with an ending.
-    return frozenset(name for name in found if not name.startswith(MARKER))
+    return frozenset(name for name in names if not name.startswith(MARKER))
 
 
 def _fail(error: OSError) -> None:

@@ -71,7 +71,7 @@ class Browser:
         self._number += 1
         message = {"id": self._number, "method": method, "params": params, **self._session}
         os.write(self._commands, json.dumps(message).encode() + b"\0")
-        answer = self._wait(lambda found: found.get("id") == self._number)
+        answer = self._wait(lambda event: event.get("id") == self._number)
         if "error" in answer:
             raise RuntimeError(f"{method}: {answer['error']['message']}")
         return answer["result"]
@@ -86,17 +86,17 @@ class Browser:
                     raise TimeoutError("chromium does not answer")
                 self._rest += data
             message, _, self._rest = self._rest.partition(b"\0")
-            found = json.loads(message)
-            if wanted(found):
-                return found
-            self._events.append(found)
+            event = json.loads(message)
+            if wanted(event):
+                return event
+            self._events.append(event)
 
     def open(self, page: Path):
         """Load a page to its end."""
         self._events.clear()
         self.call("Page.navigate", url=page.as_uri())
         if not any(event.get("method") == "Page.loadEventFired" for event in self._events):
-            self._wait(lambda found: found.get("method") == "Page.loadEventFired")
+            self._wait(lambda event: event.get("method") == "Page.loadEventFired")
 
     def run(self, script: str):
         """The value of a function body of JavaScript."""
@@ -117,9 +117,9 @@ class Browser:
 
     def text(self) -> str:
         """The text that is laid out, which needs no script of the page."""
-        found = self.call("DOMSnapshot.captureSnapshot", computedStyles=[])
-        strings = found["strings"]
-        return "\n".join(strings[i] for i in found["documents"][0]["layout"]["text"] if i >= 0)
+        snapshot = self.call("DOMSnapshot.captureSnapshot", computedStyles=[])
+        strings = snapshot["strings"]
+        return "\n".join(strings[i] for i in snapshot["documents"][0]["layout"]["text"] if i >= 0)
 
     def close(self):
         """End the browser."""

@@ -15,7 +15,7 @@ def precious(path: Path) -> None:
     path.write_text(PRECIOUS)
 
 
-def made(folder: Path, program: str, *files: str) -> None:
+def made_by(folder: Path, program: str, *files: str) -> None:
     """A folder as `program` of this package leaves it."""
     for name in files:
         precious(folder / name)
@@ -25,16 +25,16 @@ def made(folder: Path, program: str, *files: str) -> None:
 
 
 def of_another_program(output: Path, program: str) -> None:
-    made(output, "report" if program != "report" else "answer", "model.safetensors")
+    made_by(output, "report" if program != "report" else "answer", "model.safetensors")
 
 
 def with_somebodys_file(output: Path, program: str) -> None:
-    made(output, program, "model.safetensors")
+    made_by(output, program, "model.safetensors")
     precious(output / "notes" / "thoughts.md")
 
 
 def with_somebodys_link(output: Path, program: str) -> None:
-    made(output, program, "model.safetensors")
+    made_by(output, program, "model.safetensors")
     precious(output.parent / "elsewhere" / "data.bin")
     (output / "data").symlink_to(output.parent / "elsewhere")
 
@@ -103,7 +103,7 @@ ENDANGERED: dict[str, Callable[[Path, str], None]] = {
 
 def tree(folder: Path) -> dict[str, str]:
     """Everything below a folder: files with their content, links with their target, folders."""
-    found = {}
+    contents = {}
     for root, folders, files in os.walk(folder):
         for name in (*folders, *files):
             path = Path(root, name)
@@ -113,5 +113,5 @@ def tree(folder: Path) -> dict[str, str]:
                 content = path.read_bytes().hex()
             else:
                 content = "folder" if path.is_dir() else "pipe"
-            found[str(path.relative_to(folder))] = content
-    return found
+            contents[str(path.relative_to(folder))] = content
+    return contents

@@ -35,9 +35,9 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 def checkpoint(folder: Path, kind: str = "mistral", **changes: object) -> Path:
     """Write a random model whose answers end by themselves now and then."""
-    made = tokenizer()
+    vocabulary = tokenizer()
     settings = {
-        "vocab_size": len(made),
+        "vocab_size": len(vocabulary),
         "hidden_size": 32,
         "intermediate_size": 64,
         "num_hidden_layers": 2,
@@ -58,5 +58,5 @@ def checkpoint(folder: Path, kind: str = "mistral", **changes: object) -> Path:
     with torch.no_grad():
         model.lm_head.weight[1] *= 2.0
     model.save_pretrained(folder)
-    made.save_pretrained(folder)
+    vocabulary.save_pretrained(folder)
     return folder

@@ -1,7 +1,6 @@
 """Programs in one process of their own, which imports torch once and may be short of disk.
 
-Run as a program it takes one JSON line a run from its standard input and answers with one. With
-`without-linux` it lacks what macOS lacks.
+Run as a program it takes one JSON line a run from its standard input and answers with one.
 """
 
 import contextlib
@@ -17,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+AS_ON_MACOS = Path(__file__).parent / "as_on_macos"  # for PYTHONPATH
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
@@ -44,11 +44,10 @@ class Host:
 
 
 @contextlib.contextmanager
-def host(*words: str) -> Iterator[Host]:
-    """A host for as long as the block lasts."""
-    command = [sys.executable, __file__, *words]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+def host(**environment: str) -> Iterator[Host]:
+    """A host for as long as the block lasts, with more in its environment."""
+    command, env, pipe = [sys.executable, __file__], os.environ | environment, subprocess.PIPE
+    with subprocess.Popen(command, env=env, stdin=pipe, stdout=pipe, text=True) as process:
         yield Host(process)
         assert process.stdin
         process.stdin.close()
@@ -74,23 +73,8 @@ def _run(program: str, options: list[str], largest: int | None) -> Finished:
     return Finished(code, said.getvalue())
 
 
-def _forget_linux() -> None:
-    """Take away the calls and files that only Linux has."""
-    for name in ("posix_fallocate", "posix_fadvise", "sched_getaffinity", "memfd_create"):
-        delattr(os, name)
-
-    def read_text(path: Path, *arguments: str, **options: str) -> str:
-        if path.is_relative_to("/proc"):
-            raise FileNotFoundError(2, "No such file or directory", str(path))
-        return real(path, *arguments, **options)
-
-    real, Path.read_text = Path.read_text, read_text
-
-
 if __name__ == "__main__":
     sys.path.insert(0, str(SCRIPTS))
-    if "without-linux" in sys.argv:
-        _forget_linux()
     answers = sys.stdout
     for line in sys.stdin:
         print(json.dumps(vars(_run(*json.loads(line)))), file=answers, flush=True)

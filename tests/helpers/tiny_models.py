@@ -111,11 +111,11 @@ def dialogues(count: int, seed: int = 0) -> list[Dialogue]:
     def text(most: int) -> str:
         return " ".join(rng.choices(WORDS, k=rng.randint(1, most)))
 
-    found = []
+    drawn = []
     for _ in range(count):
         turns = tuple((text(12), text(30)) for _ in range(rng.randint(1, 3)))
-        found.append(Dialogue(stable_id(turns), turns, rng.choice(["math", "writing", None])))
-    return found
+        drawn.append(Dialogue(stable_id(turns), turns, rng.choice(["math", "writing", None])))
+    return drawn
 
 
 def mixture(path: Path, items: list[Dialogue]) -> Path:

@@ -20,6 +20,7 @@ from fusionchat.alignment.response_tokens import (
 )
 from fusionchat.models import token_table
 from fusionchat.progress import progress
+from fusionchat.readers.parquet import check_disjoint
 
 CHECKED = 32  # dialogues whose texts are compared, to notice files of other tokenizers
 
@@ -96,6 +97,7 @@ def map_vocabulary(
     strategy: Literal["statistics", "statistics_reference", "min_edit", "exact"] = "statistics",
 ) -> None:
     """Sum the pair counts of all shards, choose a partner for each id, write the map."""
+    check_disjoint(spans)
     facts = spans_file.read_facts(spans[0])
     pivot = token_table.load(pivot_model, facts.get("pivot_end_of_turn"))
     source = token_table.load(source_model, facts.get("source_end_of_turn"))

@@ -101,11 +101,11 @@ class AlpacaPrompts:
 
 def read_prompt(path: Path, outputs: Path) -> AlpacaPrompts:
     """Read AlpacaEval's prompt file."""
-    found = _MESSAGE.findall(read_text(path))
-    fields = [field for field in FIELDS if any(f"{{{field}}}" in text for _, text in found)]
-    if [role for role, _ in found][-1:] != ["user"] or len(fields) < len(FIELDS):
+    messages = _MESSAGE.findall(read_text(path))
+    fields = [field for field in FIELDS if any(f"{{{field}}}" in text for _, text in messages)]
+    if [role for role, _ in messages][-1:] != ["user"] or len(fields) < len(FIELDS):
         raise UserError(f"{path}: is not AlpacaEval's prompt with {', '.join(FIELDS)}")
-    template = tuple((role, text.strip()) for role, text in found)
+    template = tuple((role, text.strip()) for role, text in messages)
     return AlpacaPrompts(template, sha256(path), sha256(outputs))
 
 

@@ -15,7 +15,8 @@ from fusionchat.cluster import lengths
 from fusionchat.cluster.lengths import Lengths
 from fusionchat.cluster.sizes import Size, named_size, pretrained_size, stored_size, typical_size
 from fusionchat.errors import UserError
-from fusionchat.experiment import SAMPLE, Experiment
+from fusionchat.experiment import Experiment
+from fusionchat.experiment.mixtures import SAMPLE
 from fusionchat.mt_bench.fetching import LOCAL_NAMES
 from fusionchat.mt_bench.questions import read_questions
 from fusionchat.origins import Origins

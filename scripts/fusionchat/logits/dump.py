@@ -128,11 +128,11 @@ def score_batch(
     advance(share)
     bounds = np.cumsum([len(part) for part in positions])[:-1]
     parts = [np.split(tensor.cpu().numpy(), bounds) for tensor in (ids.int(), logprobs.float(), ce)]
-    found = [Scores(*group) for group in zip(*parts, strict=True)]
+    scores = [Scores(*group) for group in zip(*parts, strict=True)]
     if steps:
         logs = steps.split([mass.cpu().numpy() for mass in masses], gold.numpy(), bounds)
-        found = [replace(one, steps=part) for one, part in zip(found, logs, strict=True)]
-    return found
+        scores = [replace(one, steps=part) for one, part in zip(scores, logs, strict=True)]
+    return scores
 
 
 def score(
@@ -174,12 +174,12 @@ def score_dialogues(
     encoded = [renderer.encode(dialogue) for dialogue in dialogues]
     limit = settings.max_length or max((len(e.input_ids) for e in encoded), default=0)
     fitting = [i for i, e in enumerate(encoded) if len(e.input_ids) <= limit]
-    found: list[Scores | None] = [None] * len(encoded)
+    scores: list[Scores | None] = [None] * len(encoded)
     chosen = [encoded[i] for i in fitting]
     scored = score(model, chosen, settings.top_k, settings.token_budget, advance, steps)
-    for index, scores in scored:
-        found[fitting[index]] = scores if scores.finite else None
-    return list(zip(encoded, found, strict=True))
+    for index, one in scored:
+        scores[fitting[index]] = one if one.finite else None
+    return list(zip(encoded, scores, strict=True))
 
 
 def dump(

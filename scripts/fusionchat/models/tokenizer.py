@@ -101,12 +101,12 @@ def _converted(folder: Path) -> "tuple[PreTrainedTokenizerBase, Number]":
 
 def _check_not_mistrals(folder: Path) -> None:
     """Stop at the files of Mistral's own format, which no fast tokenizer is made of."""
-    found = sorted(
+    foreign = sorted(
         p.name for p in (*folder.glob("tekken.json"), *folder.glob("tokenizer.model.v*"))
     )
-    if found and not (folder / "tokenizer.model").exists():
+    if foreign and not (folder / "tokenizer.model").exists():
         raise UserError(
-            f"{folder / found[0]} is a tokenizer in Mistral's format, which only mistral-common "
+            f"{folder / foreign[0]} is a tokenizer in Mistral's format, which only mistral-common "
             "reads; put the tokenizer.json of the same model beside it (from its repository for "
             "transformers)"
         )

@@ -57,7 +57,7 @@ def parse_winner(text: str, rule: Rule = "first") -> float:
     With `first` as FastChat reads it: [[A]] wherever it stands, else [[B]], else [[C]]. With `last`
     the last of them, for a judge that weighs verdicts in its text before it decides.
     """
-    found = [mark for mark in VERDICTS if mark in text]
-    if not found:
+    marks = [mark for mark in VERDICTS if mark in text]
+    if not marks:
         return NO_RATING
-    return VERDICTS[max(found, key=text.rfind) if rule == "last" else found[0]]
+    return VERDICTS[max(marks, key=text.rfind) if rule == "last" else marks[0]]

@@ -72,6 +72,17 @@ def read_table(
         return file.read(columns=names or None)
 
 
+def check_disjoint(paths: "Sequence[str | os.PathLike[str]]") -> None:
+    """Raise `UserError` if two of these shards hold the same dialogue, which would count twice."""
+    places: dict[str, str | os.PathLike[str]] = {}
+    for path in paths:
+        for name in read_table(path, ["dialogue_id"])["dialogue_id"].to_pylist():
+            if name is not None and places.setdefault(name, path) is not path:
+                raise UserError(
+                    f"{path}: dialogue {name} is in {places[name]} too; give each shard once"
+                )
+
+
 def read_groups(
     file: "pq.ParquetFile", path: str | os.PathLike[str], columns: Sequence[str]
 ) -> "Iterator[pa.Table]":

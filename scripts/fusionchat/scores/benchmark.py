@@ -163,9 +163,9 @@ def _benchmark(table: "pa.Table", judge: str) -> Benchmark:
     for model in dict.fromkeys(values["model"]):
         chosen = values["model"] == model
         seeds[model] = tuple(sorted(set(values["seed"][chosen])))
-        own = axes | {"seed": list(seeds[model])}
-        places = tuple(_places(values[name][chosen], own[name]) for name in AXES)
-        scores[model] = np.full([len(own[name]) for name in AXES], np.nan)
+        model_axes = axes | {"seed": list(seeds[model])}
+        places = tuple(_places(values[name][chosen], model_axes[name]) for name in AXES)
+        scores[model] = np.full([len(model_axes[name]) for name in AXES], np.nan)
         scores[model][places] = score[chosen]
     strata = np.asarray([categories.index(category) for category, _ in pairs])
     turns = tuple(axes["turn"])

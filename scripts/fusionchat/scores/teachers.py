@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from fusionchat.readers.csv import read_csv
-from fusionchat.readers.parquet import read_metadata, read_table
+from fusionchat.readers.parquet import check_disjoint, read_metadata, read_table
 from fusionchat.scores.benchmark import category_order
 
 ALL = "all"
@@ -44,6 +44,7 @@ def read_teachers(paths: Sequence[Path]) -> Teachers:
         candidates |= dict.fromkeys(facts["candidates"])
         ids += [str(value) for value in table["dialogue_id"].to_pylist()]
         winners += table["winner"].to_pylist()
+    check_disjoint(paths)
     return Teachers(ids, winners, tuple(candidates))
 
 

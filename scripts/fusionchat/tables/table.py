@@ -200,9 +200,11 @@ def write_tables(
     write_csv(Path(f"{prefix}.csv"), records)
 
 
-def write_csv(path: Path, records: Sequence[Mapping[str, object]]) -> None:
-    """Records as csv with full precision; the columns are all keys in order of appearance."""
-    columns = list(dict.fromkeys(key for record in records for key in record))
+def write_csv(
+    path: Path, records: Sequence[Mapping[str, object]], columns: Sequence[str] = ()
+) -> None:
+    """Records as csv with full precision; without `columns`, all keys in order of appearance."""
+    columns = columns or list(dict.fromkeys(key for record in records for key in record))
     with atomic_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()

@@ -272,6 +272,16 @@ def test_columns_of_tokens_are_long_enough(world, records, tmp_path):
         run(world, released, tmp_path / "out")
 
 
+def test_dialogue_files_whose_stores_would_be_one_are_refused(world, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / "0000.parquet"
+    write_dialogues(other, tiny_models.dialogues(2, seed=9))
+    words = ["--released", str(world), "--model", str(world / "model"), "--output", str(tmp_path)]
+    words += ["--dialogues", str(world / "0000.parquet"), str(other)]
+    with pytest.raises(UserError, match="two files are called 0000"):
+        import_logits.main(words)
+
+
 def test_a_model_says_how_many_entries_it_has(tmp_path):
     (tmp_path / "config.json").write_text('{"text_config": {"vocab_size": 7}}')
     assert vocabulary_size(tmp_path) == 7

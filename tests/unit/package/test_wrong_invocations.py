@@ -78,6 +78,24 @@ CASES = [
     ("shard_dialogues", "--dialogues {file} --output {out}", "notes.txt"),
     ("show_results", "--run {folder}", "{folder}"),
     ("table2", f"{SCORES} --output {{out}}", "notes.txt"),
+    # the same file twice, however it is written
+    ("figure_nll", f"--nll {{file}} {{file}} --against a {ROWS} --output {{out}}",
+     "--nll: {file} is given twice"),
+    ("figure_winners", f"--fused a={{file}},{{file}} --dialogues {{file}} {ROWS} --output {{out}}",
+     "--fused: {file} is given twice"),
+    ("fuse_distributions", "--pivot-logits {file} --source s={file} --source t={file} "
+     "--output {out}", "--source: {file} is given twice"),
+    ("judge_pairs", "--answers {file} {folder}/../notes.txt --baseline b --questions {file} "
+     "--judge openai --output {out}", "--answers: {folder}/../notes.txt is given twice"),
+    ("leaderboard", f"--scores {{file}} notes.txt --task a:documents:A {ROWS} --output {{out}} "
+     "--baseline b",
+     "--scores: notes.txt is given twice"),
+    ("map_vocabulary", f"--spans {{file}} {{file}} {MODELS} --output {{out}}", "--spans: {file}"),
+    ("report_alignment", f"--aligned {{file}} {{file}} --spans {{file}} --pivot-logits {{file}} "
+     f"--source-logits {{file}} --vocabulary {{file}} {MODELS} --output {{out}}", "--aligned: "),
+    ("score", "--judgments {file} {file} --questions {file} --output {out}", "--judgments: {file}"),
+    ("train_target", "--pivot-model {folder} --dialogues {file} {file} --output {out} "
+     "--checkpoints {out}", "--dialogues: {file} is given twice"),
     # values
     ("answer", "--model {folder} --model-id m --questions {file} --output {out} --top-k 0",
      "--top-k"),

@@ -11,7 +11,7 @@ import pytest
 from fusionchat.errors import UserError
 from fusionchat.files import read_json, read_json_object, read_jsonl, read_text
 from fusionchat.readers.csv import read_csv
-from fusionchat.readers.parquet import open_parquet, read_metadata, read_table
+from fusionchat.readers.parquet import check_disjoint, open_parquet, read_metadata, read_table
 from fusionchat.readers.safetensors import read_header
 from fusionchat.readers.yaml import read_yaml
 from fusionchat.schema import SCHEMA, schema
@@ -125,6 +125,15 @@ def test_faulty_csv_is_named(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(UserError, match=f"c.csv.*{message}"):
         read_csv(path, lambda row: (float(row["x"]), float(row["y"])), "a test")
+
+
+def test_shards_with_a_dialogue_in_common_are_named(tmp_path):
+    shards = {"a": ["1", "2", None], "b": ["3", None], "copy": ["4", "2"]}
+    for name, ids in shards.items():
+        pq.write_table(pa.table({"dialogue_id": ids}), tmp_path / name)
+    check_disjoint([tmp_path / "a", tmp_path / "b"])  # rows without a name are no dialogues
+    with pytest.raises(UserError, match=r"copy: dialogue 2 is in .*/a too; give each shard once"):
+        check_disjoint([tmp_path / name for name in shards])
 
 
 def test_parquet_of_another_kind_is_named_with_its_maker(tmp_path):

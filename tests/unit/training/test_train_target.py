@@ -445,6 +445,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(data, tmp_path):
             "--fused {data}/fused.parquet {data}/mixed.parquet",
             "mixed.parquet is a shard of another",
         ),
+        ("--fused {data}/fused.parquet {data}/again.parquet", "again.parquet: dialogue .* is in"),
         (f"--deepspeed {ROOT}/configs/deepspeed/zero2.json", "with torchrun"),
     ],
 )
@@ -452,8 +453,9 @@ def test_settings_that_cannot_work_are_refused_in_one_line(data, tmp_path, optio
     row = next(read_logits(data / "fused.parquet"))
     with LogitWriter(data / "foreign.parquet", {"model": "foreign"}) as writer:
         writer.write(dataclasses.replace(row, top_ids=row.top_ids + 90_000))
-    with LogitWriter(data / "mixed.parquet", {"function": "avg_ce"}) as writer:
-        writer.write(row)
+    for name, facts in (("mixed", {"function": "avg_ce"}), ("again", {})):
+        with LogitWriter(data / f"{name}.parquet", facts) as writer:
+            writer.write(row)
     run = Run(data, tmp_path, *options.format(data=data).split())
     assert run.run() == 1
     last = run.log().splitlines()[-1]

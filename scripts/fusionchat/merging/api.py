@@ -71,7 +71,12 @@ def merge_varm(
     known = known_weights(opened, tables, **formula) if tables else None
     method = VarmMerge(**formula, known=known)
     return _run(
-        output, opened, method, formula, write, lambda digests: check_digests(tables, digests)
+        output,
+        opened,
+        method,
+        formula,
+        write,
+        lambda digests: check_digests(tables, digests, varm.variation),
     )
 
 

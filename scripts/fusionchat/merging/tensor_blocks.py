@@ -149,7 +149,7 @@ class TensorStack:
         for target, weight in zip(targets, weights, strict=True):
             kernels.add_magnitudes(target, weight, errors)
         # products, sums, their number and the quotient: each rounded once, with a margin of two
-        errors *= (len(targets) + 2) * 2.0 ** (1 - _FLOAT64_BITS) / total
+        errors *= (len(targets) + 2) * 2.0 ** (1 - _FLOAT64_BITS) / abs(total)
         count = kernels.near_ties(mean, errors, *self._result.anchors, self._near)
         places = self._near[:count]
         if places.size:

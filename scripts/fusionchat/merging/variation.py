@@ -175,12 +175,17 @@ def known_weights(
     return {name: by_unit[unit_of(twice.get(name, name), granularity)] for name in sums}
 
 
-def check_digests(tables: Mapping[str, VariationTable], digests: Mapping[str, str]) -> None:
+def check_digests(
+    tables: Mapping[str, VariationTable],
+    digests: Mapping[str, str],
+    files: Mapping[str, str | os.PathLike[str]],
+) -> None:
     """Raise `UserError` where a table was measured on other weights than those just merged."""
     for target, table in tables.items():
+        where = files.get(target, f"the change of {target}")
         for source, measured in ((PIVOT, table.pivot), (target, table.target)):
             if digests[source] != measured:
                 raise UserError(
-                    f"the variation table of {target} was measured on other weights of {source} "
-                    "than those merged here; run measure_variation again"
+                    f"{where} was measured on other weights of {source} than those merged here; "
+                    "run measure_variation again"
                 )

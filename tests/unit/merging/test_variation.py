@@ -86,10 +86,12 @@ def test_tables_of_other_models_are_refused(inputs, tmp_path):
     with pytest.raises(UserError, match=r"not Parquet.*make it with measure_variation"):
         measure_or_read(inputs, {**files, "a": str(tmp_path / "broken.parquet")}, on_the_way=True)
     digests = {"pivot": tables["a"].pivot, "a": tables["a"].target, "b": tables["b"].target}
-    check_digests(tables, digests)
+    check_digests(tables, digests, files)
     for source in digests:
-        with pytest.raises(UserError, match=f"other weights of {source}"):
-            check_digests(tables, {**digests, source: "0" * 32})
+        with pytest.raises(
+            UserError, match=rf"[ab].parquet was measured on other weights of {source}"
+        ):
+            check_digests(tables, {**digests, source: "0" * 32}, files)
     larger = random_arrays(0, (7, 4))
     for name in ("pivot", "a", "b"):
         write(tmp_path / "larger" / name, larger)

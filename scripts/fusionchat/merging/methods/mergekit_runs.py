@@ -28,7 +28,7 @@ from fusionchat.merging.merged_folder import (
 from fusionchat.merging.methods.mergekit_configs import mergekit_config
 from fusionchat.merging.methods.mergekit_inputs import named_alike
 from fusionchat.merging.tensor_blocks import TensorStack, Values
-from fusionchat.models.checkpoint import FLOATS, open_checkpoint
+from fusionchat.models.checkpoint import FLOATS, Checkpoint, open_checkpoint
 from fusionchat.readers.safetensors import TensorInfo
 
 CONFIG = "mergekit.yaml"
@@ -169,19 +169,19 @@ def _config(inputs: Inputs, options: MergekitOptions, output: OutputOptions) -> 
     return mergekit_config(
         pivot=inputs.pivot.folder,
         targets={name: target.folder for name, target in inputs.targets.items()},
-        layers=layer_count(inputs.pivot.config) if options.method == "slerp" else 0,
+        layers=layer_count(inputs.pivot) if options.method == "slerp" else 0,
         dtype=widest_dtype(layout),
         **{key: getattr(options, key) for key in keys},
     )
 
 
-def layer_count(config: Mapping[str, Any]) -> int:
+def layer_count(model: Checkpoint) -> int:
     """Layers of a model, whatever its configuration calls them."""
-    for part in (config, config.get("text_config") or {}):
+    for part in (model.config, model.config.get("text_config") or {}):
         for key in ("num_hidden_layers", "n_layer", "n_layers", "num_layers"):
             if isinstance(part.get(key), int):
                 return int(part[key])
-    raise UserError("config.json names no number of layers (num_hidden_layers), which SLERP needs")
+    raise UserError(f"{model.folder}/config.json has no num_hidden_layers, which SLERP needs")
 
 
 def _replaced(value: Any, names: Mapping[str, str]) -> Any:

@@ -10,7 +10,7 @@ rule fetched:
     input:
         [experiment.manifest(name) for name in origins.models],
         [origins.mixture()] if "repo" in config["data"] and experiment.trained else [],
-        [] if experiment.generated else experiment.questions,
+        rules.fetch_questions.output if origins.asks else [],
         collect("<results>/mt_bench/published/{model}.jsonl", model=origins.answers),
         [origins.task_manifest(name) for name in origins.task_data],
         rules.fetch_alpaca.output if experiment.alpaca_eval else [],

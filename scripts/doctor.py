@@ -70,6 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         partial(checks.disk, args.results, needed_gb(rows, place)),
         partial(old_checkpoints.old_checkpoints, experiment, args.results),
         partial(checks.hub, checks.from_hub(experiment, args.results)),
+        partial(checks.web, checks.from_web(experiment, args.results)),
         partial(checks.endpoints, checks.all_endpoints(config)),
     ]
     if scheduled:

@@ -9,6 +9,7 @@ from fusionchat.files import write_manifest
 from fusionchat.mt_bench.fastchat_export import export
 from fusionchat.mt_bench.questions import read_questions
 from fusionchat.output_folder import output_folder
+from fusionchat.pairwise.win_rates import read_matches
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -18,6 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--answers", type=cli.existing_path, nargs="+", required=True)
     parser.add_argument("--judgments", type=cli.existing_path, nargs="+", required=True)
     parser.add_argument("--references", type=cli.existing_path)
+    parser.add_argument("--matches", type=cli.existing_path, help="of judge_pairs (.jsonl)")
     parser.add_argument("--judge", help="which judge's judgments, if the files hold several")
     parser.add_argument(
         "--judge-name", default="gpt-4", help="name in FastChat's files; qa_browser reads gpt-4"
@@ -32,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Write the folder, whole or not at all."""
     args = build_parser().parse_args(argv)
     inputs = [args.questions, *args.answers, *args.judgments]
+    inputs += [args.matches] if args.matches else []
     with output_folder(args.output, "export_fastchat", inputs) as folder:
         export(
             folder,
@@ -42,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             judge=args.judge,
             judge_name=args.judge_name,
             references=args.references,
+            matches=read_matches(args.matches) if args.matches else (),
         )
         write_manifest(folder, "export_fastchat")
 

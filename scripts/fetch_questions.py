@@ -82,8 +82,7 @@ def content(args: argparse.Namespace, name: str, checksum: str | None) -> bytes:
     elif args.questions:
         data, where = fetching.read_local(args.questions, name), f"{args.questions}/{name}"
     else:
-        url = f"{args.base_url}/{args.commit}/{fetching.PATHS[name]}"
-        return fetching.download(url, checksum)
+        return fetching.download(fetching.address(name, args.base_url, args.commit), checksum)
     fetching.check(data, checksum, where)
     return data
 

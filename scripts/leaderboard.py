@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     comparisons = compare(scores, [row.name for row in args.rows], baseline.name)
     published = read_published(args.published) if args.published else None
     records = leaderboard_records(args.rows, tasks, scores, comparisons, published)
-    write_tables(args.output, leaderboard_tables(records, tasks, baseline, limit), records)
+    source = published.source if published else ""
+    write_tables(args.output, leaderboard_tables(records, tasks, baseline, limit, source), records)
 
 
 if __name__ == "__main__":

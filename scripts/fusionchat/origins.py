@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from fusionchat.alpaca_eval.data import FILES
 from fusionchat.experiment import Experiment
 from fusionchat.experiment.mixtures import SAMPLE_MIXTURE
 from fusionchat.files import read_json
+from fusionchat.mt_bench import fetching
 from fusionchat.schema import Config
 
 LOCKS = Path("configs")  # a committed NAME.lock.json lies beside its configuration
@@ -58,6 +60,23 @@ class Origins:
         models = {name: origin for name, origin in self.models.items() if "repo" in origin}
         mixture = {DATA_SET: data} if "repo" in data else {}
         return models | mixture | self.answers | self.task_data
+
+    @property
+    def asks(self) -> bool:
+        """Whether the run uses MT-Bench's files: its questions, or its prompts for a judge."""
+        return not self.experiment.generated or bool(self.experiment.llm_judges)
+
+    @cached_property
+    def downloads(self) -> dict[str, str]:
+        """Files locked by checksum: the address of each, and the manifest that stands for it."""
+        run, benchmark = self.experiment, self.experiment.config["mt_bench"]
+        own = "questions" in benchmark or not self.asks
+        names = [name for name in fetching.PATHS if name.split(".")[0] not in benchmark]
+        files = [] if own else [fetching.address(name) for name in names]
+        alpaca = run.alpaca_eval and "data" not in run.alpaca_eval
+        places = dict.fromkeys(files, f"{run.results}/mt_bench/questions/manifest.json")
+        more = [url for url, _ in FILES.values()] if alpaca else []
+        return places | dict.fromkeys(more, f"{run.results}/alpaca_eval/data/manifest.json")
 
     @property
     def lockable(self) -> dict[str, Config]:

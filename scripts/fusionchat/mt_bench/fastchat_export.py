@@ -25,12 +25,13 @@ def export(
     judge: str | None,
     judge_name: str,
     references: Path | None,
+    matches: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Write `folder`/data/mt_bench as FastChat lays it out.
 
     `judge` picks the judge where the files hold several; its records are renamed to
     `judge_name`, because qa_browser shows the judge gpt-4 only, and keep the true name in
-    `judged_by`. The pairwise file that qa_browser opens as well is left empty.
+    `judged_by`. `matches` are pairwise records; qa_browser opens their file even without any.
     """
     data = folder / "data" / "mt_bench"
     data.mkdir(parents=True)
@@ -43,7 +44,7 @@ def export(
     judged = data / "model_judgment"
     name = file_name(judge_name)
     write_jsonl(judged / f"{name}_single.jsonl", [_rename(r, name, categories) for r in chosen])
-    write_jsonl(judged / f"{name}_pair.jsonl", [])
+    write_jsonl(judged / f"{name}_pair.jsonl", [_rename_match(r, name) for r in matches])
     if references:
         (data / "reference_answer").mkdir()
         shutil.copyfile(references, data / "reference_answer" / f"{name}.jsonl")
@@ -81,6 +82,12 @@ def _of_one_judge(records: list[dict[str, Any]], judge: str | None) -> list[dict
     if judge is not None and judge not in judges:
         raise UserError(f"--judge {judge}: the files hold judgments of {', '.join(judges)} only")
     return [record for record in records if judge in (None, record["judge"][0])]
+
+
+def _rename_match(record: dict[str, Any], judge_name: str) -> dict[str, Any]:
+    names = {key: file_name(record[key]) for key in ("model_1", "model_2")}
+    judge = [judge_name, *record["judge"][1:]]
+    return {**record, **names, "judge": judge, "judged_by": record["judge"][0]}
 
 
 def _rename(

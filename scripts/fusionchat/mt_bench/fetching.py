@@ -37,6 +37,11 @@ LOCAL_NAMES = {
 }
 
 
+def address(name: str, base: str = BASE_URL, commit: str = COMMIT) -> str:
+    """Where one of the benchmark's files is published."""
+    return f"{base}/{commit}/{PATHS[name]}"
+
+
 def download(url: str, expected_sha256: str | None, first_wait: float = 1.0) -> bytes:
     """The content at a URL; a wrong checksum or an unreachable server is a `UserError`.
 

@@ -136,7 +136,7 @@ def read_published(path: Path) -> Published:
         return line["source"]
 
     sources = read_csv(path, keep, "a table of published scores")
-    return Published(values, sources[0])
+    return Published(values, "; ".join(dict.fromkeys(sources)))
 
 
 def against_published(ours: float, error: float, published: float) -> str:

@@ -81,9 +81,9 @@ def _verdict(
 
 
 def leaderboard_tables(
-    records: Records, tasks: Sequence[Task], baseline: Row, limit: int | None
+    records: Records, tasks: Sequence[Task], baseline: Row, limit: int | None, source: str = ""
 ) -> list[Table]:
-    """Scores, differences from the baseline, and what was published where something was."""
+    """Scores, differences from the baseline, and what `source` published where it did."""
     heads = [*(task.metric.label for task in tasks), "Mean"]
     documents = [str(record["documents"]) for record in records if "documents" in record]
     first = f"the first {limit} documents of each task" if limit else "all documents"
@@ -108,7 +108,8 @@ def leaderboard_tables(
     ]
     if any("published" in record for record in records):
         cells = _cells(records, _published_cell, only="published")
-        tables.append(Table("Leaderboard tasks: published", ["Model", *heads], cells, [VERDICTS]))
+        notes = [f"{VERDICTS} Published by: {source}."]
+        tables.append(Table("Leaderboard tasks: published", ["Model", *heads], cells, notes))
     return tables
 
 

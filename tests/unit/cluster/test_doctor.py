@@ -56,6 +56,10 @@ def server():
     answers, keys = {}, []
 
     class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_response(answers.get(self.path, (404, {}))[0])
+            self.end_headers()
+
         def do_GET(self):
             keys.append(self.headers.get("Authorization"))
             status, content = answers.get(self.path, (404, {}))
@@ -360,6 +364,33 @@ def test_the_hub_is_asked_for_everything_that_is_not_here(tmp_path, monkeypatch,
     wanted[absent].write_text("{}")
     server.shutdown()
     assert not failed(doctor.hub(wanted))
+
+
+def test_every_file_with_a_fixed_address_is_asked_for(tmp_path, server):
+    """MT-Bench's and AlpacaEval's, where the run takes them from the web, until they are here."""
+    six = experiment_of("configs/six_sources.yaml")
+    wanted = doctor.from_web(six, tmp_path)
+    assert {Path(url).name for url in wanted} == {
+        *("question.jsonl", "judge_prompts.jsonl", "gpt-4.jsonl"),
+        *("alpaca_eval_clf.txt", "model_outputs.json", "df_gamed.csv"),
+    }
+    assert not doctor.from_web(experiment_of("config.yaml"), tmp_path)
+    local = {f"{server.url}/{Path(url).name}": path for url, path in wanted.items()}
+    server.answers |= {f"/{Path(url).name}": (200, {}) for url in wanted}
+    assert not failed(doctor.web(local))
+    del server.answers["/df_gamed.csv"]
+    (finding,) = doctor.web(local)
+    assert f"{server.url}/df_gamed.csv 404" in finding.found
+    assert "snakemake fetched" in finding.fix
+    for path in wanted.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    server.shutdown()
+    assert not failed(doctor.web(local))
+
+
+def test_published_answers_are_asked_for(tmp_path):
+    assert "spaces/lmsys/mt-bench" in doctor.from_hub(experiment_of("configs/paper.yaml"), tmp_path)
 
 
 def judge(url: str) -> dict:

@@ -1,12 +1,17 @@
 """Tasks of lm-evaluation-harness on our models: the harness's own scores, whole or not at all."""
 
+import ast
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import ModuleType
 
+import lm_eval.models
 import pytest
 import tiny_models
 from local_tasks import write_tasks
@@ -15,7 +20,7 @@ import evaluate_tasks
 from fusionchat.errors import UserError
 from fusionchat.leaderboard import harness
 from fusionchat.leaderboard.documents import read_documents
-from fusionchat.leaderboard.settings import OFFLINE
+from fusionchat.leaderboard.settings import OFFLINE, EvaluationOptions, TaskSettings
 
 PICK, SAY = ("pick", 2, "acc_norm"), ("say", 1, "exact_match,letter")
 
@@ -126,6 +131,72 @@ def test_a_killed_run_goes_on_where_it_was(model, tasks, tmp_path, monkeypatch):
     assert evaluate(model, tasks, output) == whole
     assert measured == ["say"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ours.parquet", "whole.parquet"]
+
+
+UNFINISHED = """
+import sys, time
+import evaluate_tasks
+from fusionchat.leaderboard import harness
+
+measure = harness.measure
+
+def slow(lm, leaf, options):
+    if leaf.task.task_name == "say":
+        time.sleep(600)
+    return measure(lm, leaf, options)
+
+harness.measure = slow
+evaluate_tasks.main(sys.argv[1:])
+"""
+
+
+def test_a_run_that_was_sent_sigkill_goes_on_where_it_was(model, tasks, tmp_path, monkeypatch):
+    output = tmp_path / "ours.parquet"
+    words = ["--model", str(model), "--folder", str(tasks), "--output", str(output)]
+    words += ["--task", f"{PICK[0]}:{PICK[1]}:{PICK[2]}", "--task", f"{SAY[0]}:{SAY[1]}:{SAY[2]}"]
+    scripts = Path(evaluate_tasks.__file__).parent
+    command = [sys.executable, "-c", UNFINISHED, *words, "--dtype", "float32"]
+    with subprocess.Popen(command, cwd=scripts, stderr=subprocess.DEVNULL) as running:
+        while not list(tmp_path.glob(".ours.parquet*/pick.parquet")):
+            assert running.poll() is None
+            time.sleep(0.1)
+        running.kill()
+    assert running.returncode == -signal.SIGKILL
+    assert not output.exists()
+    measure, measured = harness.measure, []
+
+    def counted(lm, leaf, options):
+        measured.append(leaf.task.task_name)
+        return measure(lm, leaf, options)
+
+    monkeypatch.setattr(harness, "measure", counted)
+    found = evaluate(model, tasks, output)
+    assert measured == ["say"]
+    assert found == evaluate(model, tasks, tmp_path / "whole.parquet")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ours.parquet", "whole.parquet"]
+
+
+def test_vllm_is_called_with_arguments_that_the_harness_s_backend_names(model, monkeypatch):
+    """Its module cannot be imported without vLLM, so the signature is read from its source."""
+    source = Path(lm_eval.models.__file__).parent / "vllm_causallms.py"
+    (kind,) = (n for n in ast.walk(ast.parse(source.read_text())) if is_called(n, "VLLM"))
+    (init,) = (n for n in kind.body if is_called(n, "__init__"))
+    known = {argument.arg: argument.annotation for argument in init.args.args}
+    called = {}
+    backend = ModuleType("lm_eval.models.vllm_causallms")
+    backend.VLLM = lambda **given: called.update(given)
+    monkeypatch.setitem(sys.modules, backend.__name__, backend)
+    tasks = (TaskSettings(*PICK),)
+    for dtype in ("float32", "bfloat16"):
+        options = EvaluationOptions(model, tasks, engine="vllm", dtype=dtype, device="cuda")
+        harness.load_harness_model(options)
+        assert called.keys() <= known.keys() - {"self"}
+        assert dtype in ast.literal_eval(known["dtype"].slice)
+        assert (called["pretrained"], called["tensor_parallel_size"]) == (str(model), 1)
+
+
+def is_called(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name
 
 
 def test_what_was_finished_with_other_settings_is_run_again(model, tasks, tmp_path, monkeypatch):

@@ -129,6 +129,7 @@ def test_the_table_pairs_by_document_and_judges_the_published_numbers(tmp_path):
     assert "| VaRM" in text
     assert "+50.00*" in text
     assert "62.88, differs" in text
+    assert "Published by: Open LLM Leaderboard (first version)." in text
     assert "mean of the subtasks' means" in text
 
 

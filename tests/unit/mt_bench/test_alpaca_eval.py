@@ -18,6 +18,7 @@ from test_judging_drills import Mix, digest, finish, start, unfinished, until
 import alpaca_eval
 import fetch_alpaca
 import judge_alpaca
+from fusionchat.alpaca_eval import length_control
 from fusionchat.alpaca_eval.comparisons import is_swapped
 from fusionchat.alpaca_eval.data import read_gamed
 from fusionchat.alpaca_eval.rates import answers as judged_answers
@@ -241,6 +242,24 @@ def test_win_rates_are_those_of_the_package(tmp_path, skill, seed):
 
 
 PACKAGE = {1: (51.3905, 53.1228), 2: (25.9185, 24.2972), 3: (71.2656, 72.7021)}
+
+
+def test_the_interval_is_that_of_other_questions(tmp_path, monkeypatch):
+    """Its standard error against that of resampled questions, fitted anew at one strength."""
+    monkeypatch.setattr(length_control, "_choose", lambda data: 1.0)
+    records, known = excerpt(200, 0.3, 5), read_gamed(gamed(tmp_path / "g.csv", 200))
+    error = float(rate_columns(records, known)[1].estimate("m5").estimate.error[0])
+    shares = np.array([r["preference"] - 1 for r in records])
+    lengths = np.array([[len(r["output_1"]), len(r["output_2"])] for r in records], float)
+    difficulty = np.array([known.of_question[r["index"]] for r in records])
+    rng, rates = np.random.default_rng(0), []
+    for _ in range(60):
+        drawn = rng.integers(0, len(records), len(records))
+        fitted = length_control.length_controlled(
+            shares[drawn], lengths[drawn], difficulty[drawn], known
+        )
+        rates.append(fitted.mean())
+    assert error == pytest.approx(np.std(rates, ddof=1), rel=0.25)
 
 
 def test_the_published_annotations_give_the_packages_numbers():

@@ -283,6 +283,18 @@ def test_the_export_renames_the_judge_and_says_so(tmp_path):
     assert (data / "question.jsonl").read_bytes() == (tmp_path / "question.jsonl").read_bytes()
 
 
+def test_the_export_has_the_pairwise_records(tmp_path):
+    rule_judged(tmp_path)
+    match = {"question_id": 81, "model_1": "org/varm", "model_2": "clm", "turn": 1}
+    match |= {"g1_winner": "model_1", "g2_winner": "tie", "judge": ["a/judge", "pair-v2"]}
+    match |= {"g1_judgment": "[[A]]", "g2_judgment": "[[C]]", "g1_facts": {}}
+    matches = jsonl(tmp_path / "pairs.jsonl", [match])
+    export(tmp_path, f"--judgments={tmp_path / 'judged.jsonl'}", f"--matches={matches}")
+    judged = tmp_path / "fastchat" / "data" / "mt_bench" / "model_judgment"
+    names = {"model_1": "org_varm", "judge": ["gpt-4", "pair-v2"], "judged_by": "a/judge"}
+    assert read_jsonl(judged / "gpt-4_pair.jsonl") == [match | names]
+
+
 def test_the_export_names_what_a_judgment_lacks(tmp_path):
     records = rule_judged(tmp_path)
     bare = [{k: v for k, v in record.items() if k != "judgment"} for record in records]

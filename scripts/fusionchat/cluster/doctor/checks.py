@@ -112,7 +112,40 @@ def from_hub(experiment: Experiment, folder: Path) -> dict[str, Path]:
         places[f"datasets/{data['repo']}"] = origins.mixture()
     for name, task in origins.task_data.items():
         places[f"datasets/{task['repo']}"] = origins.task_manifest(name)
+    for name, origin in origins.answers.items():
+        (places[f"spaces/{origin['repo']}"],) = origins.published(name)
+    return _below(folder, places)
+
+
+def from_web(experiment: Experiment, folder: Path) -> dict[str, Path]:
+    """What a run takes from fixed addresses, and where it then lies below `folder`."""
+    return _below(folder, Origins(experiment).downloads)
+
+
+def _below(folder: Path, places: Mapping[str, str]) -> dict[str, Path]:
     return {name: folder / Path(path).relative_to("results") for name, path in places.items()}
+
+
+def web(wanted: Mapping[str, Path]) -> Iterator[Finding]:
+    """The files at fixed addresses that are not here already can be had."""
+    absent = [url for url, path in wanted.items() if not path.is_file()]
+    with ThreadPoolExecutor(8) as pool:
+        codes = dict(zip(absent, pool.map(_status, absent), strict=True))
+    refused = [f"{url} {code}" for url, code in codes.items() if code != "200"]
+    fix = "run `snakemake fetched` where these addresses answer" if refused else ""
+    found = f"{len(absent)} to fetch" if absent else "all files are here"
+    found = found if wanted else "nothing is downloaded"
+    yield Finding("downloads", "; ".join([found, *refused]), fix)
+
+
+def _status(url: str) -> str:
+    """The status of a file that is not read, or why there is none."""
+    import httpx2
+
+    try:
+        return str(httpx2.head(url, timeout=15, follow_redirects=True).status_code)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        return type(error).__name__
 
 
 def hub(wanted: Mapping[str, Path]) -> Iterator[Finding]:

@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
     "Snakefile",
@@ -105,3 +107,11 @@ def copy_project(folder: Path) -> Project:
             shutil.copy2(source, folder / part)
     shutil.copy2(ROOT / "tests" / "workflow" / "micro.yaml", folder / "config.yaml")
     return Project(folder)
+
+
+def planned_command(project: Project, name: str, config: dict, output: str) -> str:
+    """The shell command of the job that makes a file, in a dry run of an edited configuration."""
+    (project.folder / f"{name}.yaml").write_text(yaml.safe_dump(config))
+    run = project.snakemake("--configfile", f"{name}.yaml", "-n", "-p", output)
+    assert run.returncode == 0, run.stderr
+    return (run.stdout + run.stderr).rpartition("--output")[0].rpartition("\n")[2]

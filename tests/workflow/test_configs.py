@@ -4,14 +4,12 @@ import csv
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 
 import pytest
 import yaml
-from micro_project import ROOT, copy_project
-from rule_files import read_rules
+from micro_project import ROOT, planned_command
 
 from fusionchat.cluster.plan import Plan
 from fusionchat.config import checked
@@ -107,7 +105,6 @@ SIX_SOURCES = {
     **REPORT,
     **TRAINING_FIGURES,
 }
-
 SMALL = {
     "lock_models": 4,
     "fetch_model": 3,
@@ -146,14 +143,6 @@ WORTH = {
 }
 
 
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory):
-    """The project's files alone: nothing fetched, nothing run."""
-    project = copy_project(tmp_path_factory.mktemp("clone") / "project")
-    (project.folder / "config.yaml").write_text((ROOT / "config.yaml").read_text())
-    return project
-
-
 def test_profile_slurm_plans_the_paper(clone):
     run = clone.snakemake("--profile", "slurm", "-n")
     assert run.returncode == 0, run.stderr
@@ -173,17 +162,6 @@ def test_small_models_need_no_network_to_plan(clone, name):
     assert clone.planned("worth", *given) == WORTH
     run = clone.snakemake("plan", "--cores", "1", *given)
     assert run.returncode == 0, run.stdout + run.stderr
-
-
-def test_a_training_on_cpus_is_one_process_with_the_cores_that_it_may_have(clone):
-    target = "results/cpu/targets/clm/manifest.json"
-    given = ("--configfile", "configs/cpu.yaml", "-n", "-p", target)
-    for cores, threads in ((4, 4), (16, 8)):
-        run = clone.snakemake("--cores", str(cores), *given)
-        assert run.returncode == 0, run.stderr
-        command = (run.stdout + run.stderr).partition("train_target.py")
-        assert "torch.distributed" not in command[0]
-        assert f" --device cpu --devices 1 --threads {threads} " in command[2]
 
 
 def test_a_result_that_a_run_cannot_have_is_refused_before_any_job(clone):
@@ -270,18 +248,6 @@ def test_a_sweeps_table_bears_its_name(clone):
     assert "--title 'Sweep: alignment' --output results/ablations/sweeps/alignment " in command
 
 
-def test_a_targets_own_alignment_reaches_its_programs_alone(clone):
-    run = clone.snakemake("-n", "-p", "sweeps", "--configfile", "configs/ablations.yaml")
-    text = run.stdout + run.stderr
-    own = "results/ablations/aligned/tiny_solar@align_released/0000.parquet"
-    for line in re.findall(r"^Shell command: (.*)$", text, flags=re.MULTILINE):
-        if "scripts/transfer_logits.py" in line:
-            assert ("--rules reference" in line) == (f"--output {own}" in line)
-        if "scripts/fuse_distributions.py" in line and "/align_released/" in line:
-            assert f"--source tiny_solar={own}" in line
-    assert f"--output {own}" in text
-
-
 def test_released_checkpoints_are_compared_with_what_is_made_from_the_same_targets(clone):
     planned = clone.planned("released", "--configfile", "configs/released.yaml")
     planned.pop("released")
@@ -334,163 +300,6 @@ def test_case_study_shows_the_papers_four_models(clone):
     assert shown.split() == ["clm", "target_mixtral", "target_solar", "varm"]
 
 
-def test_needs_of_gpu_jobs_reach_the_profile(clone):
-    run = clone.snakemake("--profile", "slurm", "-n", "targets")
-    jobs = re.split(r"^(?:local)?rule (\w+):$", run.stdout + run.stderr, flags=re.MULTILINE)
-    gpus = {}
-    for rule, text in zip(jobs[1::2], jobs[2::2], strict=True):
-        if rule in ("dump_logits", "train_target"):
-            name = re.search(r"wildcards: (?:model|target)=(\w+)", text)[1]
-            needs = re.search(r"resources: (.*)", text)[1]
-            assert "nodes=1" in needs
-            assert "tasks=" not in needs
-            gpus[rule, name] = int(re.search(r"\bgpu=(\d+)", needs)[1])
-    assert gpus == {
-        ("dump_logits", "mixtral"): 4,
-        ("dump_logits", "openchat"): 1,
-        ("dump_logits", "solar"): 1,
-        **{
-            ("train_target", name): 8 for name in ("clm", "multi", "target_mixtral", "target_solar")
-        },
-    }
-
-
-def test_settings_of_a_merge_reach_its_program(clone):
-    config = yaml.safe_load((clone.folder / "configs" / "paper.yaml").read_text())
-    config["merges"]["slerp"]["base"] = "target_solar"
-    both = config["merges"]["varm"]["targets"]
-    config["merges"] |= {
-        "sce": {"method": "sce", "select_topk": 0.3, "targets": both, "allow_equal": True},
-        "sce_mergekit": {"method": "sce_mergekit", "select_topk": 0.2, "targets": both},
-    }
-    (clone.folder / "merges.yaml").write_text(yaml.safe_dump(config))
-    run = clone.snakemake("--configfile", "merges.yaml", "-n", "-p", "merges")
-    assert run.returncode == 0, run.stderr
-    commands = re.findall(r"python scripts/merge_.* > \S+", run.stdout + run.stderr)
-    by_output = {re.search(r"merged/(\w+) >", command)[1]: command for command in commands}
-    assert set(by_output) == set(config["merges"])
-    assert "merge_sce.py" in by_output["sce"]
-    assert " --method sce_mergekit " in by_output["sce_mergekit"]
-    assert " --base target_solar " in by_output.pop("slerp")
-    assert " --select-topk 0.3 --dtype float32 --allow-equal " in by_output.pop("sce")
-    assert " --select-topk 0.2 " in by_output["sce_mergekit"]
-    assert not any("--base" in c or "--allow-equal" in c for c in by_output.values())
-
-
-def test_the_rehearsals_true_shapes_ask_for_the_memory_of_their_weights(clone):
-    model = "results/rehearsal/models/mixtral/manifest.json"
-    needs = []
-    for more in ((), ("--config", "full_shapes=True")):
-        run = clone.snakemake("-n", model, "--configfile", "configs/rehearsal.yaml", *more)
-        text = (run.stdout + run.stderr).partition("rule pretrain_source:")[2]
-        needs.append(int(re.search(r"mem_mb=(\d+)", text)[1]))
-    assert needs[0] < 5_000
-    assert 94_000 < needs[1] < 190_000
-
-
-def test_a_site_that_is_not_ready_is_examined_once(clone, tmp_path):
-    stand_in = tmp_path / "python"
-    stand_in.write_text(f"#!/bin/sh\necho called >> {tmp_path}/calls\nexit 1\n")
-    stand_in.chmod(0o755)
-    path = f"{tmp_path}:{clone.environment()['PATH']}"
-    run = clone.snakemake("doctor", "--cores", "1", "--retries", "2", PATH=path)
-    assert run.returncode == 1
-    assert (tmp_path / "calls").read_text().split() == ["called"]
-
-
-def test_jobs_on_one_machine_get_gpus_of_their_own(clone):
-    run = clone.snakemake("all", "memory_efficiency", "--profile", "profiles/multi_gpu", "-n", "-p")
-    found = {}
-    start = r"python scripts/on_gpus\.py (\d) python (?:-m torch.* )?scripts/(\w+)\.py"
-    for gpus, program in re.findall(start, run.stdout):
-        found.setdefault(program, set()).add(gpus)
-    assert found == {
-        "dump_logits": {"1", "4"},
-        "train_target": {"8"},
-        "answer": {"1", "4"},
-        "memory_efficiency": {"4"},
-    }
-
-
-def training_job(clone, **training) -> tuple[str, str]:
-    """Resources and shell command of a target's training in the paper's run, otherwise set."""
-    config = yaml.safe_load((clone.folder / "configs" / "paper.yaml").read_text())
-    config["training"] |= training
-    (clone.folder / "other.yaml").write_text(yaml.safe_dump(config))
-    run = clone.snakemake(
-        *("--profile", "slurm", "--configfile", "other.yaml", "-n", "-p"),
-        "results/paper/targets/clm/manifest.json",
-    )
-    assert run.returncode == 0, run.stderr
-    job = re.search(r"^rule train_target:.*", run.stdout + run.stderr, re.MULTILINE | re.DOTALL)[0]
-    return re.search(r"resources: (.*)", job)[1], re.search(r"LEFT=(.*)", job)[0]
-
-
-def words(clone, command: str, program: str) -> list[str]:
-    """What `program` is called with where the plugin left the job only its number of SLURM."""
-    stub = clone.folder / "bin" / program
-    stub.parent.mkdir(exist_ok=True)
-    stub.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    stub.chmod(0o755)
-    shell = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command.rpartition(" > ")[0]],
-        env={"PATH": f"{stub.parent}:/usr/bin:/bin", "SLURM_JOB_ID": "12345"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert not shell.stderr
-    return shell.stdout.splitlines()
-
-
-def test_several_nodes_start_through_srun(clone):
-    resources, command = training_job(clone, gpu=16, nodes=2)
-    needs = set(resources.split(", "))
-    assert {"gres=gpu:8", "nodes=2", "mpi=srun", "tasks=2", "tasks_per_gpu=0"} <= needs
-    given = words(clone, command, "srun")
-    program = given.index("python")
-    assert given[program - 3 : program] == ["timeout", "--foreground", "42900"]
-    assert given[program + 1 : program + 5] == ["scripts/on_gpus.py", "8", "python", "-m"]
-    for option, value in (
-        *(("--nodes", "2"), ("--ntasks", "2"), ("--ntasks-per-node", "1")),
-        ("--cpus-per-task", "8"),
-    ):
-        assert given[given.index(option, 0, program) + 1] == value
-    assert "--kill-on-bad-exit=1" in given[:program]
-    for option, value in (
-        *(("--nnodes", "2"), ("--nproc_per_node", "8"), ("--devices", "16")),
-        ("--rdzv_id", "12345"),
-        ("--rdzv_endpoint", f"{socket.gethostname()}:22345"),
-    ):
-        assert given[given.index(option, program) + 1] == value
-
-
-def test_deepspeed_starts_through_torchrun_on_one_gpu_too(clone):
-    given = words(clone, training_job(clone, gpu=1)[1], "python")
-    assert given[:5] == ["scripts/on_gpus.py", "1", "python", "-m", "torch.distributed.run"]
-    assert given[given.index("--nproc_per_node") + 1] == "1"
-    assert "--deepspeed" in given
-
-
-def planned_command(clone, name: str, config: dict, output: str) -> str:
-    """The shell command of the job that makes a file, in a dry run of an edited configuration."""
-    (clone.folder / f"{name}.yaml").write_text(yaml.safe_dump(config))
-    run = clone.snakemake("--configfile", f"{name}.yaml", "-n", "-p", output)
-    assert run.returncode == 0, run.stderr
-    return (run.stdout + run.stderr).rpartition("--output")[0].rpartition("\n")[2]
-
-
-def test_models_with_code_of_their_own_are_spread_over_gpus_by_one_process(clone):
-    config = yaml.safe_load((clone.folder / "configs" / "six_sources.yaml").read_text())
-    output = "results/six_sources/logits/internlm/0000.parquet"
-    shared = planned_command(clone, "shared", config, output)
-    assert "torch.distributed.run --standalone --nproc_per_node 2" in shared
-    config["models"]["internlm"]["remote_code"] = "0" * 40
-    spread = planned_command(clone, "spread", config, output)
-    assert "torch.distributed" not in spread
-    assert "--devices 2" in spread
-
-
 def test_a_released_dump_takes_the_place_of_a_models_own(clone):
     config = yaml.safe_load((clone.folder / "configs" / "paper.yaml").read_text())
     config["models"]["openchat"]["logits"] = "released dump"
@@ -508,46 +317,6 @@ def test_a_released_dump_takes_the_place_of_a_models_own(clone):
     shutil.rmtree(clone.folder / "released dump")
     run = clone.snakemake("--configfile", "released_dump.yaml", "-n")
     assert "models.openchat.logits: released dump is not a folder" in run.stdout + run.stderr
-
-
-def test_a_frozen_list_of_exclusions_reaches_the_dialogues(clone):
-    config = yaml.safe_load((clone.folder / "configs" / "paper.yaml").read_text())
-    config["data"]["exclude"] = "not_finite.txt"
-    (clone.folder / "not_finite.txt").write_text("# identifiers\n")
-    command = planned_command(clone, "exclude", config, "results/paper/dialogues/report.json")
-    assert "prepare_dialogues.py" in command
-    assert "--exclude not_finite.txt" in command
-
-
-def test_the_default_profile_leaves_executor_and_resources_to_the_others():
-    profile = yaml.safe_load((ROOT / "profiles" / "default" / "profile.yaml").read_text())
-    keys = {key for key in profile if not key.startswith(("__", "?"))}
-    assert keys <= {"show-failed-logs", "printshellcmds", "rerun-incomplete"}
-    assert [v for k, v in profile.items() if k.startswith("?")] == [
-        {"cores": "all", "max-jobs-per-timespan": "500/5s"}
-    ]
-
-
-def test_every_rule_that_asks_for_gpus_goes_to_the_partition_that_has_them():
-    profile = yaml.safe_load((ROOT / "slurm" / "profile.yaml").read_text())
-    marks = (" gpu=", "**TRAINING_GPUS")
-    asking = {
-        name for name, rule in read_rules().items() if any(m in rule["resources"] for m in marks)
-    }
-    assert {"dump_logits", "train_target"} <= asking
-    assert profile["set-resources"].keys() == asking
-
-
-def test_no_default_resource_of_the_profile_reads_files_while_planning(clone):
-    """Snakemake's own default for the disk adds up the sizes of each job's inputs."""
-    run = clone.snakemake("--profile", "slurm", "-n", "targets")
-    needs = re.findall(r"disk_mb=(\d+)", run.stdout + run.stderr)
-    assert set(needs) == {"1000"}
-
-
-def test_the_profile_marks_the_three_keys_of_a_site():
-    lines = (ROOT / "slurm" / "profile.yaml").read_text().splitlines()
-    assert sum('"EDIT"' in line for line in lines) == 3
 
 
 def test_the_plan_is_the_same_by_rule_and_by_hand(clone):
@@ -594,16 +363,3 @@ def test_a_wrong_configuration_is_one_line_without_traceback(clone, name):
     assert len(before) <= 2
     assert "Traceback" not in run.stdout + run.stderr
     assert not (clone.folder / "results").exists()
-
-
-@pytest.mark.skipif(not shutil.which("sbatch"), reason="needs SLURM's commands")
-def test_a_profile_that_nobody_edited_is_refused_before_any_job(tmp_path):
-    project = copy_project(tmp_path / "project")
-    given = ("--profile", "slurm", "--configfile", "config.yaml")
-    run = project.snakemake("make_world", *given)
-    assert run.returncode == 1
-    assert "the profile still says EDIT for make_world" in run.stdout + run.stderr
-    assert not (project.results / "world").exists()
-    shutil.copy(ROOT / "pyproject.toml", project.folder)  # the doctor compares versions with it
-    asked = project.snakemake("doctor", *given)
-    assert "still EDIT: default-resources.slurm_account" in asked.stdout + asked.stderr

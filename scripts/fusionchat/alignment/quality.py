@@ -1,7 +1,7 @@
 """Whether a source teaches anything, and how well it was aligned."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from fusionchat.alignment import contest, spans_file
 from fusionchat.alignment.contest import Contest
 from fusionchat.alignment.groups import Alignment
-from fusionchat.alignment.response_tokens import ResponseTokens, read_tokens
+from fusionchat.alignment.response_tokens import read_tokens
 from fusionchat.alignment.transfer.tables import KINDS
 from fusionchat.alignment.vocabulary import HOW, Vocabulary
 from fusionchat.errors import UserError
@@ -29,6 +29,7 @@ LABELS = {
 COSTLY_TOKENS, WORST_DIALOGUES, SHOWN_GROUPS = 20, 5, 12
 ROUNDING = 1e-9  # a share of probability that is no loss
 ALL = ""  # no category has this name
+Group = tuple[list[str], list[str]]  # the pivot's and the source's pieces of one aligned group
 
 
 @dataclass(frozen=True)
@@ -197,14 +198,16 @@ def side_by_side(
     lost: np.ndarray,
 ) -> str:
     """Markdown: the groups of the worst dialogues that are not one token to the same token."""
-    parts = []
-    for index in worst(quality, lost):
-        name, shard = quality.dialogue_ids[index], shards[quality.shard[index]]
-        p = _row(read_tokens(shard.pivot, pivot), name)
-        s = _row(read_tokens(shard.source, source), name)
-        alignment = dict(spans_file.read_alignments(shard.spans))[name]
-        alignment = alignment or Alignment.same(len(p.ids))
-        groups = odd_groups(p.ids, s.ids, alignment, pivot, source)
+    parts, shown = [], worst(quality, lost)
+    named: dict[int, set[str]] = {}
+    for index in shown:
+        named.setdefault(int(quality.shard[index]), set()).add(quality.dialogue_ids[index])
+    odd: dict[str, list[Group]] = {}
+    for number, names in named.items():
+        odd |= _odd_groups_of(shards[number], names, pivot, source)
+    for index in shown:
+        name = quality.dialogue_ids[index]
+        groups = odd[name]
         lines = [f"| {_tokens(a)} | {_tokens(b)} |" for a, b in groups[:SHOWN_GROUPS]]
         more = len(groups) - SHOWN_GROUPS
         parts += [
@@ -221,11 +224,23 @@ def side_by_side(
     return "\n".join(parts)
 
 
-def _row(rows: Iterable[ResponseTokens], name: str) -> ResponseTokens:
-    for row in rows:
-        if row.dialogue_id == name:
-            return row
-    raise UserError(f"dialogue {name} of the spans is missing in a logit store; align again")
+def _odd_groups_of(
+    shard: Shard, names: Set[str], pivot: TokenTable, source: TokenTable
+) -> dict[str, list[Group]]:
+    """`odd_groups` of some dialogues of a shard, whose files are read once."""
+    alignments = dict(spans_file.read_alignments(shard.spans))
+    stores = read_tokens(shard.pivot, pivot), read_tokens(shard.source, source)
+    sides = [{row.dialogue_id: row.ids for row in s if row.dialogue_id in names} for s in stores]
+    found = {}
+    for name in names:
+        if any(name not in side for side in sides):
+            raise UserError(
+                f"dialogue {name} of the spans is missing in a logit store; align again"
+            )
+        p, s = (side[name] for side in sides)
+        alignment = alignments[name] or Alignment.same(len(p))
+        found[name] = odd_groups(p, s, alignment, pivot, source)
+    return found
 
 
 def odd_groups(
@@ -234,7 +249,7 @@ def odd_groups(
     alignment: Alignment,
     pivot: TokenTable,
     source: TokenTable,
-) -> list[tuple[list[str], list[str]]]:
+) -> list[Group]:
     """Spellings of both sides of each group that is not one token to one of the same bytes."""
     roles = token_table.special_map(source, pivot)
     firsts = np.flatnonzero(alignment.begins).tolist()

@@ -27,7 +27,9 @@ from fusionchat.models.token_table import NO_TOKEN
 
 OTHER_TEXT = -2  # in place of a pivot token: what stands before it is not the text so far
 SMALLEST = 1e-30
-ALIKE = 3.0  # where the text goes on so, others that begin as it does are likelier than usual
+# Where the text goes on so, others that begin as its token does are likelier than by the prior: so
+# many times, or as that token's own lift to this power (`_lift`).
+ALIKE, SHARED = 3.0, 0.3
 # Compiled code makes no arrays, so numba need not count who uses them (`_nrt`): at each call it
 # would do so for all arrays of `tables` and the like, which took five times as long as the work.
 compiled = njit(cache=True, nogil=True, _nrt=False)
@@ -412,24 +414,42 @@ def _unseen(tables, rows, cuts, pivot_ids, group, row, c, length, key):
             seen += tables.prior[other]
     if len(rows.cut_mass):
         return max(0.0, rows.cut_mass[rows.cut_mass_at[c] + row - group.first - 1] - known)
-    return _unlisted(tables, rows, c, _share(tables, key), seen)
+    return _unlisted(tables, rows, c, _share(tables, key), seen, _lift(tables, rows, c))
 
 
 @compiled
-def _unlisted(tables, rows, c, share, seen):
+def _unlisted(tables, rows, c, share, seen, lift):
     """Mass at c that is not listed and agrees with the text so far, by the prior.
 
-    `share`: the prior of all ids that agree; `seen`: of the known ones among them.
+    `share`: the prior of all ids that agree; `seen`: of the known ones among them; `lift`: how
+    much likelier the others are.
     """
+    alike = lift * max(0.0, share - seen) / max(_unlisted_prior(tables, rows, c), SMALLEST)
+    return _rest(rows, c) * min(1.0, alike)
+
+
+@compiled
+def _lift(tables, rows, c):
+    """How much likelier than by the prior others are that begin with the token's first pivot token.
+
+    Where they only begin with its bytes, the pivot may cut them otherwise: ALIKE stays.
+    """
+    if _listed(rows, c) or np.isinf(rows.ce[c]):
+        return ALIKE
+    usual = _rest(rows, c) * tables.prior[rows.token[c]]
+    usual /= max(_unlisted_prior(tables, rows, c), SMALLEST)
+    return (_of_token(rows, c) / max(usual, SMALLEST)) ** SHARED
+
+
+@compiled
+def _unlisted_prior(tables, rows, c):
+    """The prior of all ids that are neither listed at c nor stand there."""
     prior = 1.0
     for entry in range(rows.ids.shape[1]):
         other = rows.ids[c, entry]
         if other < len(tables.prior) and rows.mass[c, entry] > 0.0:
             prior -= tables.prior[other]
-    if not _listed(rows, c):
-        prior -= tables.prior[rows.token[c]]
-    alike = ALIKE * max(0.0, share - seen) / max(prior, SMALLEST)
-    return _rest(rows, c) * min(1.0, alike)
+    return prior if _listed(rows, c) else prior - tables.prior[rows.token[c]]
 
 
 @compiled
@@ -462,7 +482,7 @@ def _unlisted_bytes(tables, rows, c, length):
     if len(rows.byte_mass):
         return max(0.0, rows.byte_mass[rows.byte_mass_at[c] + length - 1] - known)
     share = tables.byte_shares[tables.source.offsets[token] + length - 1]
-    return _unlisted(tables, rows, c, share, seen)
+    return _unlisted(tables, rows, c, share, seen, ALIKE)
 
 
 @compiled

@@ -14,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 # What a real service sends beside its replies.
 JSON = {"content-type": "application/json"}
+STREAM = {"content-type": "text/event-stream"}
+PACKED = {"content-encoding": "gzip"}
 FAULTS = ("429", "500", "drop", "half", "malformed", "no_choices", "empty", "bad", "slow")
 SLOW = 1.6
 HANG = 3.0
@@ -24,7 +26,9 @@ TRICKLE = 0.1
 class Fault:
     """A reply that is not the one asked for.
 
-    `way`: whole, or `drop` (no byte), `half` (of the body), `trickle` (byte by byte), `hang`.
+    `way`: whole, or `drop` (no byte), `half` (of the body), `trickle` (byte by byte), `hang`,
+    `chunked` (five bytes each), `early` (hints come first) or `old` (HTTP/1.0, ended by the
+    connection's end).
     """
 
     status: int = 200
@@ -45,6 +49,18 @@ def completion(content: object = "Fine. Rating: [[7]]", **more: object) -> dict:
     usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
     reply = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "usage": usage}
     return reply | {"choices": [choice]} | more
+
+
+def streamed(text: str, end: str = "stop") -> bytes:
+    """A completion in server-sent events, a letter each, with thoughts before it."""
+    deltas = [{"role": "assistant", "content": None}, {"reasoning_content": "[[3]]"}]
+    deltas += [{"content": letter} for letter in text]
+    choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+    choices += [{"index": 0, "delta": {}, "finish_reason": end}] if end else []
+    events = [{"model": "m", "choices": [choice]} for choice in choices]
+    events += [{"choices": [], "usage": completion()["usage"]}]
+    lines = [f"data: {json.dumps(event)}\n\n" for event in events]
+    return "".join([": ping\n\n", *lines, "data: [DONE]\n\n"]).encode()
 
 
 class FakeModel:
@@ -113,12 +129,24 @@ class Handler(BaseHTTPRequestHandler):
         if fault.way == "hang":
             time.sleep(HANG)
             return
+        if fault.way == "early":
+            self.wfile.write(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n")
+        if fault.way == "old":
+            self.protocol_version = "HTTP/1.0"
         self.send_response(fault.status)
         for name, value in fault.headers.items():
             self.send_header(name, value)
-        self.send_header("content-length", str(len(fault.body)))
+        if fault.way == "chunked":
+            self.send_header("transfer-encoding", "chunked")
+        elif fault.way != "old":
+            self.send_header("content-length", str(len(fault.body)))
         self.send_header("connection", "close")  # or the client may use it again as it closes
         self.end_headers()
+        if fault.way == "chunked":
+            parts = [fault.body[i : i + 5] for i in range(0, len(fault.body), 5)]
+            chunks = [b"%x;note=1\r\n%s\r\n" % (len(part), part) for part in parts]
+            self.wfile.write(b"".join([*chunks, b"0\r\nx-end: 1\r\n\r\n"]))
+            return
         sent = fault.body[: len(fault.body) // 2] if fault.way == "half" else fault.body
         try:
             for i in range(len(sent) if fault.way == "trickle" else 0):

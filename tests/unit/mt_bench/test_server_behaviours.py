@@ -5,7 +5,17 @@ from collections import Counter
 
 import pytest
 from judge_runs import KEY, asks_about, judgments, options, run
-from mt_bench_server import JSON, FakeModel, Fault, completion, said, serve
+from mt_bench_server import (
+    JSON,
+    PACKED,
+    STREAM,
+    FakeModel,
+    Fault,
+    completion,
+    said,
+    serve,
+    streamed,
+)
 
 import judge
 from fusionchat.errors import UserError
@@ -18,21 +28,6 @@ from fusionchat.mt_bench.thoughts import split_thoughts
 POSITIONS = {"first": (0, 1), "inside": (4, 2), "last": (7, 2)}
 NOW = "Wed, 21 Oct 2015 07:28:00 GMT"
 LIMIT = "This model's maximum context length is 8192 tokens. Please reduce the length."
-
-STREAM = {"content-type": "text/event-stream"}
-PACKED = {"content-encoding": "gzip"}
-
-
-def streamed(text: str, end: str = "stop") -> bytes:
-    """A completion in server-sent events, a letter each, with thoughts before it."""
-    deltas = [{"role": "assistant", "content": None}, {"reasoning_content": "[[3]]"}]
-    deltas += [{"content": letter} for letter in text]
-    choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
-    choices += [{"index": 0, "delta": {}, "finish_reason": end}] if end else []
-    events = [{"model": "m", "choices": [choice]} for choice in choices]
-    events += [{"choices": [], "usage": completion()["usage"]}]
-    lines = [f"data: {json.dumps(event)}\n\n" for event in events]
-    return "".join([": ping\n\n", *lines, "data: [DONE]\n\n"]).encode()
 
 
 # Once, and the same request works afterwards: nothing is missing.
@@ -122,34 +117,6 @@ LASTING = {
     "without a rating": (said(completion("It is good.")), "no rating"),
     "a rating of 5,000 digits": (said(completion(f"[[{'9' * 5000}]]")), "no rating"),
 }
-# A reply in another form than usual: its rating counts.
-FORMS = {
-    "content in parts": completion([{"type": "text", "text": "Rating: "}, {"text": "[[7]]"}]),
-    "thoughts in a field": completion("[[7]]", message={"reasoning_content": "[[2]]?"}),
-    "thoughts as a part": completion(
-        [
-            {"type": "thinking", "thinking": [{"type": "text", "text": "[[3]]"}]},
-            {"type": "text", "text": "[[7]]"},
-        ]
-    ),
-    "thoughts in marks": completion("<think>maybe [[2]]</think> Rating: [[7]]"),
-    "thoughts without beginning": completion("maybe [[2]]</think>\nRating: [[7]]"),
-    "channels": completion(
-        "<|channel|>analysis<|message|>[[2]]<|end|><|start|>assistant<|channel|>final<|message|>[[7]]"
-    ),
-    "no usage": completion() | {"usage": None},
-    "usage of another kind": completion() | {"usage": {"prompt_tokens": "many"}},
-    "no end named": completion(choice={"finish_reason": None}),
-    "usage as texts": completion() | {"usage": {"prompt_tokens": "100", "completion_tokens": "9"}},
-    "usage below zero": completion() | {"usage": {"prompt_tokens": -1, "completion_tokens": 9}},
-    "a call of a tool in between": completion(
-        "<|channel|>analysis<|message|>[[2]]<|end|><|start|>assistant<|channel|>commentary "
-        "to=functions.f <|constrain|>json<|message|>[3]<|call|><|start|>assistant<|channel|>final"
-        "<|message|>[[7]]<|return|>"
-    ),
-    "a stream": Fault(200, streamed("Rating: [[7]]"), STREAM),
-    "NUL and half a surrogate": completion("\x00\ud800 [[7]]"),
-}
 
 
 @pytest.fixture(autouse=True)
@@ -200,22 +167,13 @@ def test_one_prompt_is_one_prompt(tmp_path, name, position, monkeypatch):
     assert judgments(tmp_path).read_bytes() == first
 
 
-@pytest.mark.parametrize("name", FORMS)
-def test_a_reply_in_another_form_is_understood(tmp_path, name):
-    form = FORMS[name]
-    model = FakeModel(answer=lambda body: form if isinstance(form, Fault) else said(form))
-    with serve(model) as url:
-        records = run(tmp_path, url)
-    assert set(scores(records).values()) == {7}
-    assert len(model.requests) == 16
-
-
 @pytest.mark.parametrize(
     ("fault", "said_to_user"),
     [
         (said({"error": {"message": "invalid key"}}, 401), "status 401: invalid key"),
         (said({"error": {"message": "no credit"}}, 402), "status 402: no credit"),
         (said({"error": {"message": "no such model"}}, 404), "status 404: no such model"),
+        (Fault(302, headers={"location": "http://localhost:9/"}), "status 302"),
         (Fault(307, headers={"location": "http://127.0.0.1:9/"}), "status 307"),
         (said({"error": {"code": "insufficient_quota", "message": "quota"}}, 429), "quota"),
     ],

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ FILTERED = frozenset(
 )
 _THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking", "thoughts")
 _MOST_TOKENS = 1 << 40
+_BEFORE_JSON = re.compile(r"\A\ufeff?(\s*:[^\n]*\n)*")
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,12 @@ class Reply:
 
 
 def read_reply(body: str) -> tuple[Any, Reply | Problem]:
-    """A body of status 200 as (its JSON value, the reply or what is wrong with it)."""
+    """A body of status 200 as (its JSON value, the reply or what is wrong with it).
+
+    A byte order mark, and comments by which a server keeps the connection alive, are no part of it.
+    """
     try:
-        value = json.loads(body)
+        value = json.loads(_BEFORE_JSON.sub("", body))
     except (ValueError, RecursionError):
         value = read_stream(body)
     if value is None:
@@ -80,7 +85,7 @@ def read_stream(body: str) -> dict[str, Any] | None:
                     message[name] = message.get(name) if value is None else value
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None
-    if whole.get("error"):
+    if _is_error(whole.get("error")):
         return whole
     if not choice.get("finish_reason"):
         return None
@@ -88,12 +93,12 @@ def read_stream(body: str) -> dict[str, Any] | None:
 
 
 def _reply(value: dict[str, Any]) -> Reply | Problem:
-    if value.get("error"):
+    if _is_error(value.get("error")):
         return error_problem(value["error"])
     choices = value.get("choices")
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):
         choice = choices[0]
-        if choice.get("error"):
+        if _is_error(choice.get("error")):
             return error_problem(choice["error"])
         return _choice(value, choice)
     if blocked := _block_reason(value):
@@ -102,6 +107,11 @@ def _reply(value: dict[str, Any]) -> Reply | Problem:
     if problem.action is not Action.RETRY:
         return problem
     return _unusable("no choices", f"the reply holds no choices: {problem.reason}")
+
+
+def _is_error(error: Any) -> bool:
+    """Some services send an error with every reply, and nothing in it where there is none."""
+    return any(error.values()) if isinstance(error, dict) else bool(error)
 
 
 def _choice(value: dict[str, Any], choice: dict[str, Any]) -> Reply | Problem:

@@ -187,6 +187,29 @@ def test_a_failed_batch_is_told(tmp_path, serving):
         run(tmp_path, serving(batches))
 
 
+def test_what_an_expired_batch_left_undone_costs_nothing_and_is_asked_for_again(tmp_path, serving):
+    batches = Batches()
+    create = batches.create
+
+    def expiring(body: dict) -> dict:
+        batch = create(body)
+        batches.status = "expired" if batch["id"] == "batch_0" else "completed"
+        if batches.status == "expired":
+            lines = batches.files["batch_0_output"].split("\n")
+            undone = {"response": None, "error": {"code": "batch_expired", "message": "too late"}}
+            left = [json.dumps(json.loads(line) | undone) for line in lines[10:14]]
+            batches.files["batch_0_output"] = "\n".join(lines[:10])  # of two there is no word
+            batches.files["batch_0_error"] = "\n".join(left)
+        return batch
+
+    batches.create = expiring
+    assert {r["score"] for r in run(tmp_path, serving(batches))} == {7}
+    assert (len(batches.batches), len(batches.requests)) == (2, 22)
+    account = ResponseStore(tmp_path / "store").account()
+    assert (account.in_flight, account.lost) == (0, 0)
+    assert account.usd == pytest.approx(16 * (100 * 10 + 10 * 100) / 1e6 / 2)
+
+
 def test_damaged_results_are_asked_for_again(tmp_path, serving):
     """In the first batch two lines are no results, and one is cut in half."""
     batches = Batches()

@@ -176,7 +176,10 @@ class BatchRunner:
                 self.endpoint.settle(id, key, parameters, json.dumps(body), BATCH_PRICE)
             else:
                 said = json.dumps(body or {"error": result.get("error")})
-                self.endpoint.failed(id, key, status_problem(status, {}, said))
+                problem = status_problem(status, {}, said)
+                # What has no response, as in a batch that expired, was not run and costs nothing.
+                charged = problem.charged and bool(reply)
+                self.endpoint.failed(id, key, replace(problem, charged=charged))
 
     def _named(self, path: str, **sent: Any) -> str:
         """The id of what a request makes."""

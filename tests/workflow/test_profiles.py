@@ -86,9 +86,9 @@ def test_the_profile_marks_the_three_keys_of_a_site():
 def test_a_profile_that_nobody_edited_is_refused_before_any_job(tmp_path):
     project = copy_project(tmp_path / "project")
     given = ("--profile", "slurm", "--configfile", "config.yaml")
-    run = project.snakemake("make_world", *given)
+    run = project.snakemake("results/micro/models/pivot/manifest.json", *given)
     assert run.returncode == 1
-    assert "the profile still says EDIT for make_world" in run.stdout + run.stderr
+    assert "the profile still says EDIT for pretrain_source" in run.stdout + run.stderr
     assert not (project.results / "world").exists()
     shutil.copy(ROOT / "pyproject.toml", project.folder)  # the doctor compares versions with it
     asked = project.snakemake("doctor", *given)

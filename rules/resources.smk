@@ -1,7 +1,7 @@
 """What a job asks for, and how a program starts on several devices or nodes."""
 
 from fusionchat.cluster import attempts
-from fusionchat.cluster.sizes import BYTES, pretrained_size
+from fusionchat.cluster.costs.sizes import BYTES, pretrained_size
 
 if "snakemake_executor_plugin_slurm" in sys.modules:
     from fusionchat.cluster import quick_groups, slurm_executor

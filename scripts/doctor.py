@@ -42,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Check everything, print the findings, end with 1 where something is to be fixed."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat.cluster import fitting, rates
+    from fusionchat.cluster import fitting
+    from fusionchat.cluster.costs import rates
     from fusionchat.cluster.doctor import checks, local, old_checkpoints, slurm
     from fusionchat.cluster.plan import Plan
     from fusionchat.cluster.plan_report import Place, needed_gb

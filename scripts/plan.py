@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Estimate, print, compare with what is there, write."""
     args = build_parser().parse_args(argv)
     cli.limit_threads(args.threads)
-    from fusionchat.cluster import calibrate, fitting, plan_report, rates
+    from fusionchat.cluster import fitting, plan_report
+    from fusionchat.cluster.costs import calibrate, rates
     from fusionchat.cluster.plan import Plan
     from fusionchat.config import read_config
     from fusionchat.errors import UserError

@@ -98,8 +98,8 @@ def test_no_partial_files_are_left(finished):
 
 
 def test_the_plan_counts_the_jobs_and_the_disk_of_the_finished_run(finished, monkeypatch):
+    from fusionchat.cluster.costs.rates import read_rates
     from fusionchat.cluster.plan import Plan
-    from fusionchat.cluster.rates import read_rates
     from fusionchat.config import read_config
     from fusionchat.experiment import Experiment
     from fusionchat.figures.costs import read_costs

@@ -11,9 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from fusionchat.alignment.contest import idle_verdict
-from fusionchat.cluster import lengths
-from fusionchat.cluster.lengths import Lengths
-from fusionchat.cluster.sizes import Size, named_size, pretrained_size, stored_size, typical_size
+from fusionchat.cluster.costs import lengths
+from fusionchat.cluster.costs.lengths import Lengths
+from fusionchat.cluster.costs.sizes import (
+    Size,
+    named_size,
+    pretrained_size,
+    stored_size,
+    typical_size,
+)
 from fusionchat.errors import UserError
 from fusionchat.experiment import Experiment
 from fusionchat.experiment.mixtures import SAMPLE

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator
 
-from fusionchat.cluster import memory
-from fusionchat.cluster.memory import GB
+from fusionchat.cluster.costs import memory
+from fusionchat.cluster.costs.memory import GB
 from fusionchat.cluster.plan import Plan
 
 MORE_GPUS = (2, 4, 8)

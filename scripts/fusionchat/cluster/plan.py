@@ -8,9 +8,9 @@ Disk is in bytes: kept for good, or only while a job runs.
 
 from collections.abc import Callable, Iterator
 
-from fusionchat.cluster.evaluation_stages import ALPACA_QUESTIONS, EvaluationStages
-from fusionchat.cluster.fusion_stages import FusionStages
-from fusionchat.cluster.work import Row, Work, summed
+from fusionchat.cluster.costs.evaluation_stages import ALPACA_QUESTIONS, EvaluationStages
+from fusionchat.cluster.costs.fusion_stages import FusionStages
+from fusionchat.cluster.costs.work import Row, Work, summed
 from fusionchat.command_words import sweep_values
 
 

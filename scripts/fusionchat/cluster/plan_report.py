@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from fusionchat.cluster.costs.work import Row, total
 from fusionchat.cluster.plan import Plan
-from fusionchat.cluster.work import Row, total
 from fusionchat.figures.costs import duration
 from fusionchat.figures.style import PAGE, light_grid, new_figure
 from fusionchat.tables.table import Table

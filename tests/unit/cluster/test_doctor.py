@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import doctor as program
+from fusionchat.cluster.costs.work import Work, summed
 from fusionchat.cluster.doctor import checks as doctor
 from fusionchat.cluster.doctor import limits, old_checkpoints, partitions
 from fusionchat.cluster.doctor import local as doctor_local
@@ -19,7 +20,6 @@ from fusionchat.cluster.doctor import slurm as doctor_slurm
 from fusionchat.cluster.doctor.partitions import Wanted
 from fusionchat.cluster.doctor.requests import Request, requests
 from fusionchat.cluster.plan_report import Place
-from fusionchat.cluster.work import Work, summed
 from fusionchat.config import checked
 from fusionchat.errors import UserError
 from fusionchat.experiment import Experiment

@@ -10,13 +10,14 @@ import pytest
 import yaml
 
 import plan as program
-from fusionchat.cluster import calibrate, fitting, lengths, memory
-from fusionchat.cluster.lengths import Busy
+from fusionchat.cluster import fitting
+from fusionchat.cluster.costs import calibrate, lengths, memory
+from fusionchat.cluster.costs.lengths import Busy
+from fusionchat.cluster.costs.rates import choose_machine, read_rates
+from fusionchat.cluster.costs.sizes import Size, named_size, pretrained_size, typical_size
+from fusionchat.cluster.costs.work import total
 from fusionchat.cluster.plan import Plan
 from fusionchat.cluster.plan_report import Place, notes, records, shortfalls
-from fusionchat.cluster.rates import choose_machine, read_rates
-from fusionchat.cluster.sizes import Size, named_size, pretrained_size, typical_size
-from fusionchat.cluster.work import total
 from fusionchat.config import checked
 from fusionchat.errors import UserError
 from fusionchat.experiment import Experiment

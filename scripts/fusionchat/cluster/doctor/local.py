@@ -3,10 +3,10 @@
 import os
 from collections.abc import Iterator, Sequence
 
+from fusionchat.cluster.costs.work import GB, Row
 from fusionchat.cluster.doctor.checks import Finding, last_line, output
 from fusionchat.cluster.doctor.slurm import SEEN, Probe, TooLarge, cuda, gpu_memory, program
 from fusionchat.cluster.plan_report import Place
-from fusionchat.cluster.work import GB, Row
 
 
 def gpus(probe: Probe, too_large: TooLarge) -> Iterator[Finding]:

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from fusionchat.cluster import memory
-from fusionchat.cluster.sizes import BYTES
-from fusionchat.cluster.stage_costs import StageCosts
-from fusionchat.cluster.work import Work
+from fusionchat.cluster.costs import memory
+from fusionchat.cluster.costs.sizes import BYTES
+from fusionchat.cluster.costs.stage_costs import StageCosts
+from fusionchat.cluster.costs.work import Work
 from fusionchat.leaderboard import cost
 
 PROMPT = 400  # tokens of a question and its chat format; guess

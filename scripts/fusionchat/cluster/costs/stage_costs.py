@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from fusionchat.cluster import memory
+from fusionchat.cluster.costs import memory
+from fusionchat.cluster.costs.sizes import BYTES, Size
+from fusionchat.cluster.costs.work import GB, Work
 from fusionchat.cluster.facts import Facts
-from fusionchat.cluster.sizes import BYTES, Size
-from fusionchat.cluster.work import GB, Work
 from fusionchat.experiment import Experiment
 from fusionchat.mt_bench.endpoint.limits import BATCH_PRICE
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from fusionchat.cluster import memory
-from fusionchat.cluster.lengths import Busy, busy_tokens
-from fusionchat.cluster.sizes import BYTES
-from fusionchat.cluster.stage_costs import StageCosts
-from fusionchat.cluster.work import GB, Work
+from fusionchat.cluster.costs import memory
+from fusionchat.cluster.costs.lengths import Busy, busy_tokens
+from fusionchat.cluster.costs.sizes import BYTES
+from fusionchat.cluster.costs.stage_costs import StageCosts
+from fusionchat.cluster.costs.work import GB, Work
 from fusionchat.origins import DATA_SET, Origins
 
 CHECKPOINTS = 3  # of a training: two are kept, and the next is complete before the oldest goes

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fusionchat.cluster.sizes import BYTES, Size
+from fusionchat.cluster.costs.sizes import BYTES, Size
 from fusionchat.errors import UserError
 from fusionchat.files import read_json_object
 from fusionchat.schema import Config

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusionchat.cluster.sizes import Size
+from fusionchat.cluster.costs.sizes import Size
 from fusionchat.config import save_config
 from fusionchat.errors import UserError
 from fusionchat.hardware import hardware

@@ -1,0 +1,1 @@
+"""What each stage costs: lengths, sizes, rates, memory and work."""

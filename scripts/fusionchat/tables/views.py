@@ -122,8 +122,8 @@ def score_table(
 
 
 def short_label(label: str) -> str:
-    """The last word of a label: "OpenChat-3.5-7B CLM" is "CLM"."""
-    return label.split()[-1]
+    """A label's last word, "CLM" of "OpenChat-3.5-7B CLM"; "SOLAR, default" stays as it is."""
+    return label if "," in label else label.split()[-1]
 
 
 def metric_cell(column: Column, name: str) -> str:

@@ -3,10 +3,9 @@
 In: logits/{pivot}/{shard}.parquet, logits/{source}/{shard}.parquet and both tokenizers.
 Out: spans/{source}/{shard}.parquet, vocabulary/{source}.parquet, aligned/{source}/{shard}.parquet,
 and alignment/{source}.md, without which no target is taught by the source.
-Sources with the pivot's tokenizer pass through: their ids already are the pivot's. `variant` is
-empty, or @target for a target that aligns its sources in its own way. Variants of the mixture, which
-are shards of their own, share the vocabulary map of the run's mixture. The variant .sample aligns
-a few dialogues alone, for `worth`, which says itself where too little was kept.
+Sources with the pivot's tokenizer pass through. `variant` is empty, or @target for a target that
+aligns its sources in its own way; .sample aligns a few dialogues for `worth`. Variants of the
+mixture share the vocabulary map of the run's mixture.
 """
 
 
@@ -145,8 +144,7 @@ rule report_alignment:
     shell:
         "python {input.program:q} --aligned {input.aligned:q} --spans {input.spans:q}"
         " --pivot-logits {input.pivot_logits:q} --source-logits {input.source_logits:q}"
-        " --dialogues {input.dialogues:q}"
-        " --vocabulary {input.vocabulary:q} --pivot-model {params.pivot:q}"
-        " --source-model {params.source:q} --min-mass {params.min_mass}"
-        " --output {output.markdown:q} --json {output.json:q} --figure {output.figure:q}"
-        " > {log:q} 2>&1"
+        " --dialogues {input.dialogues:q} --vocabulary {input.vocabulary:q}"
+        " --pivot-model {params.pivot:q} --source-model {params.source:q}"
+        " --min-mass {params.min_mass} --output {output.markdown:q} --json {output.json:q}"
+        " --figure {output.figure:q} > {log:q} 2>&1"

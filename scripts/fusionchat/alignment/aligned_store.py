@@ -158,7 +158,7 @@ class AlignedWriter:
     def write(self, p: ResponseTokens, s: DialogueLogits, t: Transferred) -> None:
         """Append one dialogue; `ce` and `ce_byte` are the source's own."""
         counts = dict(zip(KINDS, np.bincount(t.kinds, minlength=len(KINDS)).tolist(), strict=True))
-        mass = {"mass_in": float(t.mass_in.sum()), "mass_out": float(t.mass_out.sum())}
+        mass = {"mass_in": float(t.mass_in.sum()), "mass_out": kept_mass(t)}
         begins = np.flatnonzero(t.begins)
         groups = np.diff(np.append(begins, len(t.begins))).astype(np.int32)
         logprobs, ce = t.logprobs.astype(np.float16), t.token_ce.astype(np.float16)
@@ -186,6 +186,14 @@ class AlignedWriter:
             f"{self._sums['dialogues']} dialogues transferred, {self._excluded} excluded; "
             f"{kinds}; probability kept {kept:.2%}"
         )
+
+
+def kept_mass(transferred: Transferred) -> float:
+    """Listed probability that reached the pivot's vocabulary, summed over the rows.
+
+    A row may hold more than was listed, as the text's own token; that makes up for no other row.
+    """
+    return float(np.minimum(transferred.mass_out, transferred.mass_in).sum())
 
 
 def known_share(transferred: Transferred) -> np.ndarray:

@@ -63,17 +63,12 @@ class Quality:
     def kept(self) -> float:
         """Share of the listed probability that reached the pivot's vocabulary."""
         total = self.mass_in.sum()
-        return min(1.0, float(self.mass_out.sum() / total)) if total else 1.0
+        return float(self.mass_out.sum() / total) if total else 1.0
 
     @property
     def kept_by_dialogue(self) -> np.ndarray:
-        """The same for each dialogue, float64 [dialogues], at most 1.
-
-        Sums in another order may differ in the last digit, and a token that stands there counts
-        after the transfer even where the source does not list it.
-        """
-        kept = np.where(self.mass_in > 0, self.mass_out / np.maximum(self.mass_in, 1e-30), 1.0)
-        return np.minimum(kept, 1.0)
+        """The same for each dialogue, float64 [dialogues]; 1 where nothing is listed."""
+        return np.where(self.mass_in > 0, self.mass_out / np.maximum(self.mass_in, 1e-30), 1.0)
 
     @property
     def rates(self) -> dict[str, float]:

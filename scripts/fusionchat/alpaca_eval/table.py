@@ -9,8 +9,8 @@ from fusionchat.readers.csv import read_csv
 from fusionchat.scores.comparisons import score
 from fusionchat.scores.metrics import Column
 from fusionchat.scores.rows import Row
-from fusionchat.tables.table import Table, fixed, shown, span
-from fusionchat.tables.views import grouped
+from fusionchat.tables.table import Table, fixed, span
+from fusionchat.tables.views import grouped, shown
 
 Printed = Mapping[str, tuple[float, float]]  # WR and LC in percent, by model
 PRINTED_BY = "GPT-4-1106-Preview"

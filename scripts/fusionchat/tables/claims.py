@@ -13,7 +13,8 @@ from fusionchat.scores.claims import (
 )
 from fusionchat.scores.metrics import Metric
 from fusionchat.scores.rows import Row, find_row
-from fusionchat.tables.table import Table, shown, shown_span
+from fusionchat.tables.table import Table
+from fusionchat.tables.views import shown, shown_span
 
 MARKS = {SUPPORTED: "✓", CONTRADICTED: "✗", NOT_RESOLVABLE: "?", CONTROL_MISSING: "–"}
 

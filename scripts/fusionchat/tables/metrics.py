@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from fusionchat.scores.comparisons import Comparison, compare_pairs, score
 from fusionchat.scores.metrics import Column, Metric
 from fusionchat.scores.rows import Row
-from fusionchat.tables.table import Table, shown, shown_span
-from fusionchat.tables.views import Findings, grouped, metric_cell, short_label
+from fusionchat.tables.table import Table
+from fusionchat.tables.views import Findings, grouped, metric_cell, short_label, shown, shown_span
 
 
 def direction(metric: Metric) -> str:

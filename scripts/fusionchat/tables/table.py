@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fusionchat.files import atomic_file
-from fusionchat.scores.metrics import Metric
 
 LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -68,16 +67,6 @@ def span(low: float, high: float, digits: int = 2, signed: bool = False) -> str:
     if not (math.isfinite(low) and math.isfinite(high)):
         return "no interval"
     return f"{fixed(low, digits, signed)} to {fixed(high, digits, signed)}"
-
-
-def shown(metric: Metric, value: float, *, signed: bool = False) -> str:
-    """A metric's value on the scale and with the decimals of its tables."""
-    return fixed(metric.scale * value, metric.digits, signed)
-
-
-def shown_span(metric: Metric, low: float, high: float, *, signed: bool = False) -> str:
-    """An interval likewise."""
-    return span(metric.scale * low, metric.scale * high, metric.digits, signed)
 
 
 def first_section(text: str) -> str:

@@ -14,10 +14,10 @@ from fusionchat.scores.comparisons import (
     score,
     score_models,
 )
-from fusionchat.scores.metrics import Column
+from fusionchat.scores.metrics import Column, Metric
 from fusionchat.scores.paper import PaperTable
 from fusionchat.scores.rows import Row, find_row
-from fusionchat.tables.table import Table, fixed, shown, span
+from fusionchat.tables.table import Table, fixed, span
 
 AVERAGE = "average"
 FEWEST = 2  # seeds; their variance has a single degree of freedom
@@ -119,6 +119,16 @@ def score_table(
         *(column.metric.label for column in columns),
     ]
     return Table(title, heads, grouped(findings.rows, cells), [*score_notes(findings), *notes])
+
+
+def shown(metric: Metric, value: float, *, signed: bool = False) -> str:
+    """A metric's value on the scale and with the decimals of its tables."""
+    return fixed(metric.scale * value, metric.digits, signed)
+
+
+def shown_span(metric: Metric, low: float, high: float, *, signed: bool = False) -> str:
+    """An interval likewise."""
+    return span(metric.scale * low, metric.scale * high, metric.digits, signed)
 
 
 def short_label(label: str) -> str:

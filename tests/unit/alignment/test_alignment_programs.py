@@ -13,9 +13,10 @@ import map_vocabulary
 import report_alignment
 import transfer_logits
 from fusionchat.alignment import spans_file
+from fusionchat.alignment.aligned_store import kept_mass
 from fusionchat.alignment.groups import Aligner
-from fusionchat.alignment.quality import KINDS, Quality
 from fusionchat.alignment.response_tokens import load_table
+from fusionchat.alignment.transfer.tables import Transferred
 from fusionchat.dialogues.dialogue import Dialogue, write_dialogues
 from fusionchat.errors import UserError
 from fusionchat.logits.store import LogitWriter, read_logits, read_provenance, unusable
@@ -422,11 +423,11 @@ def test_report_of_equal_tokenizers_has_nothing_to_complain_of(tmp_path):
     assert "None lost anything." in text
 
 
-def test_no_dialogue_keeps_more_than_all():
-    """The figure's histogram ends at 100 %; what lies above would be missing."""
-    one = np.ones((1, len(KINDS)), np.int64)
-    found = Quality(["d"], np.zeros(1, int), one, np.array([0.5]), np.array([0.6]), 0)
-    assert (found.kept, found.kept_by_dialogue.tolist()) == (1.0, [1.0])
+def test_what_one_row_knows_beyond_its_list_makes_up_for_no_other_row():
+    rows = Transferred.empty(2, 1)._replace(
+        mass_in=np.array([0.5, 0.5]), mass_out=np.array([0.9, 0.1])
+    )
+    assert kept_mass(rows) == 0.6
 
 
 def test_too_little_kept_stops_and_the_report_is_in_the_log(tmp_path, caplog):

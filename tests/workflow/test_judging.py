@@ -93,6 +93,12 @@ def test_comparison_rows_come_from_an_api_from_published_answers_and_from_the_pa
     merges = {"linear": {"method": "linear", "targets": {"from_moe": 1}}}
     for name in ("moe", "deep", "clm", "from_moe", "linear"):
         jsonl(judged.results / "mt_bench" / "answers" / f"{name}.jsonl", answers(name, 8))
+    winners = judged.results / "figures" / "winners.csv"
+    winners.parent.mkdir()
+    winners.write_text(
+        "target,category,teacher,dialogues,share\n"
+        "from_moe,all,pivot,4,1.0\nfrom_moe,all,moe,0,0.0\n"
+    )
     jsonl(judged.folder / "published.jsonl", answers("gpt-x", 8)[::-1])
     model = FakeModel(reply=lambda messages: "It is 2.")
     with serve(model) as url:
@@ -129,6 +135,8 @@ def test_comparison_rows_come_from_an_api_from_published_answers_and_from_the_pa
     assert list(table["group"])[:3] == ["Paper", "Comparison", "Comparison"]
     assert table.loc["gpt4", "average"] == 8.96
     assert {"asked", "taken", "pivot", "clm", "linear"} <= set(table.index)
+    page = (judged.results / "tables" / "table1.md").read_text()
+    assert "moe never teaches from_moe" in page
     agreement = pd.read_csv(judged.results / "tables" / "agreement.csv")
     assert agreement["exact"].tolist() == [1.0]
     against = pd.read_csv(judged.results / "tables" / "pairwise.csv").set_index("model")

@@ -106,8 +106,16 @@ def _share(record: dict[str, str]) -> Share:
 
 
 def idle_note(shares: Sequence[Share]) -> str:
-    """Which models never teach a target that they are a source of; empty where all do."""
-    idle = [f"{s.teacher} never teaches {s.target}" for s in shares if not s.dialogues]
+    """Which sources never teach a target of theirs; empty where all do.
+
+    The pivot, a target's first teacher, is none of them: the target begins with its weights.
+    """
+    pivots = {s.target: s.teacher for s in reversed(shares)}
+    idle = [
+        f"{s.teacher} never teaches {s.target}"
+        for s in shares
+        if not s.dialogues and s.teacher != pivots[s.target]
+    ]
     return f"{'; '.join(idle)}: these targets hold nothing of that model." if idle else ""
 
 

@@ -98,7 +98,8 @@ def page(tmp_path_factory):
     files = ["--figure", str(run / "figures/claims"), "--output", str(run / "tables/claims")]
     claims.main([*scores, *claimed, "--nll", *nll, *files])
     words += ["--picture", str(run / "figures/claims.svg")]
-    winners = "target,category,teacher,dialogues,share\nmulti,all,tiny_solar,0,0.0\n"
+    winners = "target,category,teacher,dialogues,share\n"
+    winners += "multi,all,tiny_openchat,9,1.0\nmulti,all,tiny_solar,0,0.0\n"
     (run / "winners.csv").write_text(winners)
     words += ["--winners", str(run / "winners.csv")]
     words += ["--captions", str(ROOT / "resources/captions")]

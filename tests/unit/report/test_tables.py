@@ -29,6 +29,7 @@ from fusionchat.scores.benchmark import read_benchmark
 from fusionchat.scores.equal_changes import equal_changes
 from fusionchat.scores.paper import read_paper
 from fusionchat.scores.rows import row_argument
+from fusionchat.scores.teachers import Share, idle_note
 from fusionchat.tables.table import Table, escape, fixed, html_table, latex, markdown, span
 
 DIFFERENCE = {
@@ -62,7 +63,7 @@ def first(run):
     winners = run / "winners.csv"
     winners.write_text(
         "target,category,teacher,dialogues,share\n"
-        "ta,all,solar,0,0.0\nta,maths,solar,0,0.0\nta,all,pivot,9,1.0\nta,maths,pivot,2,1.0\n"
+        "ta,all,pivot,9,1.0\nta,all,solar,0,0.0\nta,maths,pivot,2,1.0\nta,maths,solar,0,0.0\n"
     )
     words += ["--winners", str(winners)]
     table1.main(words)
@@ -203,6 +204,11 @@ def test_nll_follows_from_its_file(run, first):
 def test_a_source_that_never_teaches_stands_below_the_table(first):
     text = (first / "table1.md").read_text().split("\n### ")[0]
     assert "solar never teaches ta: these targets hold nothing of that model." in text
+
+
+def test_a_pivot_that_teaches_nothing_is_not_said_to_be_missing_from_its_target():
+    shares = [Share("t", "all", "pivot", 0, 0.0), Share("t", "all", "source", 9, 1.0)]
+    assert idle_note(shares) == ""
 
 
 def test_printed_numbers_are_those_of_the_csv(first):

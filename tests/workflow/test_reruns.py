@@ -90,6 +90,7 @@ def test_a_fourth_source_adds_its_own_branch_and_the_merges_that_list_it(project
         "train_target": 1,
         "measure_variation": 1,
         "merge_varm": 1,
+        "figure_winners": 1,  # Table 1 names sources that never teach
         **evaluation(3),
         **TABLES,
     }

@@ -89,11 +89,18 @@ def report(options: OutputOptions, inputs: Inputs, method: Method, rounding: Rou
 
 
 def merge_tensors(
-    options: OutputOptions, folder: Path | None, inputs: Inputs, method: Method
+    options: OutputOptions,
+    folder: Path | None,
+    inputs: Inputs,
+    method: Method,
+    layout: Mapping[str, TensorInfo] | None = None,
 ) -> Outcome:
-    """Write the merged tensors into `folder`, if there is one, with progress in bytes read."""
+    """Write the merged tensors into `folder`, if there is one, with progress in bytes read.
+
+    `layout`: the types of the output, where not all of the inputs have a say in them.
+    """
     size = sum(source.nbytes for source in inputs.sources(method.reads_pivot).values())
-    layout = _layout(options, inputs)
+    layout = layout or _layout(options, inputs)
     with progress(total=size, unit="B", unit_scale=True, desc=options.output.name) as bar:
         merge = Merge(inputs, method, layout, bar.update)
         return merge.run(folder, round(options.shard_size * 1e9), options.threads)

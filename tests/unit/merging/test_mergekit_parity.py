@@ -83,6 +83,19 @@ def recast(folder: Path, copy: Path, dtype: str) -> Path:
     return copy
 
 
+def test_the_default_type_is_the_targets_not_that_of_mergekits_own_result(folders, tmp_path):
+    """mergekit's result lies beside the targets in float32 until it is rounded."""
+    targets = [recast(folders[name], tmp_path / name, "bfloat16") for name in "ab"]
+    options = [f"--pivot={folders['pivot']}", *(f"--target={folder}" for folder in targets)]
+    options += ["--method=ties"]
+    merge_mergekit.main([*options, f"--output={tmp_path / 'default'}"])
+    merge_mergekit.main([*options, "--dtype=bfloat16", f"--output={tmp_path / 'named'}"])
+    default, named = (load_file(tmp_path / f / "model.safetensors") for f in ("default", "named"))
+    for name, tensor in default.items():
+        assert tensor.dtype == torch.bfloat16
+        assert torch.equal(tensor, named[name])
+
+
 def test_a_dry_run_tells_the_loss_and_writes_nothing(folders, tmp_path, capsys):
     options = [f"--pivot={folders['pivot']}", "--method=ties", "--dtype=bfloat16"]
     options += [f"--target={folders[name]}" for name in "ab"]

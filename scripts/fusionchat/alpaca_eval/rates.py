@@ -87,12 +87,12 @@ def rate_columns(records: Sequence[dict[str, Any]], gamed: Gamed) -> list[Column
     """The raw and the length-controlled win rate as metrics, by question."""
     raw: dict[str, dict[Hashable, Measured]] = {}
     controlled: dict[str, dict[Hashable, Measured]] = {}
-    for model, own in by_model(records).items():
-        shares = np.array([_share(record) for record in own])
+    for model, answered in by_model(records).items():
+        shares = np.array([_share(record) for record in answered])
         if np.isnan(shares).all():
             continue
-        raw[model] = _by_question(own, shares)
-        controlled[model] = _by_question(own, _controlled(own, shares, gamed))
+        raw[model] = _by_question(answered, shares)
+        controlled[model] = _by_question(answered, _controlled(answered, shares, gamed))
     return [column(RAW, raw), column(CONTROLLED, controlled)]
 
 

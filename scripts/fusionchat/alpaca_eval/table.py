@@ -61,7 +61,7 @@ def rate_table(
 
 def _rate(column: Column, model: str) -> list[str]:
     one = score(column, model)
-    low, high = (100 * end for end in (one.low, one.high))
+    low, high = (column.metric.scale * end for end in (one.low, one.high))
     return [shown(column.metric, one.mean), span(low, high, 1)]
 
 

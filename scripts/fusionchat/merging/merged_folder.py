@@ -100,18 +100,19 @@ def merge_tensors(
     `layout`: the types of the output, where not all of the inputs have a say in them.
     """
     size = sum(source.nbytes for source in inputs.sources(method.reads_pivot).values())
-    layout = layout or _layout(options, inputs)
+    layout = layout or layout_of(options, inputs)
     with progress(total=size, unit="B", unit_scale=True, desc=options.output.name) as bar:
         merge = Merge(inputs, method, layout, bar.update)
         return merge.run(folder, round(options.shard_size * 1e9), options.threads)
 
 
-def _layout(options: OutputOptions, inputs: Inputs) -> dict[str, TensorInfo]:
+def layout_of(options: OutputOptions, inputs: Inputs) -> dict[str, TensorInfo]:
+    """The output's tensors, in the types that the options ask for."""
     return output_layout(inputs.pivot, inputs.target_tensors(), options.dtype)
 
 
 def _nbytes(options: OutputOptions, inputs: Inputs) -> int:
-    return sum(info.nbytes for info in _layout(options, inputs).values())
+    return sum(info.nbytes for info in layout_of(options, inputs).values())
 
 
 def refuse_equal(options: OutputOptions, outcome: Outcome) -> None:
@@ -133,7 +134,7 @@ def finish_folder(
     facts: Mapping[str, Any] = MappingProxyType({}),
 ) -> Merged:
     """Add everything but the tensors to the folder of a merged model."""
-    layout = _layout(options, inputs)
+    layout = layout_of(options, inputs)
     copy_side_files(inputs.pivot, folder, layout, inputs.tokenizer_from, inputs.template_from)
     stop_also(folder, inputs.stops)
     merged = report(options, inputs, method, outcome.rounding)

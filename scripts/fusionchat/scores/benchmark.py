@@ -1,6 +1,7 @@
 """The scores of a run as arrays: model by training seed, question, turn, choice, judge repeat."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ class Benchmark:
         """Mean score of each question with each seed [Q, seeds], of all turns or of one."""
         return self._means(self.all_scores(model), turn)
 
-    @property
+    @cached_property
     def column(self) -> Column:
         """The Average as a metric: question means in the strata of their categories."""
         questions = tuple(self.question_ids.tolist())

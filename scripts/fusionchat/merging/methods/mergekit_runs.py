@@ -14,12 +14,13 @@ import numpy as np
 from fusionchat.errors import UserError
 from fusionchat.merging.card import label
 from fusionchat.merging.checkpoint_audit import match_tensors
-from fusionchat.merging.checkpoint_writer import DTYPE_NAMES, output_layout
+from fusionchat.merging.checkpoint_writer import DTYPE_NAMES
 from fusionchat.merging.inputs import Inputs
 from fusionchat.merging.merged_folder import (
     Merged,
     OutputOptions,
     finish_folder,
+    layout_of,
     merge_tensors,
     merged_folder,
     refuse_equal,
@@ -114,7 +115,8 @@ def merge_by_mergekit(inputs: Inputs, options: MergekitOptions, output: OutputOp
         config = _replaced(config, names)
         text = yaml.safe_dump(config, sort_keys=False, default_flow_style=None)
         (folder / CONFIG).write_text(text, encoding="utf-8")
-        outcome = merge_tensors(output, folder, computed, method, _layout(inputs, output))
+        # mergekit's own result, in float32, has no say in the output's types.
+        outcome = merge_tensors(output, folder, computed, method, layout_of(output, inputs))
         shutil.rmtree(folder / SCRATCH)
         outcome.equal_to.remove(RESULT)
         refuse_equal(output, outcome)
@@ -129,7 +131,7 @@ def try_mergekit(inputs: Inputs, options: MergekitOptions, output: OutputOptions
     method = ResultMethod(options.method, effective_weights(options))
     with tempfile.TemporaryDirectory(prefix="fusionchat-") as folder:
         computed = _compute(inputs, config, options.seed, Path(folder), output.threads)
-        layout = _layout(inputs, output)
+        layout = layout_of(output, inputs)
         rounding = merge_tensors(output, None, computed, method, layout).rounding
     return report(output, inputs, method, rounding)
 
@@ -164,18 +166,13 @@ def _settings(options: MergekitOptions) -> dict[str, Any]:
     return {key: named[key] for key in ("method", *names[options.method])}
 
 
-def _layout(inputs: Inputs, output: OutputOptions) -> dict[str, TensorInfo]:
-    """The output's types, in which mergekit's own result, in float32, has no say."""
-    return output_layout(inputs.pivot, inputs.target_tensors(), output.dtype)
-
-
 def _config(inputs: Inputs, options: MergekitOptions, output: OutputOptions) -> dict[str, Any]:
     keys = ("method", "weights", "density", "select_topk", "base", "normalise")
     return mergekit_config(
         pivot=inputs.pivot.folder,
         targets={name: target.folder for name, target in inputs.targets.items()},
         layers=layer_count(inputs.pivot) if options.method == "slerp" else 0,
-        dtype=widest_dtype(_layout(inputs, output)),
+        dtype=widest_dtype(layout_of(output, inputs)),
         **{key: getattr(options, key) for key in keys},
     )
 

@@ -1,23 +1,27 @@
 """Whether a run's jobs fit into the memory of a GPU, and what to change where they do not."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from fusionchat.cluster.costs import memory
 from fusionchat.cluster.costs.memory import GB
 from fusionchat.cluster.plan import Plan
 
 MORE_GPUS = (2, 4, 8)
+JUDGED = ("train_target", "answer", "dump_logits")
 
 
-def too_large(plan: Plan, gigabytes: float) -> list[str]:
-    """A line for each job that needs more than a GPU has, with what would make it fit."""
-    if not plan.on_gpus:
+def too_large(plan: Plan, gigabytes: float, rules: Collection[str] = JUDGED) -> list[str]:
+    """A line for each job of these rules that needs more than a GPU has, with what would make it
+    fit; nothing where nobody knows how much it has.
+    """
+    if not plan.on_gpus or not gigabytes:
         return []
     limit = gigabytes * GB
-    found = list(_training(plan, limit)) if plan.experiment.trained else []
+    trained = plan.experiment.trained and "train_target" in rules
+    found = list(_training(plan, limit)) if trained else []
     names = [name for name in plan.experiment.models if name not in plan.experiment.elsewhere]
     for name in names:
-        found += _passes(plan, name, limit)
+        found += _passes(plan, name, limit, rules)
     return found
 
 
@@ -32,7 +36,7 @@ def _training(plan: Plan, limit: float) -> Iterator[str]:
         yield _line("training", asked.gpu, limit, memory.remedies(asked, limit))
 
 
-def _passes(plan: Plan, name: str, limit: float) -> Iterator[str]:
+def _passes(plan: Plan, name: str, limit: float, rules: Collection[str]) -> Iterator[str]:
     """Forward passes of a model: its dump, its held-out likelihood and its answers."""
     config, devices = plan.config, max(1, plan.experiment.gpus(name))
     budget, evaluation = config["logits"]["token_budget"], config["precision"]["evaluation"]
@@ -45,7 +49,7 @@ def _passes(plan: Plan, name: str, limit: float) -> Iterator[str]:
         types["dump_logits"] = config["logits"]["dtype"]
     for rule, bytes_ in wanted.items():
         needed = memory.on_gpu(bytes_(devices, types[rule]))
-        if needed <= limit:
+        if needed <= limit or rule not in rules:
             continue
         ways = []
         if types[rule] == "float32" and memory.on_gpu(bytes_(devices, "bfloat16")) <= limit:

@@ -15,6 +15,8 @@ changes what loses a long run in 2.8.0:
 - A cancelled job has ended, also where the accounting says who did it ("CANCELLED by 0"), for which
   the plugin waits on.
 - A failed job is submitted again after a pause that doubles, and asks for more of what it lacked.
+- `gpu_model` is also the kind of GPUs asked for by the node, beside which the plugin asks for one
+  more, and may have a hyphen.
 - Jobs are looked at every `seconds-between-status-checks`, however long nothing has ended.
 - Jobs of a killed snakemake that are still at work in this folder stop the next one before it sends
   the same jobs again.
@@ -57,12 +59,22 @@ def install() -> None:
     """Let `executor: slurm` mean the class below, and its questions be asked by `job_states`."""
     ExecutorPluginRegistry().get_plugin("slurm").executor = Executor
     plugin.query_job_status = job_states
+    plugin.set_gres_string = asked_gpus
 
 
 async def job_states(command: str, logger: Any) -> tuple[dict[str, str], float]:
     """State of each job that SLURM tells, in a word, and the seconds that it took."""
     states, seconds = await query_job_status(command, logger)
     return {job: state.split()[0] for job, state in (states or {}).items()}, seconds or 0.0
+
+
+def asked_gpus(job: Any) -> str:
+    """Options of sbatch for a job's GPUs: by the node where it has `gres`, else for all of it."""
+    gres, count, model = (job.resources.get(key) for key in ("gres", "gpu", "gpu_model"))
+    kind = f"{model}:" if model else ""
+    if gres:
+        return f" --gres={shlex.quote(re.sub(r'^gpu:(?=[0-9]+$)', f'gpu:{kind}', gres))}"
+    return f" --gpus={shlex.quote(f'{kind}{count}')}" if count else ""
 
 
 class ConfiguredNodes(frozenset[str]):

@@ -10,6 +10,7 @@ from threading import Thread
 
 import pytest
 import yaml
+from sinfo_lines import nodes
 
 import doctor as program
 from fusionchat.cluster.costs.work import Work, summed
@@ -25,29 +26,6 @@ from fusionchat.errors import UserError
 from fusionchat.experiment import Experiment
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-def nodes(*partitions: str, facts: str = "infinite|256000|gpu:a100:8|idle") -> str:
-    """A stand-in for sinfo: a node in each of these partitions."""
-    return "\n".join(f"echo '{name}|{facts}'" for name in partitions)
-
-
-@pytest.fixture
-def commands(tmp_path, monkeypatch):
-    """Stand-ins for the scheduler's commands: name to shell text."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-
-    def install(**texts: str) -> None:
-        for name, text in texts.items():
-            path = folder / name
-            path.write_text(f"#!/bin/sh\n{text}\n")
-            path.chmod(0o755)
-
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-    install(sbatch="", squeue="", scancel="", scontrol="echo is UP", sacct="exit 1")
-    install(sinfo=nodes("cpu*", "gpu"), sacctmgr="echo lab", srun="echo no >&2; exit 1")
-    return install
 
 
 @pytest.fixture
@@ -96,7 +74,7 @@ def probe(folder: Path, gpus: int = 2, seconds: float = 20, nodes: int = 1) -> d
 
 
 def slurm(
-    profile: dict, a_probe: doctor_slurm.Probe, too_large=lambda gb: []
+    profile: dict, a_probe: doctor_slurm.Probe, too_large=lambda gb, rules: []
 ) -> list[doctor.Finding]:
     jobs = {"train_target": Wanted(Request(), a_probe.gpus)}
     return list(doctor_slurm.slurm(profile, a_probe, jobs, too_large))
@@ -116,7 +94,9 @@ def test_a_good_cluster_has_no_findings(commands, tmp_path):
 
 def test_memory_of_the_gpus_that_a_job_sees_is_compared(commands, tmp_path):
     commands(sacct="exit 0", srun=SEES_TWO)
-    found = failed(slurm(PROFILE, probe(tmp_path), lambda gb: [f"GPU memory: {gb:.0f} GB; set x"]))
+    found = failed(
+        slurm(PROFILE, probe(tmp_path), lambda gb, _: [f"GPU memory: {gb:.0f} GB; set x"])
+    )
     assert found == {"GPU memory": "set x"}
 
 

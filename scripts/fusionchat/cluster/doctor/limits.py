@@ -14,7 +14,7 @@ from typing import Any
 
 from fusionchat.cluster.doctor.checks import Finding, output
 from fusionchat.cluster.doctor.partitions import Facts, Wanted, clock_minutes, lines
-from fusionchat.cluster.doctor.requests import plain, resources
+from fusionchat.cluster.doctor.requests import gpus, plain, resources
 
 # Limits of one job, of a user's jobs together and of everybody's, which no single one may exceed.
 COLUMNS = ("MaxWall", "MaxTRESPerNode", "MaxTRES", "GrpTRES")
@@ -51,7 +51,7 @@ def check(wanted: Mapping[str, Wanted], profile: Mapping[str, Any]) -> Iterator[
                 limits[place] = _limit(row)
                 rules[place][rule] = asked
     for place, jobs in rules.items():
-        beyond = partial(_beyond, jobs, limits[place])
+        beyond = partial(_beyond, jobs, limits[place], profile)
         yield from (Finding("limits", text, fix) for text, fix in lines(place, "", jobs, beyond))
 
 
@@ -81,15 +81,20 @@ def _amounts(text: str) -> dict[str, float]:
     return {name: float(number) * _MEGABYTES[unit] for name, number, unit in found}
 
 
-def _beyond(wanted: Mapping[str, Wanted], limit: Limit, rule: str) -> Iterator[Facts]:
-    """What a rule's jobs ask beyond a limit."""
-    request, nodes, gpus = wanted[rule].request, wanted[rule].nodes, wanted[rule].gpus
+def _beyond(
+    wanted: Mapping[str, Wanted], limit: Limit, profile: Mapping[str, Any], rule: str
+) -> Iterator[Facts]:
+    """What a rule's jobs ask beyond a limit; one of a kind of GPU counts for jobs that name it."""
+    request, nodes, count = wanted[rule].request, wanted[rule].nodes, wanted[rule].gpus
+    kind = gpus(profile, rule)[1]
     if request.minutes > limit.minutes:
         yield "runtime", request.minutes, limit.minutes
     if request.megabytes > (most := _most(limit, "mem", nodes)):
         yield "mem_mb", request.megabytes, most
-    if gpus > (most := _most(limit, "gres/gpu", nodes)):
-        yield "GPUs a node", gpus, most
+    if count > (most := _most(limit, "gres/gpu", nodes)):
+        yield "GPUs a node", count, most
+    if kind and count > (most := _most(limit, f"gres/gpu:{kind}", nodes)):
+        yield f"{kind} GPUs a node", count, most
     if nodes > (most := limit.whole.get("node", math.inf)):
         yield "nodes", nodes, most
 

@@ -1,15 +1,15 @@
 """Whether this machine, without a scheduler, has what the jobs of a run need."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from fusionchat.cluster.costs.work import GB, Row
 from fusionchat.cluster.doctor.checks import Finding, last_line, output
-from fusionchat.cluster.doctor.slurm import SEEN, Probe, TooLarge, cuda, gpu_memory, program
+from fusionchat.cluster.doctor.slurm import SEEN, Probe, cuda, gpu_memory, program
 from fusionchat.cluster.plan_report import Place
 
 
-def gpus(probe: Probe, too_large: TooLarge) -> Iterator[Finding]:
+def gpus(probe: Probe, too_large: Callable[[float], Sequence[str]]) -> Iterator[Finding]:
     """Number and memory of the GPUs that torch sees."""
     mark = probe.folder / f".doctor-job-{os.getpid()}"
     code, text = output(*program(probe, mark), seconds=300)
@@ -19,7 +19,7 @@ def gpus(probe: Probe, too_large: TooLarge) -> Iterator[Finding]:
         yield Finding("CUDA and bf16", last_line(text), "install torch where this program runs")
         return
     yield cuda(probe.gpus, int(seen[3]), seen[4] == "True")
-    yield from gpu_memory(float(seen[5]), too_large)
+    yield from gpu_memory(too_large(float(seen[5])))
 
 
 def memory(rows: Sequence[Row], place: Place) -> Iterator[Finding]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fusionchat.cluster.doctor.checks import Finding, output
-from fusionchat.cluster.doctor.requests import Request, plain, resources
+from fusionchat.cluster.doctor.requests import Request, gpus, plain, resources
 
 DOWN = ("down", "drain", "fail", "error", "inval", "unk")  # how states of useless nodes begin
 _CLOCK = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")
 _GPUS = re.compile(r"gpu(?::([^:,(]+))?:(\d+)")
+SLICE = re.compile(r"\dg\.(\d+)gb")  # in the names of MIG's slices: their memory
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,13 @@ class Node:
     megabytes: float
     gpus: Mapping[str, int]
 
-    def count(self, kind: str | None) -> int:
-        """GPUs of a kind, or all."""
-        return sum(n for name, n in self.gpus.items() if kind in (None, name))
+    def count(self, kind: str | None, together: int) -> int:
+        """GPUs of a kind, or all, for a job of so many; only one slice of MIG works in a job."""
+        return sum(
+            min(n, 1) if together > 1 and SLICE.search(name) else n
+            for name, n in self.gpus.items()
+            if kind in (None, name)
+        )
 
 
 @dataclass
@@ -35,6 +40,12 @@ class Partition:
     most_nodes: float = math.inf
     most_megabytes: float = math.inf
     nodes: list[Node] = field(default_factory=list)
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """The kinds of GPUs that have a name: the most of each on a node."""
+        names = sorted({name for node in self.nodes for name in node.gpus if name})
+        return {name: max(node.gpus.get(name, 0) for node in self.nodes) for name in names}
 
 
 @dataclass(frozen=True)
@@ -91,21 +102,16 @@ def named(profile: Mapping[str, Any], rule: str, default: str) -> list[str]:
     return re.split(r"[,\s]+", plain(value))
 
 
-def gpu_kind(profile: Mapping[str, Any], rule: str) -> str | None:
-    """The kind of GPU that a profile chooses for a rule's jobs."""
-    given = resources(profile, rule).get("gpu_model")
-    return None if given is None else plain(given)
-
-
 Facts = tuple[str, float, float]  # the resource, what is asked for, what is allowed
 
 
 def _beyond(wanted: Wanted, partition: Partition, kind: str | None) -> Iterator[Facts]:
     """What the first attempt asks beyond a partition's limits."""
-    request, useful = wanted.request, [n for n in partition.nodes if n.count(kind) >= wanted.gpus]
-    most = max((node.count(kind) for node in partition.nodes), default=0)
-    if wanted.gpus > most:
-        yield "GPUs a node", wanted.gpus, most
+    request, count = wanted.request, wanted.gpus
+    useful = [node for node in partition.nodes if node.count(kind, count) >= count]
+    most = max((node.count(kind, count) for node in partition.nodes), default=0)
+    if count > most:
+        yield f"{kind} GPUs a node".removeprefix("None "), count, most
         useful = partition.nodes
     allowed = min(partition.most_nodes, len(useful))
     if wanted.nodes > allowed:
@@ -132,7 +138,7 @@ def check(wanted: Mapping[str, Wanted], profile: Mapping[str, Any]) -> Iterator[
     rules: dict[str, list[str]] = defaultdict(list)
     for rule, asked in wanted.items():
         names = named(profile, rule, default)
-        kind = gpu_kind(profile, rule)
+        kind = gpus(profile, rule)[1]
         fitting = [n for n in names if n in known and not any(_beyond(asked, known[n], kind))]
         for name in fitting or names:
             rules[name].append(rule)
@@ -162,12 +168,18 @@ def _judged(
         return (facts for facts in found if facts[0] not in now)
 
     def first(rule: str) -> Iterator[Facts]:
-        return _beyond(wanted[rule], partition, gpu_kind(profile, rule))
+        return _beyond(wanted[rule], partition, gpus(profile, rule)[1])
 
-    failures = list(lines(name, "", wanted, first))
+    kinds = ", ".join(f"{kind} ({count} a node)" for kind, count in partition.kinds.items())
+    failures = list(lines(name, "", wanted, first, f"; there: {kinds}" if kinds else ""))
     warnings = list(lines(name, "the last attempt of ", wanted, last))
     yield from (Finding("partition", text, fix) for text, fix in failures)
     yield from (Finding("partition", text, fix, warning=True) for text, fix in warnings)
+    any_kind = [rule for rule, one in wanted.items() if one.gpus and not gpus(profile, rule)[1]]
+    if len(partition.kinds) > 1 and any_kind:
+        text = f"{name}: {', '.join(any_kind)} may be given GPUs of any kind: {kinds}"
+        fix = "name one as gpu_model beside the partition of these rules in the profile"
+        yield Finding("partition", text, fix, warning=True)
     if not failures:
         yield Finding("partition", f"{name}: allows {len(wanted)} rules' jobs")
 
@@ -177,6 +189,7 @@ def lines(
     which: str,
     wanted: Mapping[str, Wanted],
     beyond: Callable[[str], Iterator[Facts]],
+    kinds: str = "",
 ) -> Iterator[tuple[str, str]]:
     """A line and its fix for each resource; rules that ask too much of it share them."""
     asked: dict[tuple[str, float], dict[str, float]] = defaultdict(dict)
@@ -186,7 +199,7 @@ def lines(
     for (resource, allowed), rules in asked.items():
         listing = ", ".join(f"{rule} {value:,.0f}" for rule, value in rules.items())
         fix = "name another partition for them" + (
-            ", or set fewer GPUs" if "GPU" in resource else ""
+            f", or set fewer GPUs{kinds}" if "GPU" in resource else ""
         )
         if resource in ("runtime", "mem_mb"):
             setting = ", ".join(f"{rule}: {{{resource}: {allowed:.0f}}}" for rule in rules)

@@ -138,6 +138,21 @@ def resources(profile: Mapping[str, Any], rule: str) -> dict[str, Any]:
     return kept | dict(own)
 
 
+def gpus(profile: Mapping[str, Any], rule: str, needed: int = 0) -> tuple[int, str | None]:
+    """GPUs on a node that a rule's jobs ask for under a profile, and their kind if it names one.
+
+    A profile may write `gpu_model: a100`, or `gres: gpu:a100:4` with `gpu: 0`.
+    """
+    given = {key: plain(value) for key, value in resources(profile, rule).items()}
+    for word in given.get("gres", "").split(","):
+        name, *parts = word.split(":")
+        if name == "gpu":
+            count = int(parts.pop()) if parts and parts[-1].isdigit() else 1
+            return count, parts[0] if parts else given.get("gpu_model")
+    count = int(given["gpu"]) if given.get("gpu", "").isdigit() else needed
+    return count, given.get("gpu_model")
+
+
 def section(profile: Mapping[str, Any], key: str) -> dict[str, Any]:
     """Resources of a profile, which may write them as keys or as a list of words.
 

@@ -3,9 +3,10 @@
 import getpass
 import os
 import re
+import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -16,6 +17,7 @@ from fusionchat.cluster.doctor.checks import Finding, last_line, output
 from fusionchat.cluster.doctor.partitions import Wanted
 from fusionchat.cluster.doctor.requests import (
     Request,
+    gpus,
     plain,
     requests,
     resources,
@@ -29,7 +31,8 @@ COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo", "srun")
 PROBE = Path(__file__).with_name("node_probe.py")
 SEEN = re.compile(r"node (\S+) visible (\S+) cuda (\d+) bf16 (\w+) memory ([\d.]+) peers (\w+)(.*)")
 
-TooLarge = Callable[[float], Sequence[str]]  # what needs more than GPUs of so many GB have
+# What jobs of these rules need more than GPUs of so many GB have.
+TooLarge = Callable[[float, Collection[str]], Sequence[str]]
 
 
 def gpus_a_node(experiment: Experiment) -> dict[str, int]:
@@ -56,9 +59,10 @@ def wanted(
     """What the jobs of a run that are submitted ask for, by rule; `folder` has the rules."""
     parts = len(experiment.shards), len(experiment.mixtures)
     asked: dict[str, Request] = requests(folder, profile, *parts)
-    gpus, nodes = gpus_a_node(experiment), experiment.config["training"]["nodes"]
+    needed, nodes = gpus_a_node(experiment), experiment.config["training"]["nodes"]
+    given = {rule: gpus(profile, rule, needed.get(rule, 0))[0] for rule in rules}
     return {
-        rule: Wanted(asked[rule], gpus.get(rule, 0), nodes if rule == "train_target" else 1)
+        rule: Wanted(asked[rule], given[rule], nodes if rule == "train_target" else 1)
         for rule in rules
         if rule in asked
     }
@@ -108,12 +112,25 @@ def slurm(
     yield from _accounts(profile)
     places = [*partitions.check(jobs, profile), *limits.check(jobs, profile)]
     yield from places
+    yield from _slices(jobs, profile, too_large)
     if any(place.fix and not place.warning for place in places):
         return
     if probe.gpus == 0 and probe.nodes == 1:
         yield Finding("GPU job", "the configuration asks for no GPU")
         return
-    yield from _probe(probe_job(profile, probe), probe, too_large)
+    kind = gpus(profile, probe.rule)[1]
+    alike = [rule for rule in jobs if gpus(profile, rule)[1] == kind]
+    yield from _probe(probe_job(profile, probe), probe, lambda gb: too_large(gb, alike))
+
+
+def _slices(
+    jobs: Mapping[str, Wanted], profile: Mapping[str, Any], too_large: TooLarge
+) -> Iterator[Finding]:
+    """Rules that the profile sends to slices of MIG, whose names tell their memory."""
+    for rule, one in jobs.items():
+        kind = gpus(profile, rule)[1]
+        if one.gpus and kind and (memory := partitions.SLICE.search(kind)):
+            yield from gpu_memory(too_large(float(memory[1]), [rule]))
 
 
 def _choices() -> str:
@@ -160,21 +177,22 @@ def probe_job(profile: Mapping[str, Any], probe: Probe) -> list[str]:
     if profile.get("slurm-no-account"):
         values.pop("slurm_account", None)
     given = {key: plain(value) for key, value in values.items()}
-    model = f"{given['gpu_model']}:" if "gpu_model" in given else ""
+    count, kind = gpus(profile, probe.rule, probe.gpus)
+    asked = f"{kind}:{count}" if kind else str(count)
     words = ["srun", f"--nodes={probe.nodes}", f"--ntasks={probe.nodes}"]
     if probe.nodes > 1:
-        words += [
-            "--ntasks-per-node=1",
-            *([f"--gres=gpu:{model}{probe.gpus}"] if probe.gpus else []),
-        ]
-    else:
-        words.append(f"--gpus={model}{probe.gpus}")
+        words.append("--ntasks-per-node=1")
+    if count:
+        by_node = probe.nodes > 1 or "gres" in given
+        words.append(f"--gres=gpu:{asked}" if by_node else f"--gpus={asked}")
     options = {"slurm_account": "account", "slurm_partition": "partition"}
     for key, option in (options | {"constraint": "constraint", "qos": "qos"}).items():
         words += [f"--{option}={given[key]}"] if key in given else []
     for key in ("qos", "reservation"):
         words += [f"--{key}={profile[f'slurm-{key}']}"] if f"slurm-{key}" in profile else []
-    return [*words, "--mem=4000", "--time=5"]
+    extra = shlex.split(str(values.get("slurm_extra", "")))
+    extra = shlex.split(extra[0]) if len(extra) == 1 else extra  # a text within quotes of its own
+    return [*words, *extra, "--mem=4000", "--time=5"]
 
 
 def program(probe: Probe, mark: Path) -> list[str]:
@@ -183,7 +201,9 @@ def program(probe: Probe, mark: Path) -> list[str]:
     return [probe.python, str(PROBE), str(mark), str(probe.nodes), *torch]
 
 
-def _probe(words: Sequence[str], probe: Probe, too_large: TooLarge) -> Iterator[Finding]:
+def _probe(
+    words: Sequence[str], probe: Probe, too_large: Callable[[float], Sequence[str]]
+) -> Iterator[Finding]:
     mark = probe.folder / f".doctor-job-{os.getpid()}"
     code, text = output(*words, *program(probe, mark), seconds=probe.seconds)
     command = " ".join(words)
@@ -192,20 +212,21 @@ def _probe(words: Sequence[str], probe: Probe, too_large: TooLarge) -> Iterator[
         fix = "try that line by hand; if only the queue is long, scripts/doctor.py --wait SECONDS"
         yield Finding("GPU job" if probe.gpus else "job", f"`{command}`: {last_line(text)}", fix)
         return
-    if probe.gpus:
+    if any(word.startswith(("--gpus=", "--gres=")) for word in words):
         visible = min(0 if n[1] == "none" else len(n[1].split(",")) for n in seen)
         fix = "" if visible == probe.gpus else "the partition gives no GPUs this way; ask the site"
-        yield Finding("GPU job", f"asked for {probe.gpus}, sees {visible} (`{command}`)", fix)
+        yield Finding("GPU job", f"needs {probe.gpus}, sees {visible} (`{command}`)", fix)
+    if probe.gpus:
         yield cuda(probe.gpus, min(int(n[2]) for n in seen), all(n[3] == "True" for n in seen))
-        yield from gpu_memory(min(float(n[4]) for n in seen), too_large)
+        yield from gpu_memory(too_large(min(float(n[4]) for n in seen)))
     if probe.nodes > 1:
         yield _peers(seen, probe.nodes)
     yield _seen(mark)
 
 
-def gpu_memory(gigabytes: float, too_large: TooLarge) -> Iterator[Finding]:
-    """The memory of the GPUs that were seen, against what the jobs need."""
-    for line in too_large(gigabytes) if gigabytes else ():
+def gpu_memory(too_large: Sequence[str]) -> Iterator[Finding]:
+    """The jobs that need more memory than GPUs have."""
+    for line in too_large:
         name, _, rest = line.partition(": ")
         found, _, fix = rest.partition("; ")
         yield Finding(name, found, fix)

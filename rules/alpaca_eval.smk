@@ -5,6 +5,7 @@ answers/{model}.jsonl, annotations.jsonl, and tables/alpaca_eval. Only where the
 `alpaca_eval`. Paid responses are kept with those of the judge.
 """
 
+from fusionchat.alpaca_eval.data import FILES
 from fusionchat.command_words import alpaca_judge
 
 ALPACA = experiment.alpaca_eval
@@ -14,11 +15,7 @@ rule fetch_alpaca:
     """AlpacaEval's prompt, baseline outputs and difficulties, locked by checksum or from a folder."""
     input:
         program=program("fetch_alpaca"),
-        local=(
-            collect(f"{ALPACA['data']}/{{name}}", name=["prompt.txt", "outputs.json", "gamed.csv"])
-            if "data" in ALPACA
-            else []
-        ),
+        local=collect(f"{ALPACA['data']}/{{name}}", name=FILES) if "data" in ALPACA else [],
     output:
         manifest="<results>/alpaca_eval/data/manifest.json",
         prompt="<results>/alpaca_eval/data/prompt.txt",
@@ -50,7 +47,7 @@ use rule answer as answer_alpaca with:
     input:
         program=program("answer"),
         model=lambda w: experiment.manifest(w.model),
-        questions="<results>/alpaca_eval/data/question.jsonl",
+        questions=rules.fetch_alpaca.output.questions,
         template=lambda w: experiment.rendering_files(experiment.answer_rendering(w.model)),
     output:
         answers="<results>/alpaca_eval/answers/{model}.jsonl",
@@ -75,9 +72,9 @@ rule judge_alpaca:
         answers=collect(
             "<results>/alpaca_eval/answers/{model}.jsonl", model=experiment.alpaca_models
         ),
-        questions="<results>/alpaca_eval/data/question.jsonl",
-        outputs="<results>/alpaca_eval/data/outputs.json",
-        prompt="<results>/alpaca_eval/data/prompt.txt",
+        questions=rules.fetch_alpaca.output.questions,
+        outputs=rules.fetch_alpaca.output.outputs,
+        prompt=rules.fetch_alpaca.output.prompt,
     output:
         annotations="<results>/alpaca_eval/annotations.jsonl",
     log:
@@ -104,8 +101,8 @@ rule alpaca_eval:
     """Raw and length-controlled win rates, beside printed ones."""
     input:
         program=program("alpaca_eval"),
-        annotations="<results>/alpaca_eval/annotations.jsonl",
-        gamed="<results>/alpaca_eval/data/gamed.csv",
+        annotations=rules.judge_alpaca.output.annotations,
+        gamed=rules.fetch_alpaca.output.gamed,
         printed=resource("paper/alpaca_eval.csv") if ALPACA.get("printed") else [],
     output:
         csv="<results>/tables/alpaca_eval.csv",

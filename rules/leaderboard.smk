@@ -6,14 +6,6 @@ In: models, targets and merged models; the config's `leaderboard`. Out: datasets
 
 from fusionchat.command_words import leaderboard_tasks, task_columns
 
-TASK_DATA = {origin["repo"]: name for name, origin in origins.task_data.items()}
-TASK_FILES = [
-    str(path)
-    for folder in config["leaderboard"]["folders"]
-    for path in sorted(Path(folder).rglob("*"))
-    if path.is_file() and "__pycache__" not in path.parts
-]
-
 
 rule make_tasks:
     """The generated world's questions as local tasks."""
@@ -75,9 +67,9 @@ rule evaluate_tasks:
     input:
         program=program("evaluate_tasks"),
         model=lambda w: experiment.manifest(w.model),
-        tasks=TASK_FILES,
+        tasks=experiment.task_files,
         generated=rules.make_tasks.output.manifest if "world" in config["data"] else [],
-        data=[origins.task_manifest(name) for name in TASK_DATA.values()],
+        data=[origins.task_manifest(name) for name in origins.task_data],
     output:
         scores="<results>/evaluate_tasks/{model}.parquet",
     log:
@@ -98,10 +90,7 @@ rule evaluate_tasks:
         code=code("evaluate_tasks"),
         folder=subpath(input.model, parent=True),
         folders=flags("--folder", experiment.task_folders),
-        data=flags(
-            "--data",
-            pairs(TASK_DATA, [f"{RESULTS}/datasets/{n}/files" for n in TASK_DATA.values()]),
-        ),
+        data=flags("--data", origins.task_folders),
         tasks=leaderboard_tasks(experiment),
         settings=options(config["leaderboard"], "limit", "batch_size", "engine", "chat_template"),
         dtype=lookup(dpath="precision/evaluation", within=config),

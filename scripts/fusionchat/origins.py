@@ -53,6 +53,12 @@ class Origins:
         """The manifest of such a data set; its folder is complete with it."""
         return f"{self.experiment.results}/datasets/{name}/manifest.json"
 
+    @property
+    def task_folders(self) -> list[str]:
+        """REPO=FOLDER of each such data set."""
+        results, tasks = self.experiment.results, self.task_data.items()
+        return [f"{task['repo']}={results}/datasets/{name}/files" for name, task in tasks]
+
     @cached_property
     def hub(self) -> dict[str, Config]:
         """Everything that is locked on the hub before it is fetched."""

@@ -11,7 +11,8 @@ import numpy as np
 from fusionchat.alpaca_eval.data import Gamed
 from fusionchat.alpaca_eval.length_control import length_controlled
 from fusionchat.errors import UserError
-from fusionchat.files import read_numbered_jsonl
+from fusionchat.mt_bench.judging.comparison_records import Compared, read_comparisons
+from fusionchat.mt_bench.record_fields import is_number
 from fusionchat.scores.metrics import Column, Measured, Metric, column
 
 TEXTS = ("output_1", "output_2", "generator_1", "generator_2", "annotator", "instruction")
@@ -39,33 +40,26 @@ class Answers:
 
 def read_annotations(path: Path) -> list[dict[str, Any]]:
     """Annotations of one judge and one baseline; anything else is a `UserError`."""
-    records: list[dict[str, Any]] = []
-    seen: dict[tuple[str, int], int] = {}
-    for number, record in read_numbered_jsonl(path):
-        where = f"{path}, line {number}"
-        for name in TEXTS:
-            if not isinstance(record.get(name), str):
-                raise UserError(f"{where}: not an annotation of AlpacaEval: {name} is no text")
-        if not isinstance(record.get("index"), int):
-            raise UserError(f"{where}: index is not the question's number")
-        key = (record["generator_2"], record["index"])
-        if key in seen:
-            raise UserError(f"{where}: this comparison appears twice, first in line {seen[key]}")
-        seen[key] = number
-        value = record.get("preference")
-        if value is not None and not (isinstance(value, int | float) and _on_scale(value)):
-            raise UserError(f"{where}: preference is {value!r}, not a number from 1 to 2")
-        records.append(record)
-        if any(record[name] != records[0][name] for name in ("annotator", "generator_1")):
-            raise UserError(f"{where}: another judge or baseline than in the first line")
-    if not records:
-        raise UserError(f"{path}: holds no annotations; make it with judge_alpaca")
-    return records
+    return read_comparisons(path, _compared, "judge_alpaca")
 
 
-def _on_scale(value: float) -> bool:
-    """From 1 to 2; 0 is AlpacaEval's old sign for a tie."""
-    return 1 <= value <= 2 or value == 0
+def _compared(record: dict[str, Any], where: str) -> Compared:
+    for name in TEXTS:
+        if not isinstance(record.get(name), str):
+            raise UserError(f"{where}: not an annotation of AlpacaEval: {name} is no text")
+    if not is_number(record.get("index")):
+        raise UserError(f"{where}: index is not the question's number")
+    value = record.get("preference")
+    if value is not None and not _on_scale(value):
+        raise UserError(f"{where}: preference is {value!r}, not a number from 1 to 2")
+    against = record["annotator"], record["generator_1"]
+    return Compared((record["generator_2"], record["index"]), against)
+
+
+def _on_scale(value: Any) -> bool:
+    """A number from 1 to 2; 0 is AlpacaEval's old sign for a tie."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and bool(1 <= value <= 2 or value == 0)
 
 
 def by_model(records: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

@@ -30,7 +30,7 @@ from fusionchat.origins import Origins
 
 @dataclass
 class Facts:
-    """The inputs of one experiment; `folder` is where its `results/` lie."""
+    """The inputs of one experiment; `known` are the assumptions of resources/throughputs.yaml."""
 
     experiment: Experiment
     known: Mapping[str, Any]

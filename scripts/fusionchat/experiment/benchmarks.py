@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from fusionchat.experiment.models import Models
 from fusionchat.replicates import split_replicate
@@ -132,3 +133,13 @@ class Benchmarks(Models):
         """Folders of local tasks, those of the generated world among them."""
         generated = [self.world_tasks] if "world" in self.config["data"] else []
         return [*self.config["leaderboard"]["folders"], *generated]
+
+    @property
+    def task_files(self) -> list[str]:
+        """The files of local tasks, but those of the generated world."""
+        files = (
+            path
+            for folder in self.config["leaderboard"]["folders"]
+            for path in sorted(Path(folder).rglob("*"))
+        )
+        return [str(f) for f in files if f.is_file() and "__pycache__" not in f.parts]

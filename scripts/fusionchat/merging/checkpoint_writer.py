@@ -168,3 +168,10 @@ def output_layout(
             info = replace(info, dtype=types.pop() if len(types) == 1 else "F32")
         layout[name] = info
     return layout
+
+
+def float_type(layout: Mapping[str, TensorInfo]) -> str:
+    """The type of the float tensors ("bfloat16"), or float32 where there are several."""
+    names = {short: name for name, short in DTYPE_NAMES.items()}
+    types = {info.dtype for info in layout.values() if info.dtype in FLOATS}
+    return names[types.pop()] if len(types) == 1 else "float32"

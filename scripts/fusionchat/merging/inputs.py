@@ -12,6 +12,7 @@ from fusionchat.models.generation_config import generation_ends
 from fusionchat.readers.safetensors import TensorInfo
 
 PIVOT = "pivot"
+RESULT = "mergekit's result"  # among the targets, so no likely name of one
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,10 @@ class InputOptions:
 
 @dataclass(frozen=True)
 class Inputs:
-    """A pivot and its targets by name, which fit each other."""
+    """A pivot and its targets by name, which fit each other.
+
+    `result` holds the merged weights where another program has computed them, in its own type.
+    """
 
     pivot: Checkpoint
     targets: dict[str, Checkpoint]
@@ -40,6 +44,7 @@ class Inputs:
     tokenizer_from: Checkpoint | None = field(default=None)
     template_from: Checkpoint | None = field(default=None)
     stops: frozenset[int] = frozenset()  # the ids at which every target ends an answer
+    result: Checkpoint | None = None
 
     @classmethod
     def open(cls, options: InputOptions) -> "Inputs":
@@ -64,14 +69,18 @@ class Inputs:
         return cls(pivot, targets, matched, tokenizer, template, stops)
 
     def sources(self, with_pivot: bool) -> dict[str, Checkpoint]:
-        """The checkpoints that a method reads, by name, the pivot first."""
+        """The checkpoints that are merged, by name, the pivot first."""
         return {PIVOT: self.pivot, **self.targets} if with_pivot else dict(self.targets)
 
+    def read(self, with_pivot: bool) -> dict[str, Checkpoint]:
+        """The checkpoints that a method reads: those that are merged, and last their `result`."""
+        return self.sources(with_pivot) | ({RESULT: self.result} if self.result else {})
+
     def tensor(self, source: str, name: str) -> TensorInfo:
-        """A source's tensor by the pivot's name for it."""
+        """The tensor of one of the checkpoints that are read, by the pivot's name for it."""
         if source == PIVOT:
             return self.pivot.tensors[name]
-        return self.targets[source].tensors[self.matched[source][name]]
+        return self.read(False)[source].tensors[self.matched[source][name]]
 
     def target_tensors(self) -> list[dict[str, TensorInfo]]:
         """The tensors of each target by the pivot's names."""

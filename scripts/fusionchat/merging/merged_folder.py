@@ -89,25 +89,21 @@ def report(options: OutputOptions, inputs: Inputs, method: Method, rounding: Rou
 
 
 def merge_tensors(
-    options: OutputOptions,
-    folder: Path | None,
-    inputs: Inputs,
-    method: Method,
-    layout: Mapping[str, TensorInfo] | None = None,
+    options: OutputOptions, folder: Path | None, inputs: Inputs, method: Method
 ) -> Outcome:
-    """Write the merged tensors into `folder`, if there is one, with progress in bytes read.
-
-    `layout`: the types of the output, where not all of the inputs have a say in them.
-    """
-    size = sum(source.nbytes for source in inputs.sources(method.reads_pivot).values())
-    layout = layout or layout_of(options, inputs)
+    """Write the merged tensors into `folder`, if there is one, with progress in bytes read."""
+    size = sum(source.nbytes for source in inputs.read(method.reads_pivot).values())
+    layout = layout_of(options, inputs)
     with progress(total=size, unit="B", unit_scale=True, desc=options.output.name) as bar:
         merge = Merge(inputs, method, layout, bar.update)
         return merge.run(folder, round(options.shard_size * 1e9), options.threads)
 
 
 def layout_of(options: OutputOptions, inputs: Inputs) -> dict[str, TensorInfo]:
-    """The output's tensors, in the types that the options ask for."""
+    """The output's tensors, in the types that the options ask for.
+
+    A `result` of the inputs has no say in them.
+    """
     return output_layout(inputs.pivot, inputs.target_tensors(), options.dtype)
 
 

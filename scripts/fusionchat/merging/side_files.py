@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionchat.files import MANIFEST, read_json
-from fusionchat.merging.checkpoint_writer import DTYPE_NAMES
+from fusionchat.merging.checkpoint_writer import float_type
 from fusionchat.models.checkpoint import FLOATS, Checkpoint
 from fusionchat.models.generation_config import GENERATION_CONFIG
 from fusionchat.readers.safetensors import TensorInfo
@@ -132,8 +132,7 @@ def _name_dtype(path: Path, pivot: Checkpoint, layout: Mapping[str, TensorInfo])
     types = {info.dtype for info in layout.values() if info.dtype in FLOATS}
     if types != {info.dtype for info in pivot.tensors.values() if info.dtype in FLOATS}:
         key = "torch_dtype" if "torch_dtype" in pivot.config else "dtype"
-        names = {short: name for name, short in DTYPE_NAMES.items()}
-        _update(path, {key: names[types.pop()] if len(types) == 1 else "float32"})
+        _update(path, {key: float_type(layout)})
 
 
 def _update(path: Path, changes: dict[str, Any]) -> None:

@@ -92,7 +92,7 @@ class Merge:
     ) -> None:
         self._inputs = inputs
         self._method = method
-        self._sources = inputs.sources(method.reads_pivot)
+        self._sources = inputs.read(method.reads_pivot)
         self._layout = layout or inputs.pivot.tensors
         self._advance = advance
         self._reader = TensorReader()

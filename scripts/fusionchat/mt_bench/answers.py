@@ -11,6 +11,7 @@ from typing import Any
 from fusionchat.errors import UserError
 from fusionchat.files import read_numbered_jsonl, write_jsonl
 from fusionchat.mt_bench.questions import Question
+from fusionchat.mt_bench.record_fields import check_names, check_numbers, is_number
 from fusionchat.mt_bench.thoughts import split_thoughts
 
 
@@ -110,8 +111,8 @@ def answer_records(path: str | Path) -> list[dict[str, Any]]:
                 "choices)"
             )
         question = record["question_id"]
-        if not isinstance(question, int) or not isinstance(record["model_id"], str):
-            raise UserError(f"{path}, line {number}: question_id is no number, or model_id no name")
+        check_numbers(record, ("question_id",), f"{path}, line {number}")
+        check_names(record, ("model_id",), f"{path}, line {number}")
         if record["model_id"] != records[0][1]["model_id"]:
             raise UserError(
                 f"{path}, line {number}: model_id is {record['model_id']!r}, but "
@@ -151,8 +152,7 @@ def _is_complete(choice: Any, turns: int) -> bool:
     index, texts, declined = choice.get("index"), choice.get("turns"), choice.get("declined", [])
     if not (isinstance(texts, list) and isinstance(declined, list) and len(texts) >= turns):
         return False
-    numbered = isinstance(index, int) and not isinstance(index, bool) and index >= 0
-    return numbered and all(isinstance(text, str) for text in texts + declined)
+    return is_number(index) and all(isinstance(text, str) for text in texts + declined)
 
 
 def length_statistics(records: Iterable[dict[str, Any]]) -> str:

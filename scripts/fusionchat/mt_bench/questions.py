@@ -6,6 +6,7 @@ from typing import Any
 
 from fusionchat.errors import UserError
 from fusionchat.files import read_numbered_jsonl
+from fusionchat.mt_bench.record_fields import check_names, check_numbers
 
 # Sampling temperature of each category, as in MT-Bench's answer generation; 0 is greedy.
 TEMPERATURES = {
@@ -63,11 +64,8 @@ def _question(record: dict[str, Any], where: str) -> Question:
     for key in ("question_id", "category", "turns"):
         if key not in record:
             raise UserError(f"{where}: key {key} is missing")
-    number = record["question_id"]
-    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 1 << 31:
-        raise UserError(f"{where}: question_id {number!r} is not a whole number below 2^31")
-    if not isinstance(record["category"], str):
-        raise UserError(f"{where}: category {record['category']!r} is not a name")
+    check_numbers(record, ("question_id",), where)
+    check_names(record, ("category",), where)
     turns = record["turns"]
     if not isinstance(turns, list) or not turns or not all(isinstance(t, str) for t in turns):
         raise UserError(f"{where}: turns is not a list of texts")

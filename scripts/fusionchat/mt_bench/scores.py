@@ -10,6 +10,7 @@ from fusionchat.errors import UserError
 from fusionchat.files import read_numbered_jsonl
 from fusionchat.mt_bench.judging.ratings import HIGHEST, LOWEST, NO_RATING, is_valid
 from fusionchat.mt_bench.questions import Question
+from fusionchat.mt_bench.record_fields import check_names, check_numbers, judge_name
 from fusionchat.replicates import split_seed
 
 SCHEMA = pa.schema(
@@ -94,21 +95,12 @@ def judgment_key(record: dict[str, Any], where: str) -> Key:
     for field in ("model", "judge", "question_id", "turn"):
         if field not in record:
             raise UserError(f"{where}: not a judgment record of FastChat: {field} is missing")
-    judge = record["judge"]
-    if not isinstance(judge, list) or not judge or not _is_name(judge[0]):
-        raise UserError(f"{where}: judge is {judge!r}, not a list of judge and prompt")
-    if not _is_name(record["model"]):
-        raise UserError(f"{where}: model is {record['model']!r}, not a name")
+    judge = judge_name(record, where)
+    check_names(record, ("model",), where)
     numbers = {"repeat": record.get("repeat", 0), "choice": record.get("choice", 0)}
     numbers |= {"question_id": record["question_id"], "turn": record["turn"]}
-    for field, value in numbers.items():
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 31:
-            raise UserError(f"{where}: {field} is {value!r}, not a whole number from 0")
-    return (record["model"], judge[0], *numbers.values())
-
-
-def _is_name(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+    check_numbers(numbers, tuple(numbers), where)
+    return (record["model"], judge, *numbers.values())
 
 
 def _check_turn(key: Key, turns: Mapping[int, int], where: str) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from fusionchat.errors import UserError
-from fusionchat.files import read_numbered_jsonl
+from fusionchat.mt_bench.judging.comparison_records import Compared, read_comparisons
+from fusionchat.mt_bench.record_fields import check_names, check_numbers, judge_name
 from fusionchat.replicates import split_replicate
 from fusionchat.scores.comparisons import score
 from fusionchat.scores.metrics import Column, Measured, Metric, column
@@ -64,30 +65,23 @@ class WinRate:
 
 def read_matches(path: Path) -> list[dict[str, Any]]:
     """FastChat's pairwise records of one judge and one baseline; others are a `UserError`."""
-    seen: dict[tuple[Any, ...], int] = {}
-    records: list[dict[str, Any]] = []
-    for number, record in read_numbered_jsonl(path):
-        where = f"{path}, line {number}"
-        if lacking := [field for field in FIELDS if field not in record]:
-            raise UserError(f"{where}: not a pairwise record of FastChat: {lacking[0]} is missing")
-        for field in ("g1_winner", "g2_winner"):
-            if record[field] not in WINNERS:
-                raise UserError(f"{where}: {field} is {record[field]!r}, none of {WINNERS}")
-        key = (record["model_1"], record["question_id"], record["turn"])
-        if key in seen:
-            raise UserError(f"{where}: this match appears twice, first in line {seen[key]}")
-        seen[key] = number
-        records.append(record)
-        if _against(record) != _against(records[0]):
-            raise UserError(f"{where}: another judge or baseline than in the first line")
-    if not records:
-        raise UserError(f"{path}: holds no matches; make it with judge_pairs")
-    return records
+    return read_comparisons(path, _compared, "judge_pairs")
 
 
-def _against(record: dict[str, Any]) -> tuple[str, str]:
-    """Judge and baseline of a match."""
-    return record["judge"][0], split_replicate(record["model_2"])[0]
+def _compared(record: dict[str, Any], where: str) -> Compared:
+    if lacking := [field for field in FIELDS if field not in record]:
+        raise UserError(f"{where}: not a pairwise record of FastChat: {lacking[0]} is missing")
+    check_names(record, ("model_1", "model_2"), where)
+    check_numbers(record, ("question_id", "turn"), where)
+    for field in ("g1_winner", "g2_winner"):
+        if record[field] not in WINNERS:
+            raise UserError(f"{where}: {field} is {record[field]!r}, none of {WINNERS}")
+    key = (record["model_1"], record["question_id"], record["turn"])
+    return Compared(key, (judge_name(record, where), _baseline(record)))
+
+
+def _baseline(record: dict[str, Any]) -> str:
+    return split_replicate(record["model_2"])[0]
 
 
 def points(record: dict[str, Any]) -> float | None:
@@ -125,7 +119,7 @@ def win_column(records: Iterable[dict[str, Any]]) -> Column:
     shares: dict[str, dict[Turn, float]] = {}
     for record, share in matches:
         shares.setdefault(record["model_1"], {})[record["question_id"], record["turn"]] = share
-        even = shares.setdefault(_against(record)[1], {})
+        even = shares.setdefault(_baseline(record), {})
         even[record["question_id"], record["turn"]] = 0.5
     counted: dict[str, set[Turn]] = {}
     for model, turns in shares.items():

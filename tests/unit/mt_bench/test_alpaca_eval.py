@@ -304,9 +304,14 @@ def test_what_is_not_alpacaevals_is_refused(tmp_path):
     path = jsonl(tmp_path / "a.jsonl", [*good, good[0]])
     with pytest.raises(UserError, match="line 61: this comparison appears twice, first in line 1"):
         read_annotations(path)
-    jsonl(path, [good[0] | {"preference": 3}])
-    with pytest.raises(UserError, match="preference is 3, not a number from 1 to 2"):
-        read_annotations(path)
+    for changed, message in (
+        ({"preference": 3}, "preference is 3, not a number from 1 to 2"),
+        ({"preference": True}, "preference is True, not a number from 1 to 2"),
+        ({"index": True}, "index is not the question's number"),
+    ):
+        jsonl(path, [good[0] | changed])
+        with pytest.raises(UserError, match=message):
+            read_annotations(path)
     known = read_gamed(gamed(tmp_path / "g.csv", 10))
     with pytest.raises(UserError, match="question 10: its difficulty"):
         rate_columns(good, known)

@@ -173,7 +173,11 @@ def test_the_table_names_baseline_judge_and_position(tmp_path):
     ("changed", "said"),
     [
         ({"g1_winner": "A"}, "line 2: g1_winner is 'A', none of"),
-        ({"question_id": 0}, "line 2: this match appears twice, first in line 1"),
+        ({"question_id": 0}, "line 2: this comparison appears twice, first in line 1"),
+        ({"question_id": [1]}, r"line 2: question_id is \[1\], not a whole number"),
+        ({"turn": True}, "line 2: turn is True, not a whole number"),
+        ({"model_1": None}, "line 2: model_1 is None, not a name"),
+        ({"judge": "gpt-4"}, "line 2: judge is 'gpt-4', not a list of judge and prompt"),
         ({"model_2": "other"}, "line 2: another judge or baseline"),
         ({"judge": ["k", "pair-v2"]}, "line 2: another judge or baseline"),
     ],

@@ -14,8 +14,8 @@ import numpy as np
 from fusionchat.errors import UserError
 from fusionchat.merging.card import label
 from fusionchat.merging.checkpoint_audit import match_tensors
-from fusionchat.merging.checkpoint_writer import DTYPE_NAMES
-from fusionchat.merging.inputs import Inputs
+from fusionchat.merging.checkpoint_writer import float_type
+from fusionchat.merging.inputs import RESULT, Inputs
 from fusionchat.merging.merged_folder import (
     Merged,
     OutputOptions,
@@ -29,13 +29,11 @@ from fusionchat.merging.merged_folder import (
 from fusionchat.merging.methods.mergekit_configs import mergekit_config
 from fusionchat.merging.methods.mergekit_inputs import named_alike
 from fusionchat.merging.tensor_blocks import TensorStack, Values
-from fusionchat.models.checkpoint import FLOATS, Checkpoint, open_checkpoint
-from fusionchat.readers.safetensors import TensorInfo
+from fusionchat.models.checkpoint import Checkpoint, open_checkpoint
 
 CONFIG = "mergekit.yaml"
 SCRATCH = "mergekit"
 RENAMED = "renamed"
-RESULT = "mergekit's result"  # among the targets, so no likely name of one
 _SHARD_BYTES = 200_000_000  # mergekit holds a whole output shard in memory
 
 
@@ -115,8 +113,7 @@ def merge_by_mergekit(inputs: Inputs, options: MergekitOptions, output: OutputOp
         config = _replaced(config, names)
         text = yaml.safe_dump(config, sort_keys=False, default_flow_style=None)
         (folder / CONFIG).write_text(text, encoding="utf-8")
-        # mergekit's own result, in float32, has no say in the output's types.
-        outcome = merge_tensors(output, folder, computed, method, layout_of(output, inputs))
+        outcome = merge_tensors(output, folder, computed, method)
         shutil.rmtree(folder / SCRATCH)
         outcome.equal_to.remove(RESULT)
         refuse_equal(output, outcome)
@@ -131,8 +128,7 @@ def try_mergekit(inputs: Inputs, options: MergekitOptions, output: OutputOptions
     method = ResultMethod(options.method, effective_weights(options))
     with tempfile.TemporaryDirectory(prefix="fusionchat-") as folder:
         computed = _compute(inputs, config, options.seed, Path(folder), output.threads)
-        layout = layout_of(output, inputs)
-        rounding = merge_tensors(output, None, computed, method, layout).rounding
+        rounding = merge_tensors(output, None, computed, method).rounding
     return report(output, inputs, method, rounding)
 
 
@@ -172,7 +168,7 @@ def _config(inputs: Inputs, options: MergekitOptions, output: OutputOptions) -> 
         pivot=inputs.pivot.folder,
         targets={name: target.folder for name, target in inputs.targets.items()},
         layers=layer_count(inputs.pivot) if options.method == "slerp" else 0,
-        dtype=widest_dtype(layout_of(output, inputs)),
+        dtype=float_type(layout_of(output, inputs)),
         **{key: getattr(options, key) for key in keys},
     )
 
@@ -195,13 +191,6 @@ def _replaced(value: Any, names: Mapping[str, str]) -> Any:
     return names.get(value, value) if isinstance(value, str) else value
 
 
-def widest_dtype(layout: Mapping[str, TensorInfo]) -> str:
-    """The type of the float tensors ("bfloat16"), or float32 where there are several."""
-    names = {short: name for name, short in DTYPE_NAMES.items()}
-    types = {info.dtype for info in layout.values() if info.dtype in FLOATS}
-    return names[types.pop()] if len(types) == 1 else "float32"
-
-
 def effective_weights(options: MergekitOptions) -> Values | None:
     """The weights of the methods that have them for the model as a whole."""
     if options.method in ("slerp", "sce_mergekit"):
@@ -211,14 +200,10 @@ def effective_weights(options: MergekitOptions) -> Values | None:
 
 
 def with_result(inputs: Inputs, folder: Path) -> Inputs:
-    """The inputs of a merge and, as the last one, mergekit's result."""
+    """The inputs of a merge with mergekit's result."""
     result = open_checkpoint(folder)
     try:
         matched = match_tensors(inputs.pivot, result)
     except UserError as error:
         raise UserError(f"mergekit does not merge this architecture as a whole: {error}") from error
-    return replace(
-        inputs,
-        targets={**inputs.targets, RESULT: result},
-        matched={**inputs.matched, RESULT: matched},
-    )
+    return replace(inputs, result=result, matched={**inputs.matched, RESULT: matched})

@@ -15,7 +15,7 @@ from fusionchat.alpaca_eval.comparisons import (
 from fusionchat.alpaca_eval.data import check_questions, read_outputs
 from fusionchat.errors import UserError
 from fusionchat.files import write_jsonl
-from fusionchat.mt_bench.answers import read_answers
+from fusionchat.mt_bench.answers import read_all_answers
 from fusionchat.mt_bench.judging.command_line import (
     JudgeOptions,
     add_judge_options,
@@ -52,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_questions(questions, outputs)
     tasks = [
         task
-        for file in args.answers
-        for task in make_comparisons(read_answers(file, questions), outputs, args.seed)
+        for answers in read_all_answers(args.answers, questions).values()
+        for task in make_comparisons(answers, outputs, args.seed)
     ]
     options = cli.options_of(JudgeOptions, args)
     prompts = read_prompt(args.prompts, args.outputs)

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusionchat import cli
-from fusionchat.errors import UserError
 from fusionchat.files import write_jsonl
-from fusionchat.mt_bench.answers import read_answers
+from fusionchat.mt_bench.answers import read_all_answers
 from fusionchat.mt_bench.judging.command_line import (
     JudgeOptions,
     add_judge_options,
@@ -19,7 +18,6 @@ from fusionchat.mt_bench.judging.command_line import (
 from fusionchat.mt_bench.judging.judges import Judge, RuleJudge
 from fusionchat.mt_bench.questions import Question, read_questions
 from fusionchat.pairwise.matches import (
-    Answers,
     Game,
     RulePairJudge,
     check_baseline,
@@ -46,23 +44,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Judge every turn of every question in both orders and write the records."""
     args = parse(build_parser(), argv)
     questions = read_questions(args.questions)
-    answers = read_all(args.answers, questions)
+    answers = read_all_answers(args.answers, questions)
     check_baseline(list(answers), args.baseline)
     games = make_games(questions, answers, opponents(list(answers), args.baseline))
     judge = pair_judge(cli.options_of(JudgeOptions, args), questions)
     write_jsonl(args.output, match_records(games, records_of(judge, games, game_record)))
-
-
-def read_all(files: Sequence[Path], questions: Sequence[Question]) -> dict[str, Answers]:
-    """The answer records of each model."""
-    answers: dict[str, Answers] = {}
-    for file in files:
-        records = read_answers(file, questions)
-        model = str(next(iter(records.values()))["model_id"])
-        if model in answers:
-            raise UserError(f"{file}: there are answers of {model} already; give each model a file")
-        answers[model] = records
-    return answers
 
 
 def pair_judge(options: JudgeOptions, questions: Sequence[Question]) -> Judge[Game]:

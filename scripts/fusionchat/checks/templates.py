@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fusionchat.errors import UserError
-from fusionchat.files import read_json
+from fusionchat.models.tokenizer import has_template
 from fusionchat.schema import Config
 
 
@@ -33,21 +33,11 @@ def _missing(config: Config) -> Iterator[str]:
     for key, entry in [*read, *_named(config, "models"), *_named(config, "comparisons")]:
         template = entry.get("template", config["template"])
         folder = Path(entry.get("path", ""))
-        if template == "tokenizer" and "path" in entry and not _has_template(folder):
+        if template == "tokenizer" and "path" in entry and not has_template(folder):
             yield (
                 f"{key}template: the tokenizer in {folder} has no chat template; name one of "
                 "FastChat's or a Jinja file"
             )
-
-
-def _has_template(folder: Path) -> bool:
-    """Whether a tokenizer brings a chat template along: in a file of its own or in its settings."""
-    settings = folder / "tokenizer_config.json"
-    inside = settings.is_file() and read_json(settings)
-    if isinstance(inside, dict) and inside.get("chat_template"):
-        return True
-    files = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
-    return any((folder / name).exists() for name in files)
 
 
 def _named(config: Config, section: str) -> Iterator[tuple[str, Config]]:

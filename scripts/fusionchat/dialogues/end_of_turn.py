@@ -39,17 +39,18 @@ def end_of_turn(
 
     A warning where these disagree; no such token in the vocabulary is a `UserError`.
     """
-    where, vocabulary = tokenizer.name_or_path, tokenizer.get_vocab()
+    where = tokenizer.name_or_path
     if named is not None:
-        if named not in vocabulary:
+        if _id(tokenizer, named) is None:
             raise UserError(f"end_of_turn: {named!r} is not a token of {where}")
         return named
     token = _template_end(tokenizer) or _generation_end(tokenizer, ends) or tokenizer.eos_token
     if token is None:
         raise UserError(f"{where}: the tokenizer has no eos_token to end a turn; set `end_of_turn`")
-    if token not in vocabulary:
+    index = _id(tokenizer, token)
+    if index is None:
         raise UserError(f"{where}: {token!r}, which ends a turn, is no token of its vocabulary")
-    if token != tokenizer.eos_token or (ends and vocabulary[token] not in ends):
+    if token != tokenizer.eos_token or (ends and index not in ends):
         known = sorted(tokenizer.convert_ids_to_tokens(sorted(ends)))
         logging.warning(
             "%s: turns end with %s; eos_token is %s, the generation config stops at %s. If that is "
@@ -70,12 +71,18 @@ def stop_ids(
     A template of FastChat names literal ids. They hold for the vocabulary that it was written for:
     one in which its end of turn has one of them, and all of them are special tokens.
     """
-    vocabulary = tokenizer.get_vocab()
-    ids = {vocabulary[token] for token in tokens if token in vocabulary} | ends
+    known = (_id(tokenizer, token) for token in tokens)
+    ids = {index for index in known if index is not None} | ends
     literal = template.literal_stop_ids()
-    if vocabulary.get(template.end or "") in literal:
+    if _id(tokenizer, template.end or "") in literal:
         ids |= literal & tokenizer.added_tokens_decoder.keys()
     return frozenset(ids)
+
+
+def _id(tokenizer: "PreTrainedTokenizerBase", token: str) -> int | None:
+    """A token's id; to look it up in `get_vocab()` would copy a quarter of a million of them."""
+    index: int | None = tokenizer.backend_tokenizer.token_to_id(token)
+    return index
 
 
 def _template_end(tokenizer: "PreTrainedTokenizerBase") -> str | None:

@@ -17,7 +17,7 @@ from fusionchat.dialogues.conversation import Encoded, response_bytes
 from fusionchat.dialogues.dialogue import Dialogue
 from fusionchat.dialogues.renderer import Renderer
 from fusionchat.errors import UserError
-from fusionchat.files import read_json
+from fusionchat.files import read_json_object
 from fusionchat.logits.released_files import TOKEN_CE, Place, ReleasedFiles, split
 from fusionchat.logits.store import DialogueLogits, response_positions, unusable
 from fusionchat.progress import progress
@@ -105,11 +105,12 @@ def convert(
 
 def vocabulary_size(folder: Path) -> int:
     """Entries of a model's distributions, as its config.json says."""
-    config = read_json(folder / "config.json")
-    config = config.get("text_config", config)
-    if not isinstance(config.get("vocab_size"), int):
+    config = read_json_object(folder / "config.json")
+    text = config.get("text_config", config)
+    size = text.get("vocab_size") if isinstance(text, dict) else None
+    if not isinstance(size, int):
         raise UserError(f"{folder / 'config.json'} names no vocab_size")
-    return config["vocab_size"]
+    return size
 
 
 @dataclass

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionchat.errors import UserError
-from fusionchat.files import read_json
+from fusionchat.files import read_json_object
 from fusionchat.models.checkpoint import FLOATS, Checkpoint, check_tie, input_embedding
 from fusionchat.readers.safetensors import TensorInfo
 
@@ -102,7 +102,7 @@ def check_tokenizers(pivot: Checkpoint, target: Checkpoint) -> None:
         return
     detail = "the files differ"
     if name != "tokenizer.model":
-        first, second = (_vocabulary(folder, name) for folder in both)
+        first, second = (_read_vocabulary(folder, name) for folder in both)
         if first == second:
             return
         differing = sorted(first.items() ^ second.items(), key=lambda item: (item[1], item[0]))
@@ -118,9 +118,19 @@ def _sha(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def _read_vocabulary(folder: Path, name: str) -> dict[str, int]:
+    try:
+        return _vocabulary(folder, name)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{folder / name} is no tokenizer of a form that is known here ({error!r}); copy it "
+            "again, or save it anew"
+        ) from error
+
+
 def _vocabulary(folder: Path, name: str) -> dict[str, int]:
     """All tokens and their ids, and the checksum of the merges, as an entry with the id -1."""
-    tokenizer = read_json(folder / name)
+    tokenizer = read_json_object(folder / name)
     if name == "vocab.json":
         return tokenizer | _added_tokens(folder)
     model = tokenizer["model"]
@@ -138,8 +148,9 @@ def _added_tokens(folder: Path) -> dict[str, int]:
     """Tokens that older folders add beside tokenizer.json; a newer save writes them into it."""
     ids: dict[str, int] = {}
     if (folder / "added_tokens.json").exists():
-        ids |= read_json(folder / "added_tokens.json")
-    if (folder / "tokenizer_config.json").exists():
-        listed = read_json(folder / "tokenizer_config.json").get("added_tokens_decoder") or {}
+        ids |= read_json_object(folder / "added_tokens.json")
+    settings = folder / "tokenizer_config.json"
+    if settings.exists():
+        listed = read_json_object(settings).get("added_tokens_decoder") or {}
         ids |= {entry["content"]: int(number) for number, entry in listed.items()}
     return ids

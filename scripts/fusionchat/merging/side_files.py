@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fusionchat.files import MANIFEST, read_json
+from fusionchat.files import MANIFEST, read_json_object
 from fusionchat.merging.checkpoint_writer import float_type
 from fusionchat.models.checkpoint import FLOATS, Checkpoint
 from fusionchat.models.generation_config import GENERATION_CONFIG
+from fusionchat.models.tokenizer import has_template
 from fusionchat.readers.safetensors import TensorInfo
 
 CONFIG = "config.json"
@@ -47,7 +48,7 @@ def left_behind(pivot: Checkpoint, targets: Mapping[str, Checkpoint]) -> list[st
                 )
         if _has(target.folder, _VOCABULARY) and not _has(pivot.folder, _VOCABULARY):
             told.append(f"the pivot has no tokenizer; --tokenizer-from {name} takes the target's")
-        elif _has_template(target.folder) and not _has_template(pivot.folder):
+        elif has_template(target.folder) and not has_template(pivot.folder):
             told.append(
                 f"the pivot has no chat template; --template-from {name} takes the target's"
             )
@@ -56,11 +57,6 @@ def left_behind(pivot: Checkpoint, targets: Mapping[str, Checkpoint]) -> list[st
 
 def _has(folder: Path, pattern: re.Pattern[str]) -> bool:
     return any(pattern.fullmatch(path.name) for path in folder.iterdir())
-
-
-def _has_template(folder: Path) -> bool:
-    path = folder / TOKENIZER_CONFIG
-    return _has(folder, _TEMPLATE) or bool(path.exists() and read_json(path).get("chat_template"))
 
 
 def copy_side_files(
@@ -123,7 +119,7 @@ def _replace(source: Path, folder: Path, patterns: tuple[re.Pattern[str], ...]) 
 def _copy_template_key(source: Path, folder: Path) -> None:
     """Older folders keep the template inside tokenizer_config.json."""
     path = source / TOKENIZER_CONFIG
-    template = read_json(path).get("chat_template") if path.exists() else None
+    template = read_json_object(path).get("chat_template") if path.exists() else None
     if (folder / TOKENIZER_CONFIG).exists():
         _update(folder / TOKENIZER_CONFIG, {"chat_template": template})
 
@@ -137,6 +133,6 @@ def _name_dtype(path: Path, pivot: Checkpoint, layout: Mapping[str, TensorInfo])
 
 def _update(path: Path, changes: dict[str, Any]) -> None:
     """Set keys of a JSON file, or remove those that are None."""
-    facts = {**read_json(path), **changes}
+    facts = {**read_json_object(path), **changes}
     kept = {key: value for key, value in facts.items() if value is not None or key not in changes}
     path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

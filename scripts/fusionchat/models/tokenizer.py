@@ -1,13 +1,14 @@
 """Loading a tokenizer, and whether it fits its folder and its model."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusionchat.errors import UserError
-from fusionchat.files import read_json_object
+from fusionchat.files import read_json_object, read_text
 from fusionchat.models.finished import check_unchanged
 from fusionchat.models.model_config import one_line, quiet
 from fusionchat.models.remote_code import runs_code
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 Number = Callable[[str], int | None]  # of a token; None where the vocabulary lacks it
+_TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
 _TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 # What tokenizers disagree about: spaces, line ends, digits, contractions, scripts, compositions.
 SAMPLE = (
@@ -53,20 +55,33 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> "PreTrainedTokenizerBase":
 
 def _from_file(path: Path) -> "tuple[PreTrainedTokenizerBase, Number]":
     """The tokenizer of a tokenizer.json, and the numbers of the file's tokens."""
-    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
+    file = read_tokenizer(path)
+    with quiet(), _named_errors(path):
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(path.parent, local_files_only=True)
+    check_cut(tokenizer, file, path)
+    return tokenizer, file.token_to_id
+
+
+def read_tokenizer(path: Path) -> "Tokenizer":
+    """What a tokenizer.json says, without transformers; a file of another kind is a `UserError`."""
+    from tokenizers import Tokenizer
+
+    text = read_text(path)
+    with _named_errors(path):
+        return Tokenizer.from_str(text)
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
     try:
-        with quiet():
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(path.parent, local_files_only=True)
-        file = Tokenizer.from_file(os.fspath(path))
+        yield
     except Exception as error:  # the library of tokenizers has no errors of its own
         raise UserError(
             f"{path} cannot be read by tokenizers {version('tokenizers')}: {one_line(error)}; it "
             "is damaged, or a newer version saved it: save it again with the version here"
         ) from error
-    check_cut(tokenizer, file, path)
-    return tokenizer, file.token_to_id
 
 
 def _converted(folder: Path) -> "tuple[PreTrainedTokenizerBase, Number]":
@@ -128,6 +143,13 @@ def check_cut(tokenizer: "PreTrainedTokenizerBase", file: "Tokenizer", path: Pat
                 f"transformers makes of the folder into {len(ids)}; remove `tokenizer_class` and "
                 "`add_prefix_space` from its tokenizer_config.json, or save the tokenizer anew"
             )
+
+
+def has_template(folder: Path) -> bool:
+    """Whether a tokenizer brings a chat template along: in a file of its own or in its settings."""
+    settings = folder / "tokenizer_config.json"
+    inside = settings.is_file() and read_json_object(settings).get("chat_template")
+    return bool(inside) or any((folder / name).exists() for name in _TEMPLATES)
 
 
 def _added_tokens(folder: Path) -> set[str]:

@@ -145,6 +145,20 @@ def read_answers(path: str | Path, questions: Sequence[Question]) -> dict[int, d
     return answers
 
 
+def read_all_answers(
+    paths: Iterable[Path], questions: Sequence[Question]
+) -> dict[str, dict[int, dict[str, Any]]]:
+    """Answer records by model and question, of files that hold one model each."""
+    answers: dict[str, dict[int, dict[str, Any]]] = {}
+    for path in paths:
+        records = read_answers(path, questions)
+        model = str(next(iter(records.values()))["model_id"])
+        if model in answers:
+            raise UserError(f"{path}: there are answers of {model} already; give each model a file")
+        answers[model] = records
+    return answers
+
+
 def _is_complete(choice: Any, turns: int) -> bool:
     """Whether a choice holds its index and texts for so many turns."""
     if not isinstance(choice, dict):

@@ -10,6 +10,7 @@ from fusionchat.files import write_jsonl
 from fusionchat.mt_bench.answers import answer_records
 from fusionchat.mt_bench.judging.judge_prompts import prompt_name
 from fusionchat.mt_bench.questions import Question
+from fusionchat.mt_bench.record_fields import chosen_judge
 from fusionchat.mt_bench.scores import read_judgments
 
 FIELDS = ("question_id", "model", "judge", "user_prompt", "judgment", "score", "turn", "tstamp")
@@ -76,12 +77,8 @@ def _export_answers(path: Path, folder: Path) -> None:
 
 
 def _of_one_judge(records: list[dict[str, Any]], judge: str | None) -> list[dict[str, Any]]:
-    judges = sorted({record["judge"][0] for record in records})
-    if judge is None and len(judges) > 1:
-        raise UserError(f"--judge: choose one of the judges {', '.join(judges)}")
-    if judge is not None and judge not in judges:
-        raise UserError(f"--judge {judge}: the files hold judgments of {', '.join(judges)} only")
-    return [record for record in records if judge in (None, record["judge"][0])]
+    chosen = chosen_judge((record["judge"][0] for record in records), judge, "--judgments")
+    return [record for record in records if record["judge"][0] == chosen]
 
 
 def _rename_match(record: dict[str, Any], judge_name: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What the fields of FastChat's records must hold: names, numbers, and who judged."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fusionchat.errors import UserError
@@ -36,3 +36,15 @@ def judge_name(record: Mapping[str, Any], where: str) -> str:
     if not isinstance(judge, list) or not judge or not is_name(judge[0]):
         raise UserError(f"{where}: judge is {judge!r}, not a list of judge and prompt")
     return str(judge[0])
+
+
+def chosen_judge(judges: Iterable[str], judge: str | None, where: object) -> str:
+    """The one whose judgments count of those in `where`: `judge`, which may be None if there is
+    only one.
+    """
+    names = sorted(set(judges))
+    if judge is None and len(names) > 1:
+        raise UserError(f"{where} holds several judges ({', '.join(names)}); choose with --judge")
+    if judge is not None and judge not in names:
+        raise UserError(f"--judge {judge}: {where} holds judgments of {', '.join(names)} only")
+    return judge or names[0]

@@ -9,6 +9,7 @@ import numpy as np
 
 from fusionchat.categories import CATEGORIES
 from fusionchat.errors import UserError
+from fusionchat.mt_bench.record_fields import chosen_judge
 from fusionchat.readers.parquet import check_filled, named_errors, open_parquet
 from fusionchat.replicates import FIRST, paired_seeds
 from fusionchat.scores.metrics import Column, Metric, Values
@@ -105,15 +106,9 @@ def nan_mean(values: np.ndarray) -> np.ndarray:
 def read_benchmark(path: str | Path, judge: str | None = None) -> Benchmark:
     """Read scores.parquet; `judge` may be left out where the file holds only one."""
     table = _read_scores(Path(path))
-    judges = sorted(set(table["judge"].to_pylist()))
-    if judge is None and len(judges) > 1:
-        raise UserError(f"{path} holds several judges ({', '.join(judges)}); choose with --judge")
-    judge = judge or judges[0]
-    if judge not in judges:
-        raise UserError(f"--judge: {path} has no scores of {judge} (it has: {', '.join(judges)})")
-    if len(judges) > 1:
-        table = table.filter([name == judge for name in table["judge"].to_pylist()])
-    return _benchmark(table, judge)
+    judges = table["judge"].to_pylist()
+    judge = chosen_judge(judges, judge, path)
+    return _benchmark(table.filter([name == judge for name in judges]), judge)
 
 
 def _read_scores(path: Path) -> "pa.Table":

@@ -27,6 +27,8 @@ def read_likelihoods(paths: Sequence[Path]) -> tuple[Column, Column]:
         record = read_json(path)
         try:
             name, rows = record["model"], record["per_dialogue"]
+            if name in tokens:
+                raise UserError(f"{path}: {name} is in another file too; give each model one")
             tokens[name] = {str(row[0]): Measured(float(row[2]), float(row[3])) for row in rows}
             sizes[name] = {str(row[0]): Measured(float(row[2]), float(row[4])) for row in rows}
         except (KeyError, IndexError, TypeError, ValueError) as error:

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fusionchat.mt_bench.answers import judged_turns, read_answers
+from fusionchat.errors import UserError
+from fusionchat.mt_bench.answers import judged_turns, read_all_answers
 from fusionchat.mt_bench.questions import Question
+from fusionchat.mt_bench.record_fields import chosen_judge
 from fusionchat.mt_bench.scores import Judgment, read_judgments
 
 CHOICE = 0
@@ -31,19 +33,22 @@ class Examples:
         judgments: Sequence[Path],
         judge: str | None,
     ):
-        self._answers: dict[tuple[str, int], tuple[str, ...]] = {}
-        for path in answers:
-            records = read_answers(path, questions)
-            for record in (records[question.question_id] for question in questions):
-                turns = judged_turns(record["choices"][CHOICE])
-                self._answers[record["model_id"], record["question_id"]] = turns
+        self._answers = {
+            (model, number): judged_turns(record["choices"][CHOICE])
+            for model, records in read_all_answers(answers, questions).items()
+            for number, record in records.items()
+        }
+        made = [judgment for path in judgments for judgment in read_judgments(path)]
+        chosen = chosen_judge((one.key[1] for one in made), judge, "--judgments") if made else ""
         self._judgments: dict[tuple[str, int, int], Judgment] = {}
-        for path in judgments:
-            for judgment in read_judgments(path):
-                model, name, repeat, choice, *place = judgment.key
-                if judge in (None, name) and (choice, repeat) == (CHOICE, REPEAT):
-                    question, turn = place
-                    self._judgments[model, question, turn] = judgment
+        for judgment in made:
+            model, name, repeat, choice, question, turn = judgment.key
+            if (name, repeat, choice) == (chosen, REPEAT, CHOICE):
+                first = self._judgments.setdefault((model, question, turn), judgment)
+                if first is not judgment:
+                    raise UserError(
+                        f"{judgment.where}: this judgment appears twice, first in {first.where}"
+                    )
 
     def models(self) -> list[str]:
         """The models that have answers."""

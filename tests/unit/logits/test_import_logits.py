@@ -285,9 +285,14 @@ def test_dialogue_files_whose_stores_would_be_one_are_refused(world, tmp_path):
 def test_a_model_says_how_many_entries_it_has(tmp_path):
     (tmp_path / "config.json").write_text('{"text_config": {"vocab_size": 7}}')
     assert vocabulary_size(tmp_path) == 7
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(UserError, match=r"config.json names no vocab_size"):
-        vocabulary_size(tmp_path)
+    for content, said in (
+        ("{}", "names no vocab_size"),
+        ('{"text_config": [7]}', "names no vocab_size"),
+        ("[7]", "is not a JSON object"),
+    ):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(UserError, match=f"config.json {said}"):
+            vocabulary_size(tmp_path)
 
 
 def test_other_files_of_arrow_are_no_dump(world, tmp_path):

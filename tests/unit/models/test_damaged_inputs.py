@@ -320,11 +320,14 @@ KINDS = {
     "pickled": PICKLED,
     "checksums": CHECKSUMS,
 }
-TOKENIZER_READERS = ("dump_logits", "measure_nll", "train_target", "answer")
+MERGES = ("merge_varm", "merge_linear", "merge_sce", "merge_mergekit", "measure_variation")
+TOKENIZER_READERS = ("dump_logits", "measure_nll", "train_target", "answer", *MERGES)
 
 
-# What only shows when the numbers are read.
-NUMBERS = {name: {"NaN", "infinity"} for name in ("fetch_model",)}
+# What a program has no reason to refuse: it reads no numbers, or ids alone.
+ENDS = {"end of text in no vocabulary", "beginning of text in no vocabulary"}
+UNREAD = {name: {"no tokenizer", *ENDS} for name in MERGES}
+UNREAD["fetch_model"] = {"NaN", "infinity"}
 
 
 def cases() -> Iterator[tuple[str, str, str]]:
@@ -333,7 +336,7 @@ def cases() -> Iterator[tuple[str, str, str]]:
             both = kind == "tokenizer" and program in TOKENIZER_READERS
             if f"{{{kind}}}" in line or both:
                 for damage in damages:
-                    if damage not in NUMBERS.get(program, ()):
+                    if damage not in UNREAD.get(program, ()):
                         yield program, kind, damage
 
 

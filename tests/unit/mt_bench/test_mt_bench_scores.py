@@ -310,7 +310,7 @@ def test_the_export_needs_one_judge(tmp_path):
     rule_judged(tmp_path)
     other = jsonl(tmp_path / "other.jsonl", complete(name="other"))
     both = ["--judgments", str(tmp_path / "judged.jsonl"), str(other)]
-    with pytest.raises(UserError, match="choose one of the judges other, rule"):
+    with pytest.raises(UserError, match=r"several judges \(other, rule\); choose"):
         export(tmp_path, *both)
     with pytest.raises(UserError, match="judgments of other, rule only"):
         export(tmp_path, *both, "--judge=third")

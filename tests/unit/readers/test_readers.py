@@ -195,11 +195,14 @@ LIBRARIES = {
     ("yaml", "safe_load"), ("yaml", "load"), ("pq", "ParquetFile"), ("pq", "read_table"),
     ("pq", "read_schema"), ("pq", "read_metadata"), ("pd", "read_parquet"), ("json", "load"),
     ("safetensors", "safe_open"), ("csv", "reader"), ("csv", "DictReader"),
+    ("Tokenizer", "from_file"),
 }  # fmt: skip
 
 
 def direct_reads(path: Path) -> list[str]:
-    """Calls of a module that open a JSON, YAML, CSV, Parquet or safetensors file by themselves."""
+    """Calls of a module that open a JSON, YAML, CSV, Parquet, safetensors or tokenizer file by
+    themselves.
+    """
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.Call):

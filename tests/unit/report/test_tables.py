@@ -463,7 +463,7 @@ def test_latex_compiles(first, tmp_path):
     ("words", "message"),
     [
         (["--baseline", "absent"], "--baseline: absent is not among the rows"),
-        (["--baseline", "clm", "--judge", "gpt"], "no scores of gpt"),
+        (["--baseline", "clm", "--judge", "gpt"], "holds judgments of rule only"),
         (["--baseline", "clm", "--row", "Fused:clm:Again"], "clm is given twice"),
         (["--baseline", "clm", "--row", "Fused:new:New"], "no scores of new"),
         (["--baseline", "clm", "--row", "Fused:new:New:absent"], "no row absent"),
@@ -548,6 +548,25 @@ def test_case_study(run, tmp_path):
     assert "clm says &lt;i&gt;" in page
     scores = [scores for scores in judged(run, "clm").values() if 90 in scores]
     assert [float(r["score"]) for r in records[:2]] == scores[0][90]
+
+
+def test_a_case_study_is_of_one_file_a_model_and_one_judge(run, tmp_path):
+    answers, judgments = (run / f"mt_bench/{k}/clm.jsonl" for k in ("answers", "judgments/rule"))
+    again = shutil.copy(answers, tmp_path / "again.jsonl")
+    other = tmp_path / "other.jsonl"
+    other.write_text(judgments.read_text().replace('"rule"', '"people"'))
+    twice = shutil.copy(judgments, tmp_path / "twice.jsonl")
+    words = [f"--questions={run / 'questions.jsonl'}", *report_run.rows(), "--show", "clm"]
+    words += ["--output", str(tmp_path / "case")]
+    for answered, judged, more, said in (
+        ([answers, again], [judgments], (), "there are answers of clm already"),
+        ([answers], [judgments, other], (), r"several judges \(people, rule\); choose"),
+        ([answers], [judgments], ("--judge=people",), "holds judgments of rule only"),
+        ([answers], [judgments, twice], (), "appears twice, first in .*clm.jsonl, line 1"),
+    ):
+        files = ["--answers", *map(str, answered), "--judgments", *map(str, judged)]
+        with pytest.raises(UserError, match=said):
+            case_study.main([*words, *files, *more])
 
 
 def test_case_study_takes_the_papers_question_where_it_is():

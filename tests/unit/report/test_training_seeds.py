@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import math
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -282,6 +283,12 @@ def test_likelihoods_are_paired_by_seed(run):
     result = compare(found, ["varm"], "clm")["varm"]
     assert result.difference == pytest.approx(np.mean(facts[::2]) - np.mean(facts[1::2]))
     assert result.low < result.difference < result.high
+
+
+def test_a_model_whose_likelihoods_are_in_two_files_is_named(run, tmp_path):
+    files = [run / "nll" / "clm.json", shutil.copy(run / "nll" / "clm.json", tmp_path / "b.json")]
+    with pytest.raises(UserError, match=r"b\.json: clm is in another file too"):
+        read_likelihoods(files)
 
 
 def test_ratio_test_is_the_t_test_of_equal_sizes():

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fusionchat.dialogues.mixture import Report, read_mixture
 from fusionchat.errors import UserError
-from fusionchat.files import read_text
+from fusionchat.models.tokenizer import read_tokenizer
 
 SAMPLE = 2_000  # dialogues whose tokens are counted
 ASSUMED = 4_096  # lengths to draw where none can be measured
@@ -106,12 +106,7 @@ def token_counter(folder: Path) -> Count:
     file = folder / "tokenizer.json"
     if not file.is_file():
         return lambda texts: [round(len(text.encode()) / BYTES_A_TOKEN) for text in texts]
-    from tokenizers import Tokenizer
-
-    try:
-        tokenizer = Tokenizer.from_str(read_text(file))
-    except Exception as error:  # the library has no errors of its own
-        raise UserError(f"{file} cannot be read: {' '.join(str(error).split())[:300]}") from error
+    tokenizer = read_tokenizer(file)
     return lambda texts: [
         len(encoded.ids)
         for encoded in tokenizer.encode_batch(list(texts), add_special_tokens=False)

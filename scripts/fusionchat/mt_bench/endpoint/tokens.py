@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from fusionchat.errors import UserError
+from fusionchat.models.tokenizer import read_tokenizer
 
 Counter = Callable[[str], int]
 
@@ -47,13 +47,7 @@ def _count(known: list[int], group: int | None) -> str:
 @lru_cache(maxsize=4)
 def tokenizer_counter(path: Path) -> Counter:
     """Counts tokens by a tokenizer.json, or the one in a folder."""
-    from tokenizers import Tokenizer
-
-    file = path / "tokenizer.json" if path.is_dir() else path
-    try:
-        tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises nothing more specific
-        raise UserError(f"tokenizer {file}: cannot be read: {error}") from error
+    tokenizer = read_tokenizer(path / "tokenizer.json" if path.is_dir() else path)
 
     def count(text: str) -> int:
         clean = text.encode("utf-8", "replace").decode()

@@ -226,7 +226,7 @@ def _odd_groups_of(
     alignments = dict(spans_file.read_alignments(shard.spans))
     stores = read_tokens(shard.pivot, pivot), read_tokens(shard.source, source)
     sides = [{row.dialogue_id: row.ids for row in s if row.dialogue_id in names} for s in stores]
-    found = {}
+    groups = {}
     for name in names:
         if any(name not in side for side in sides):
             raise UserError(
@@ -234,8 +234,8 @@ def _odd_groups_of(
             )
         p, s = (side[name] for side in sides)
         alignment = alignments[name] or Alignment.same(len(p))
-        found[name] = odd_groups(p, s, alignment, pivot, source)
-    return found
+        groups[name] = odd_groups(p, s, alignment, pivot, source)
+    return groups
 
 
 def odd_groups(

@@ -74,12 +74,12 @@ class Facts:
             count = data["world"]["mixture"]
             return lengths.assumed(self.known["data"]["world"], count, limit, "the generated world")
         file = Path(Origins(self.experiment).mixture())
-        found = self._measured(file) if file.is_file() else self._assumed(data)
+        mixture = self._measured(file) if file.is_file() else self._assumed(data)
         self.notes.append(
-            f"Dialogues: {found.dialogues:,.0f} of {found.parts * found.mean:,.0f} tokens, "
-            f"{found.parts * found.response_tokens:,.0f} of them answers; {found.origin}."
+            f"Dialogues: {mixture.dialogues:,.0f} of {mixture.parts * mixture.mean:,.0f} tokens, "
+            f"{mixture.parts * mixture.response_tokens:,.0f} of them answers; {mixture.origin}."
         )
-        return found
+        return mixture
 
     def _measured(self, file: Path) -> Lengths:
         data = self.experiment.config["data"]

@@ -54,7 +54,7 @@ class Place:
 
 def records(rows: Sequence[Row], place: Place) -> list[dict[str, object]]:
     """The plan as numbers, a record a rule, the sums last: rules run one after the other."""
-    found = [
+    by_rule = [
         asdict(row) | {"wall_hours": place.wall_hours(row), "temporary_gb": place.passing_gb(row)}
         for row in rows
     ]
@@ -62,7 +62,9 @@ def records(rows: Sequence[Row], place: Place) -> list[dict[str, object]]:
         "wall_hours": sum(place.wall_hours(row) for row in rows),
         "temporary_gb": max(place.passing_gb(row) for row in rows),
     }
-    return [{key: record[key] for key in TITLES} for record in (*found, asdict(total(rows)) | sums)]
+    return [
+        {key: record[key] for key in TITLES} for record in (*by_rule, asdict(total(rows)) | sums)
+    ]
 
 
 def table(rows: Sequence[Row], place: Place, name: str, notes: Sequence[str] = ()) -> Table:
@@ -113,17 +115,17 @@ def shortfalls(plan: Plan, place: Place, free_gb: float) -> list[str]:
     """What does not suffice, a line each with what to change; nothing when all is well."""
     rows = plan.rows()
     disk = needed_gb(rows, place)
-    found = [
+    lines = [
         f"GPUs: {row.rule} takes {row.gpus} for one job, --gpus says {place.gpus}"
         for row in rows
         if row.gpus > place.gpus
     ]
     if disk > free_gb:
-        found.append(f"disk: {disk:,.0f} GB are needed, {free_gb:,.0f} GB are free")
+        lines.append(f"disk: {disk:,.0f} GB are needed, {free_gb:,.0f} GB are free")
     for name, dollars, budget in plan.budgets():
         if dollars > budget:
-            found.append(f"{name}: ${dollars:,.0f} are needed, the budget is ${budget:,.0f}")
-    return found
+            lines.append(f"{name}: ${dollars:,.0f} are needed, the budget is ${budget:,.0f}")
+    return lines
 
 
 def figure(rows: Sequence[Row]) -> "Figure":

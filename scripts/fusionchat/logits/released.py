@@ -115,11 +115,11 @@ def vocabulary_size(folder: Path) -> int:
 
 @dataclass
 class Outcome:
-    """What was found of a shard: dialogues of the dump, identifiers of those that it lacks, and of
-    those whose released labels are not exactly their response tokens.
+    """What became of a shard's dialogues: how many were converted, the identifiers of those that
+    the dump lacks, and of those whose released labels are not exactly their response tokens.
     """
 
-    found: int = 0
+    converted: int = 0
     missing: list[str] = field(default_factory=list)
     other_labels: list[str] = field(default_factory=list)
 
@@ -151,7 +151,7 @@ class Importer:
                 continue
             released = self.files.row(place)
             self._check(released, dialogue.dialogue_id)
-            outcome.found += 1
+            outcome.converted += 1
             if not _same_labels(encoded, released["labels"]):
                 outcome.other_labels.append(dialogue.dialogue_id)
             yield convert(dialogue, encoded, released, self.top_k)
@@ -177,14 +177,14 @@ class Importer:
             )
 
     def _check_outcome(self, outcome: Outcome) -> None:
-        if not outcome.found:
+        if not outcome.converted:
             raise UserError(
                 f"{self.files.folder} holds none of these dialogues in the tokens of "
                 f"{self.renderer.tokenizer.name_or_path} and template "
                 f"{self.renderer.template.name!r}; it is the dump of "
                 "other dialogues, or of a model with another tokenizer"
             )
-        if len(outcome.other_labels) == outcome.found:
+        if len(outcome.other_labels) == outcome.converted:
             raise UserError(
                 f"{self.files.folder}: column labels marks other tokens than the responses, so "
                 "metric_ce is not their cross-entropy; was it made without --mask_instruction?"
@@ -195,7 +195,7 @@ class Importer:
                 "released",
                 self.files.folder,
                 len(outcome.other_labels),
-                outcome.found,
+                outcome.converted,
             )
 
 

@@ -56,5 +56,6 @@ def quiet() -> Iterator[None]:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return " ".join(str(error).split())[:500] or type(error).__name__
+    """What an error says, in one line; a `KeyError` says no more than the key."""
+    text = " ".join(str(error).split())[:500]
+    return f"unknown {text}" if isinstance(error, KeyError) else text or type(error).__name__

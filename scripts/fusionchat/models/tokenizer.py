@@ -1,8 +1,7 @@
 """Loading a tokenizer, and whether it fits its folder and its model."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,8 +57,16 @@ def _from_file(path: Path) -> "tuple[PreTrainedTokenizerBase, Number]":
     from transformers import PreTrainedTokenizerFast
 
     file = read_tokenizer(path)
-    with quiet(), _named_errors(path):
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(path.parent, local_files_only=True)
+    try:
+        with quiet():
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(path.parent, local_files_only=True)
+            tokenizer("a")  # some settings are used here first
+    except Exception as error:  # whatever a wrong value does to transformers
+        raise UserError(
+            f"{path.parent}: a file beside tokenizer.json (tokenizer_config.json, a chat template "
+            f"...) holds what transformers {version('transformers')} cannot use: "
+            f"{one_line(error)}; copy it again, or save the tokenizer anew"
+        ) from error
     check_cut(tokenizer, file, path)
     return tokenizer, file.token_to_id
 
@@ -69,14 +76,8 @@ def read_tokenizer(path: Path) -> "Tokenizer":
     from tokenizers import Tokenizer
 
     text = read_text(path)
-    with _named_errors(path):
-        return Tokenizer.from_str(text)
-
-
-@contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
     try:
-        yield
+        return Tokenizer.from_str(text)
     except Exception as error:  # the library of tokenizers has no errors of its own
         raise UserError(
             f"{path} cannot be read by tokenizers {version('tokenizers')}: {one_line(error)}; it "

@@ -1,5 +1,6 @@
 """The scores of a run as arrays: model by training seed, question, turn, choice, judge repeat."""
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -108,7 +109,7 @@ def read_benchmark(path: str | Path, judge: str | None = None) -> Benchmark:
     table = _read_scores(Path(path))
     judges = table["judge"].to_pylist()
     judge = chosen_judge(judges, judge, path)
-    return _benchmark(table.filter([name == judge for name in judges]), judge)
+    return _benchmark(table.filter([name == judge for name in judges]), judge, path)
 
 
 def _read_scores(path: Path) -> "pa.Table":
@@ -142,7 +143,7 @@ def check_scores(path: Path, table: "pa.Table") -> None:
             raise UserError(f"{path}: column {name} holds {kind}, not numbers; make it with score")
 
 
-def _benchmark(table: "pa.Table", judge: str) -> Benchmark:
+def _benchmark(table: "pa.Table", judge: str, path: str | Path) -> Benchmark:
     names = ("seed", *COLUMNS)
     values = {name: np.asarray(table[name].to_pylist(), dtype=object) for name in names}
     pairs = sorted(
@@ -152,7 +153,11 @@ def _benchmark(table: "pa.Table", judge: str) -> Benchmark:
     categories = tuple(dict.fromkeys(category for category, _ in pairs))
     questions = [question for _, question in pairs]
     if len(set(questions)) != len(pairs):
-        raise UserError("the scores hold a question in two categories")
+        raise UserError(f"{path} holds a question in two categories")
+    cells = list(zip(*(values[name] for name in ("model", *AXES)), strict=True))
+    if len(set(cells)) < len(cells):
+        twice = next(cell for cell, count in Counter(cells).items() if count > 1)
+        raise UserError(f"{path} holds two scores of {twice[0]} for question {twice[2]}")
     axes = {name: sorted(set(values[name])) for name in AXES} | {"question_id": questions}
     score = np.asarray([np.nan if s is None else s for s in values["score"]], dtype=np.float64)
     scores, seeds = {}, {}

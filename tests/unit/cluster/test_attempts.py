@@ -30,7 +30,7 @@ def test_only_what_was_lacking_is_doubled():
     assert asked(4) == (1, 1)
 
 
-def test_the_jobs_own_process_reckons_alike(monkeypatch):
+def test_a_jobs_own_process_asks_for_the_same(monkeypatch):
     monkeypatch.setenv(attempts.VARIABLE, "TIMEOUT FAILED TIMEOUT")
     assert asked(4) == (2, 0)
 

@@ -220,6 +220,10 @@ TOKENIZERS: dict[str, Edit] = {
     "tokenizer in UTF-16": put("tokenizer.json", '{"a": 1}'.encode("utf-16")),
     "tokenizer settings are an LFS pointer": put("tokenizer_config.json", LFS),
     "tokenizer settings are a list": put("tokenizer_config.json", b"[1]"),
+    "special tokens that are no text": put("special_tokens_map.json", b'{"eos_token": 7}'),
+    "length that is no number": change_json("tokenizer_config.json", model_max_length="x"),
+    "added tokens without ids": put("added_tokens.json", b'{"<x>": "a"}'),
+    "chat template in latin-1": put("chat_template.jinja", LATIN),
     "end of text in no vocabulary": change_json("tokenizer_config.json", eos_token="<end>"),
     "beginning of text in no vocabulary": change_json("tokenizer_config.json", bos_token="<x>"),
     "no tokenizer": lambda f: [p.unlink() for p in f.glob("tokenizer*")],
@@ -326,8 +330,17 @@ TOKENIZER_READERS = ("dump_logits", "measure_nll", "train_target", "answer", *ME
 
 # What a program has no reason to refuse: it reads no numbers, or ids alone.
 ENDS = {"end of text in no vocabulary", "beginning of text in no vocabulary"}
-UNREAD = {name: {"no tokenizer", *ENDS} for name in MERGES}
+BESIDE = {
+    "length that is no number",
+    "special tokens that are no text",
+    "added tokens without ids",
+    "chat template in latin-1",
+}
+UNREAD = {name: {"no tokenizer", *ENDS, *BESIDE} for name in MERGES}
+UNREAD["measure_variation"] |= {name for name in TOKENIZERS if "tokenizer settings" in name}
 UNREAD["fetch_model"] = {"NaN", "infinity"}
+ALIGNING = ("align_tokens", "map_vocabulary", "transfer_logits", "report_alignment")
+UNREAD |= {name: BESIDE - {"special tokens that are no text"} for name in ALIGNING}
 
 
 def cases() -> Iterator[tuple[str, str, str]]:

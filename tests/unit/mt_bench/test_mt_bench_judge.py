@@ -364,6 +364,30 @@ def test_a_missing_reference_is_an_error(tmp_path):
         judge.main(arguments)
 
 
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("references", {"choices": "none"}, "line 2: choices is not a list of objects"),
+        ("references", {"choices": [["a"]]}, "line 2: choices is not a list of objects"),
+        ("references", {"choices": [{"turns": [1, 2]}]}, "line 2: a reference answer is not"),
+        ("references", {"choices": [{"turns": "ab"}]}, "line 2: a reference answer is not"),
+        ("references", {"question_id": None}, "line 2: question_id is None, not a whole number"),
+        ("references", {"question_id": 83}, "line 2: question 83 has a reference already"),
+        ("judge_prompts", {"prompt_template": None}, "line 2: .* prompt_template is no text"),
+        ("judge_prompts", {"system_prompt": ["a"]}, "line 2: .* system_prompt is no text"),
+        ("judge_prompts", {"name": 1}, "line 2: not a judge prompt: name is no text"),
+        ("judge_prompts", {"name": "x"}, "judge prompts single-math-v1 are missing"),
+    ],
+)
+def test_what_the_judge_is_shown_is_read_strictly(tmp_path, file, change, message):
+    arguments = options(tmp_path, "http://127.0.0.1:9/v1", count=8)
+    path = tmp_path / f"{file}.jsonl"
+    records = read_jsonl(path)
+    jsonl(path, [records[0], records[1] | change, *records[2:]])
+    with pytest.raises(UserError, match=rf"{file}\.jsonl.*{message}"):
+        judge.main(arguments)
+
+
 def test_questions_may_hold_their_own_references(tmp_path):
     model = FakeModel()
     with serve(model) as url:

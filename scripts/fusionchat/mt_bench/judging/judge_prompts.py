@@ -7,10 +7,11 @@ from typing import Any
 
 from fusionchat.dialogues.messages import chat_messages
 from fusionchat.errors import UserError
-from fusionchat.files import read_jsonl, sha256
+from fusionchat.files import read_numbered_jsonl, sha256
 from fusionchat.mt_bench.endpoint.endpoint import Messages
 from fusionchat.mt_bench.judging.judges import Task
 from fusionchat.mt_bench.questions import Question
+from fusionchat.mt_bench.record_fields import check_numbers
 
 NAMES = ("single-v1", "single-math-v1", "single-v1-multi-turn", "single-math-v1-multi-turn")
 
@@ -82,19 +83,49 @@ def read_judge_prompts(
 
     These are FastChat's answer records, or questions that hold their own under `reference`.
     """
-    templates = {str(record.get("name")): record for record in read_jsonl(prompts)}
+    templates = _templates(prompts)
     absent = [name for name in names if name not in templates]
     if absent:
         raise UserError(f"{prompts}: judge prompts {', '.join(absent)} are missing")
     return JudgePrompts(templates, _references(references), sha256(prompts), sha256(references))
 
 
+def _templates(path: Path) -> dict[str, dict[str, Any]]:
+    """The templates of a file by name; of two with one name the last counts, as in FastChat."""
+    templates = {}
+    for number, record in read_numbered_jsonl(path):
+        for field in ("name", "prompt_template", "system_prompt"):
+            if not isinstance(record.get(field), str):
+                raise UserError(f"{path}, line {number}: not a judge prompt: {field} is no text")
+        templates[record["name"]] = record
+    return templates
+
+
 def _references(path: Path) -> dict[int, tuple[str, ...]]:
     """The reference answers of a file by question, a text a turn; some questions have none."""
-    references = {}
-    for record in read_jsonl(path):
-        choices = record.get("choices") or [{"turns": record.get("reference")}]
-        turns = choices[0].get("turns")
-        if isinstance(turns, list):
-            references[record["question_id"]] = tuple(turns)
+    references: dict[int, tuple[str, ...]] = {}
+    for number, record in read_numbered_jsonl(path):
+        where = f"{path}, line {number}"
+        if "question_id" not in record:
+            raise UserError(f"{where}: not a reference answer: question_id is missing")
+        check_numbers(record, ("question_id",), where)
+        turns = _reference(record, where)
+        if turns is None:
+            continue
+        if record["question_id"] in references:
+            raise UserError(f"{where}: question {record['question_id']} has a reference already")
+        references[record["question_id"]] = tuple(turns)
     return references
+
+
+def _reference(record: Mapping[str, Any], where: str) -> list[str] | None:
+    """The texts of FastChat's first choice, or a question's own `reference`."""
+    choices = record.get("choices") or [{"turns": record.get("reference")}]
+    if not isinstance(choices, list) or not isinstance(choices[0], dict):
+        raise UserError(f"{where}: choices is not a list of objects with turns")
+    turns = choices[0].get("turns")
+    if turns is None:
+        return None
+    if not isinstance(turns, list) or not all(isinstance(text, str) for text in turns):
+        raise UserError(f"{where}: a reference answer is not a list of texts, one a turn")
+    return turns

@@ -92,8 +92,8 @@ def load(folder: str | os.PathLike[str], end_of_turn: str | None = None) -> Toke
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder with a tokenizer")
     content = read_json_object(path) if path.exists() else _converted(folder)
-    settings = _settings(folder)
     try:
+        settings = _settings(folder)
         names = _role_names(settings)
         roles = names if end_of_turn is None else names | {"eos": end_of_turn}
         table = from_content(_with_added(content, settings), roles, str(folder))
@@ -217,12 +217,26 @@ def _converted(folder: Path) -> dict[str, Any]:
 
 
 def _settings(folder: Path) -> dict[str, Any]:
-    """The tokenizer's configuration."""
-    settings: dict[str, Any] = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        if (folder / name).exists():
-            settings.update(read_json_object(folder / name))
-    return settings
+    """The tokenizer's configuration as transformers reads it: where tokenizer_config.json lists no
+    added tokens, the files of older versions beside it add theirs, and decide on special tokens.
+    """
+    settings = _object(folder / "tokenizer_config.json")
+    if "added_tokens_decoder" in settings:
+        return settings
+    settings |= _object(folder / "special_tokens_map.json")
+    special = {_text(value) for key, value in settings.items() if key.endswith("_token")}
+    added = _object(folder / "added_tokens.json").items()
+    decoder = {i: {"content": text, "special": text in special} for text, i in added}
+    return settings | {"added_tokens_decoder": decoder}
+
+
+def _object(path: Path) -> dict[str, Any]:
+    return read_json_object(path) if path.exists() else {}
+
+
+def _text(token: Any) -> str | None:
+    """A token's spelling, which may stand among its properties."""
+    return token["content"] if isinstance(token, dict) else token
 
 
 def _with_added(content: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
@@ -237,8 +251,7 @@ def _with_added(content: dict[str, Any], settings: dict[str, Any]) -> dict[str, 
 
 def _role_names(settings: dict[str, Any]) -> dict[str, str]:
     """The spelling of the token of each role."""
-    names = {role: settings.get(f"{role}_token") for role in ROLES}
-    texts = {role: n["content"] if isinstance(n, dict) else n for role, n in names.items()}
+    texts = {role: _text(settings.get(f"{role}_token")) for role in ROLES}
     return {role: text for role, text in texts.items() if text}
 
 

@@ -340,7 +340,7 @@ UNREAD = {name: {"no tokenizer", *ENDS, *BESIDE} for name in MERGES}
 UNREAD["measure_variation"] |= {name for name in TOKENIZERS if "tokenizer settings" in name}
 UNREAD["fetch_model"] = {"NaN", "infinity"}
 ALIGNING = ("align_tokens", "map_vocabulary", "transfer_logits", "report_alignment")
-UNREAD |= {name: BESIDE - {"special tokens that are no text"} for name in ALIGNING}
+UNREAD |= dict.fromkeys(ALIGNING, BESIDE)
 
 
 def cases() -> Iterator[tuple[str, str, str]]:

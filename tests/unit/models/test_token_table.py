@@ -96,6 +96,30 @@ def test_tokens_of_the_configuration_alone_are_ids_too(tmp_path):
     assert info.special[600]
 
 
+@pytest.mark.parametrize("listed", [False, True])
+def test_files_of_older_versions_count_as_they_do_for_transformers(tmp_path, listed):
+    folder = model_folder(tmp_path / "m", "A")
+    number = token_table.load(folder).size
+    kept = {"2": special_token("</s>")} if listed else None
+    settings = {"bos_token": "<s>", "eos_token": "</s>", "added_tokens_decoder": kept}
+    older = {"eos_token": {"content": "<|im_end|>"}, "unk_token": "<unk>"}
+    for name, content in (
+        ("tokenizer_config", {key: value for key, value in settings.items() if value}),
+        ("special_tokens_map", older),
+        ("added_tokens", {"<|im_end|>": number}),
+    ):
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    info, tokenizer = token_table.load(folder), load_tokenizer(folder)
+    assert info.roles["eos"] == tokenizer.eos_token_id == (2 if listed else number)
+    assert (info.size == number) == listed
+    assert info.special[info.roles["eos"]]
+
+
+def special_token(text: str) -> dict:
+    usual = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    return {"content": text, "special": True, **usual}
+
+
 def legacy_spaces(content, names):
     """As older library versions saved the same tokenizer: spaces are marked by a normaliser."""
     content["pre_tokenizer"] = None

@@ -29,6 +29,11 @@ KINDS = {
     "number": "a number",
     "boolean": "true or false",
 }
+COMMAND_LINE = "--config"
+NESTED = (
+    "Snakemake takes what is nested in --config for text; write it into a YAML file, and name that "
+    "behind --configfile"
+)
 
 
 def read_config(files: Sequence[str | Path], settings: Sequence[str] = ()) -> Config:
@@ -45,7 +50,7 @@ def read_config(files: Sequence[str | Path], settings: Sequence[str] = ()) -> Co
         try:
             given: Config = parse_config(settings)
         except ValueError as error:
-            raise UserError(f"--config: {error}") from error
+            raise UserError(f"{COMMAND_LINE}: {error}") from error
         lay_over(config, given)
         return checked(config, files, given)
     return checked(config, files)
@@ -85,8 +90,11 @@ def checked(config: Config, files: Sequence[str | Path] = (), settings: Config =
     error = best_match(validator.iter_errors(config))
     if error is not None:
         key = [str(part) for part in error.absolute_path]
-        fault = f"{'.'.join(key) or 'top level'}: {_describe(error)}"
-        raise UserError(f"{_place(files, settings, [*key, *_wrong_names(error)])}: {fault}")
+        place = _place(files, settings, [*key, *_wrong_names(error)])
+        nested = place == COMMAND_LINE and len(key) > 1
+        text = error.validator == "type" and isinstance(error.instance, str)
+        fault = NESTED if nested and text else _describe(error)
+        raise UserError(f"{place}: {'.'.join(key) or 'top level'}: {fault}")
     filled = copy.deepcopy(config)
     _fill(filled, rules, rules)
     for part in (filled["training"], *filled["models"].values(), *filled["comparisons"].values()):
@@ -109,7 +117,7 @@ def _place(files: Sequence[str | Path], settings: Config, key: Sequence[str]) ->
     while given < len(key) and isinstance(place, dict) and key[given] in place:
         place, given = place[key[given]], given + 1
     if given and given >= depth:
-        return "--config"
+        return COMMAND_LINE
     return f"{file}, line {line}" if depth else str(file)
 
 

@@ -274,3 +274,5 @@ def test_of_several_files_the_one_at_fault_is_named(tmp_path: Path):
     overlay.write_text("training: {seed: 1}\n")
     with pytest.raises(UserError, match=r"^--config: device: 'tpu' is not one of"):
         read_config(given, ["device=tpu"])
+    with pytest.raises(UserError, match=r"^--config: training\.epochs: .* into a YAML file"):
+        read_config(given, ["training={epochs: 2}"])

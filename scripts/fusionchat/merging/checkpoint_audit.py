@@ -7,6 +7,7 @@ from typing import Any
 
 from fusionchat.errors import UserError
 from fusionchat.files import read_json_object
+from fusionchat.merging.config_differences import rotary
 from fusionchat.models.checkpoint import FLOATS, Checkpoint, check_tie, input_embedding
 from fusionchat.readers.safetensors import TensorInfo
 
@@ -75,15 +76,10 @@ def _check_tensor(
         )
 
 
-def _rope_theta(config: dict[str, Any]) -> Any:
-    rope = config.get("rope_parameters") or {}
-    return config.get("rope_theta", rope.get("rope_theta"))
-
-
 def _check_architecture(pivot: Checkpoint, target: Checkpoint) -> None:
     def facts(checkpoint: Checkpoint) -> dict[str, Any]:
         values = {key: checkpoint.config.get(key) for key in _ARCHITECTURE}
-        return {**values, "rope_theta": _rope_theta(checkpoint.config)}
+        return {**values, "rope_theta": rotary(checkpoint.config)[0]}
 
     expected, other = facts(pivot), facts(target)
     for key, value in expected.items():

@@ -34,7 +34,7 @@ def differences(pivot: dict[str, Any], target: dict[str, Any]) -> list[str]:
         windows = _window(target), _window(pivot)
         if windows[0] != windows[1]:
             lines.append("sliding_window is {} where the pivot has {}".format(*windows))
-    base, other = _rope(pivot), _rope(target)
+    base, other = rotary(pivot), rotary(target)
     if base[1] != other[1] or (None not in (base[0], other[0]) and base[0] != other[0]):
         lines.append(f"the rotary embedding is {_told(other)} where the pivot has {_told(base)}")
     return lines
@@ -64,14 +64,15 @@ def _differ(first: Any, second: Any) -> bool:
     return None not in (first, second) and first != second
 
 
-def _rope(config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Base and scaling, whatever version of transformers wrote them."""
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+def rotary(config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Base and scaling, whatever version of transformers wrote them: where both keys are there, a
+    `rope_scaling` counts, and the base that is given with it.
+    """
+    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
     if not isinstance(rope, dict):
         return config.get("rope_theta"), {"rope": rope}
     facts = {key: value for key, value in rope.items() if value is not None}
-    theta = config.get("rope_theta", facts.pop("rope_theta", None))
-    facts.pop("rope_theta", None)
+    theta = facts.pop("rope_theta", config.get("rope_theta"))
     kind = facts.pop("type", None)
     facts.setdefault("rope_type", kind)
     return theta, {k: v for k, v in facts.items() if (k, v) not in _UNSCALED}

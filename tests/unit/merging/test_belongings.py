@@ -18,6 +18,7 @@ from fusionchat.merging.config_differences import differences
 
 KEPT = ("LICENSE", "NOTICE.txt", "USE_POLICY.md", "spiece.spm", "modules.json")
 KEPT += ("1_Pooling/config.json",)
+ROPE = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}}
 LLAMA = {"model_type": "llama"}
 LEFT = ("optimizer.pt", "scheduler.pt", "rng_state_0.pth", "trainer_state.json", "runs/events.1")
 LEFT += ("training_args.bin", "all_results.json", "pytorch_model.bin.index.json", ".cache/x.json")
@@ -86,6 +87,8 @@ def test_the_merged_model_stops_where_all_targets_stop(options, tmp_path):
         ({"rope_theta": 1e4}, {"rope_theta": 1e6}, "theta 1e+06"),
         ({"rope_theta": 1e4}, {"rope_parameters": {"rope_theta": 5e5}}, "theta 500000"),
         ({}, {"rope_scaling": {"type": "linear", "factor": 2.0}}, "factor 2.0"),
+        (ROPE, ROPE | {"rope_scaling": {"rope_type": "linear", "factor": 4.0}}, "factor 4.0"),
+        (ROPE, {"rope_theta": 1e4, "rope_parameters": {"rope_theta": 5e5}}, "theta 500000"),
         ({"sliding_window": 4096}, {"sliding_window": 8192}, "sliding_window is 8192"),
         ({"sliding_window": 4096}, {"sliding_window": None}, "sliding_window is None"),
         ({"attention_bias": False}, {"attention_bias": True}, "attention_bias is True"),

@@ -20,12 +20,16 @@ def read_csv(
 ) -> list[T]:
     """What `parse` makes of each row, a mapping from columns to texts.
 
-    A column that `parse` asks for in vain, a text that it cannot convert and a file without rows
-    are a `UserError`: the file is not `what`.
+    A column that `parse` asks for in vain or that is there twice, a text that it cannot convert
+    and a file without rows are a `UserError`: the file is not `what`.
     """
     stream = io.StringIO(read_text(path), newline="")
     try:
-        rows = [parse(row) for row in csv.DictReader(stream, delimiter=delimiter)]
+        table = csv.DictReader(stream, delimiter=delimiter)
+        names = list(table.fieldnames or ())
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise UserError(f"{path} has two columns {twice[0]!r}; leave one of them out")
+        rows = [parse(row) for row in table]
     except KeyError as error:
         raise UserError(f"{path} is not {what}: it has no column {error}") from error
     except (ValueError, TypeError, csv.Error) as error:

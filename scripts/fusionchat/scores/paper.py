@@ -45,6 +45,10 @@ def read_paper(path: Path, rows: Sequence[Row] = ()) -> PaperTable:
     records = read_csv(path, _printed_row, "a table of the paper's scores")
     scores = {row: numbers for row, _, numbers, *_ in records}
     groups = {row: group for row, group, *_ in records}
+    if len(scores) < len(records):
+        printed = [row for row, *_ in records]
+        twice = next(row for row in printed if printed.count(row) > 1)
+        raise UserError(f"{path}: the row {twice} is there twice; leave one of them out")
     paper = PaperTable(scores, groups, *records[0][-2:])
     wrong = [row for row in rows if row.paper != row.name and not paper.has(row)]
     if wrong:

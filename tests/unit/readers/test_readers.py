@@ -115,6 +115,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
         (b"x,y\n", "is not a test: it has no rows"),
         (b"a,b\n1,2\n", "is not a test: it has no column 'x'"),
         (b"x,y\n1,two\n", "is not a test: could not convert"),
+        (b"x,y,x\n1,2,3\n", "has two columns 'x'"),
         (b"x,y\n1\n", "is not a test: float"),
         (b"x,y\n1,\xe9\n", "line 2, is not text in UTF-8"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "no column 'x'"),

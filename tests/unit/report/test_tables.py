@@ -550,6 +550,13 @@ def test_case_study(run, tmp_path):
     assert [float(r["score"]) for r in records[:2]] == scores[0][90]
 
 
+def test_a_row_of_the_paper_stands_once(tmp_path):
+    lines = (PAPER / "table2.csv").read_text().splitlines()
+    (tmp_path / "paper.csv").write_text("\n".join([*lines, lines[1]]))
+    with pytest.raises(UserError, match=r"paper\.csv: the row varm_model is there twice"):
+        read_paper(tmp_path / "paper.csv")
+
+
 def test_a_case_study_is_of_one_file_a_model_and_one_judge(run, tmp_path):
     answers, judgments = (run / f"mt_bench/{k}/clm.jsonl" for k in ("answers", "judgments/rule"))
     again = shutil.copy(answers, tmp_path / "again.jsonl")

@@ -109,7 +109,7 @@ def _value(entry: Mapping[str, Any]) -> dict[str, Any]:
     if entry["type"] == "boolean":
         return {"action": argparse.BooleanOptionalAction}
     if entry["type"] == "integer":
-        return {"type": integer_from(entry["minimum"])}
+        return {"type": integer_from(entry["minimum"], entry.get("maximum", math.inf))}
     if entry["type"] == "number":
         above = "exclusiveMinimum" in entry
         low = entry["exclusiveMinimum" if above else "minimum"]
@@ -117,13 +117,14 @@ def _value(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def integer_from(low: int) -> Callable[[str], int]:
-    """An argparse type: an integer of at least `low`."""
+def integer_from(low: int, high: float = math.inf) -> Callable[[str], int]:
+    """An argparse type: an integer from `low` to `high`."""
+    limits = f"of at least {low}" + ("" if high == math.inf else f" and at most {high}")
 
     def integer(text: str) -> int:
         value = int(text)
-        if value < low:
-            raise argparse.ArgumentTypeError(f"{text} is not an integer of at least {low}")
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not an integer {limits}")
         return value
 
     return integer

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError, best_match
 
 from fusionchat.checks.common import suggestion
@@ -33,6 +33,13 @@ COMMAND_LINE = "--config"
 NESTED = (
     "Snakemake takes what is nested in --config for text; write it into a YAML file, and name that "
     "behind --configfile"
+)
+# 3.0 counts as an integer in JSON's schemas; a program's `--epochs 3.0` does not.
+Validator = validators.extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: type(value) is int
+    ),
 )
 
 
@@ -86,7 +93,7 @@ def checked(config: Config, files: Sequence[str | Path] = (), settings: Config =
     the `files` and `settings` that the configuration was laid together from, the place.
     """
     rules = schema()
-    validator = Draft202012Validator(rules)
+    validator = Validator(rules)
     error = best_match(validator.iter_errors(config))
     if error is not None:
         key = [str(part) for part in error.absolute_path]
@@ -139,7 +146,7 @@ def _describe(error: ValidationError) -> str:
         case "type" if error.instance is None:
             return f"is empty; it needs {KINDS[rule]}{hint}"
         case "type":
-            return f"{value} is not {KINDS[rule]}{hint}"
+            return f"{value} is not {KINDS[rule]}{_quote(error.instance, rule)}{hint}"
         case "additionalProperties":
             (name,), known = _wrong_names(error), sorted(error.schema["properties"])
             return f"unknown key {name!r}; allowed are {', '.join(known)}{suggestion(name, known)}"
@@ -153,9 +160,19 @@ def _describe(error: ValidationError) -> str:
             return f"{value} is not allowed here{hint}"
         case "exclusiveMinimum":
             return f"{value} is not above {rule}{hint}"
+        case "maxLength":
+            return f"{value} is longer than {rule} characters{hint}"
         case "minProperties" | "minItems":
             return f"needs at least {rule}{hint}, has {len(error.instance)}"
     return f"{error.message}{hint}"
+
+
+def _quote(value: Any, rule: str) -> str:
+    """The remedy where YAML takes for something else what was meant as text."""
+    if rule != "string" or isinstance(value, str | dict | list):
+        return ""
+    taken = "YAML takes yes, no, on and off for true and false; " * isinstance(value, bool)
+    return f"; {taken}put it in quotes"
 
 
 def _fill(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> None:

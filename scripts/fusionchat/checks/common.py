@@ -32,14 +32,19 @@ def missing_file(key: str, entry: Config) -> Iterator[str]:
     """The last part of `key`, where the entry has it, must name a file."""
     path = entry.get(key.rpartition(".")[2])
     if path is not None and not Path(path).is_file():
-        yield f"{key}: {path} is not a file"
+        yield f"{key}: {path} is not a file{_home(path)}"
 
 
 def missing_folder(key: str, entry: Config) -> Iterator[str]:
     """The last part of `key`, where the entry has it, must name a folder."""
     path = entry.get(key.rpartition(".")[2])
     if path is not None and not Path(path).is_dir():
-        yield f"{key}: {path} is not a folder"
+        yield f"{key}: {path} is not a folder{_home(path)}"
+
+
+def _home(path: str) -> str:
+    """The remedy for a shell's sign of the home folder, which a configuration does not know."""
+    return "; write the home folder's path in place of ~" if path.startswith("~") else ""
 
 
 def missing_model(key: str, entry: Config) -> Iterator[str]:

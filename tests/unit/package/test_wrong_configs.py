@@ -67,6 +67,10 @@ CASES = [
     ),
     ("leaderboard/tasks", {"a": {}}, "the key 'metric' is missing"),
     ("models/tiny_solar", {"path": "no/such"}, "no/such is not a folder"),
+    ("models/tiny_solar", {"path": "~/x"}, "~/x is not a folder; write the home folder's path"),
+    ("models/tiny_solar", {"path": "@/list.json"}, "list.json is not a folder"),
+    ("models/tiny_solar", {"path": ["a"]}, "['a'] is not text"),
+    ("data/exclude", "~/x.txt", "~/x.txt is not a file; write the home folder's path"),
     ("models/tiny_solar", {"path": "@/empty"}, "has no config.json"),
     ("models/tiny_solar", {"path": "@/no_config"}, "config.json is not valid JSON"),
     ("models/tiny_solar", {"path": "@/no_weights"}, "has no *.safetensors files"),
@@ -107,6 +111,12 @@ CASES = [
     ("mt_bench/judges/g", OPENAI | {"budget": 5}, "need input_price and output_price"),
     ("mt_bench/judges/g", OPENAI | {"base_url": "x"}, "begins with http:// or https://"),
     ("mt_bench/engine", "tgi", "is not one of local, vllm"),
+    ("pivot", "Tiny_OpenChat", "did you mean 'tiny_openchat'?"),
+    ("device", "“cpu”", "did you mean 'cpu'?"),
+    ("device", "cpu\n", "did you mean 'cpu'?"),
+    ("device", "$DEVICE", "is not one of cpu, cuda"),
+    ("merges/varm/method", "VaRM", "is not one of linear, slerp"),
+    ("merges/varm/targets/ties", 1, "is not one of clm, self"),
     # numbers
     ("training/learning_rate", NAN, "nan is not a finite number"),
     ("training/learning_rate", INF, "inf is not a finite number"),
@@ -123,7 +133,22 @@ CASES = [
     ("training/epochs", 0, "less than the minimum of 1"),
     ("training/epochs", 2.5, "2.5 is not an integer"),
     ("training/epochs", True, "True is not an integer"),
+    ("training/epochs", 3.0, "3.0 is not an integer"),
     ("training/seeds", 0, "less than the minimum of 1"),
+    ("training/seeds", [1, 2, 3], "[1, 2, 3] is not an integer"),
+    ("training/seed", 2**64, "greater than the maximum of 2147483647"),
+    ("training/clm_weight", "0,9", "'0,9' is not a number"),
+    ("training/clm_weight", "90%", "'90%' is not a number"),
+    ("training/clm_weight", "−0.9", "'−0.9' is not a number"),
+    ("training/learning_rate", "10**-3", "'10**-3' is not a number"),
+    ("training/learning_rate", "5E-6", "write it with a point"),
+    ("training/global_batch_size", "24GB", "'24GB' is not an integer"),
+    ("training/bf16", "false", "'false' is not true or false"),
+    ("training/bf16", 0, "0 is not true or false"),
+    ("data/max_length", "512 tokens", "'512 tokens' is not an integer"),
+    ("data/world/mixture", "1,000", "'1,000' is not an integer"),
+    ("merges/varm/targets", {"solar": "2", "mixtral": 1}, "'2' is not a number"),
+    ("merges/varm/targets", {"solar": None, "mixtral": None}, "is empty; it needs a number"),
     ("training/global_batch_size", 7, "is not a multiple of micro_batch_size x GPUs"),
     ("targets/solar/training", {"clm_weight": INF}, "greater than the maximum of 1"),
     ("targets/solar/fusion", {"top_k": 11}, "the dumps keep 10"),
@@ -152,6 +177,12 @@ CASES = [
     ("merges/x", {"targets": {"solar": 1}}, "'method' is missing"),
     ("targets/solar/sources", "tiny_solar", "'tiny_solar' is not a list"),
     ("targets/solar/sources", None, "is empty; it needs a list"),
+    ("pivot", ["tiny_openchat"], "['tiny_openchat'] is not text"),
+    ("targets", [{"clm": {"sources": []}}], "is not keys with values"),
+    ("targets/solar/sources", ["tiny_solar", "tiny_solar"], "has non-unique elements"),
+    ("targets/solar/sources", [None], "is empty; it needs text"),
+    ("mt_bench/judges", "rule", "'rule' is not keys with values"),
+    ("mt_bench/judges", [{"kind": "rule"}], "is not keys with values"),
     ("full_shapes", "yes", "'yes' is not true or false"),
     ("system_message", 3, "3 is not text"),
     ("device", "CPU", "is not one of cpu, cuda"),
@@ -169,7 +200,14 @@ CASES = [
     ("name", 'a"b', "letters without accents"),
     ("name", "../demo", "letters without accents"),
     ("name", "demo\n", "letters without accents"),
-    ("name", 2026, "2026 is not text"),
+    ("name", "demo# of mine", "letters without accents"),
+    ("name", "d" * 101, "is longer than 100 characters"),
+    ("name", "", "letters without accents"),
+    ("name", 2026, "2026 is not text; put it in quotes"),
+    ("name", True, "takes yes, no, on and off for true and false; put it in quotes"),
+    ("targets/solar/label", False, "False is not text; YAML takes yes, no"),
+    ("models/upstage\\SOLAR", {"repo": "a/b"}, "letters without accents"),
+    ("pivot", "openchat/openchat_3.5", "letters without accents"),
     ("models/tiny_sölar", {"repo": "a/b"}, "letters without accents"),
     ("targets/it's", {"sources": []}, "letters without accents"),
     ("merges/varm-seed2", {"method": "linear", "targets": {"solar": 1}}, "letters without accents"),
@@ -245,21 +283,48 @@ TEXTS = [
     ("name: a\n2026: b\n", "line 2: the key '2026' is no text"),
     ("name: !!python/object:os.system a\n", "line 1: could not determine a constructor"),
     ("name: *nowhere\n", "line 1: found undefined alias"),
-    ("name: 'a\n", "line"),
+    ("name: 'a\npivot: b\n", "line 1: found unexpected end of stream; a quotation mark that opens"),
     ('name: "\\q"\n', "line 1: found unknown escape character"),
+    ("name: demo\ndevice:cpu\npivot: b\n", "line 2: could not find expected ':'; write `key: val"),
+    ("device：cpu\npivot: b\n", "line 2: mapping values are not allowed here; indent keys alike"),
+    ("name: a\n  epochs: 3\n", "line 2: mapping values are not allowed here"),
+    ("name: {{ name }}\n", "line 1: a list or mapping stands where a key is due"),
+    ("? [a, b]\n: c\n", "line 1: a list or mapping stands where a key is due"),
+    ("~: a\n", "line 1: the key '~' is no text"),
+    ("name: a\ntargets: &t\n  a: {training: *t}\n", "line 3: *t stands inside &t itself"),
+    ("a: &a [1, *a]\n", "line 1: *a stands inside &a itself"),
+    ("training: {<<: 3}\n", "line 1: expected a mapping or list of mappings for merging"),
+    ("training:\n  seed: 011\n", "line 2: YAML reads 011 as 9; write it without leading zero"),
+    ("training:\n  epochs: 1:30\n", "line 2: YAML reads 1:30 as 90; write it without"),
+    ("training:\n  epochs: 1:30.5\n", "line 2: YAML reads 1:30.5 as 90.5"),
+    ("name: a\n---\nname: b\n", "line 2: but found another document"),
+    ("name: a\n...\npivot: b\n", "line 3: expected '<document start>'"),
+    ('{"name": "a",, }\n', "line 1: expected the node content, but found ','"),
+    ("a: " + "[" * 3000, "maximum recursion depth"),
+    ("name: a\0\n", "unacceptable character #x0000"),
+    ("name: demo\n".encode("utf-16"), "is not text in UTF-8 (byte 0xff)"),
+    ("name: Modèle\n".encode("latin-1"), "line 1, is not text in UTF-8 (byte 0xe8)"),
 ]
 
 
 @pytest.mark.parametrize(("text", "message"), TEXTS)
-def test_a_file_that_is_no_mapping_is_named_with_its_line(text: str, message: str, tmp_path: Path):
+def test_a_file_that_is_no_mapping_is_named_with_its_line(
+    text: str | bytes, message: str, tmp_path: Path
+):
     path = tmp_path / "wrong.yaml"
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError) as caught:
         read_config([path])
     said = str(caught.value)
     assert said.startswith(str(path))
     assert message in said
     assert "\n" not in said
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_no_fault(tmp_path: Path):
+    path = tmp_path / "windows.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + (ROOT / "config.yaml").read_bytes().replace(b"\n", b"\r\n"))
+    assert read_config([path]) == read_config([ROOT / "config.yaml"])
 
 
 def test_of_several_files_the_one_at_fault_is_named(tmp_path: Path):

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 import pytest
 import real_models
 from filelock import FileLock
-from micro_project import Project, copy_project
+from micro_project import ELSEWHERE, ODD, Project, copy_project
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -90,19 +90,22 @@ def real_tokenizer() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The whole DAG of the micro configuration, run to its end once for all test processes."""
+    """The whole DAG of the micro configuration, run to its end once for all test processes.
+
+    The run is made as on another machine; what tests do with it afterwards is done as on this one.
+    """
     folder = tmp_path_factory.getbasetemp()
     folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "finished"
     folder.mkdir(exist_ok=True)
     done = folder / "done"
     with FileLock(folder / "lock"):
         if not done.exists():
-            shutil.rmtree(folder / "project", ignore_errors=True)
-            project = copy_project(folder / "project")
-            run = project.snakemake("--cores", "2")
+            shutil.rmtree(folder / ODD, ignore_errors=True)
+            project = copy_project(folder / ODD)
+            run = project.snakemake("--cores", "2", **ELSEWHERE)
             assert run.returncode == 0, run.stdout + run.stderr
             done.touch()
-    return Project(folder / "project")
+    return Project(folder / ODD)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from program_host import AS_ON_MACOS
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
@@ -25,6 +26,11 @@ PARTS = (
 
 NAMED_TARGETS = ("all", "total", "logits", "aligned", "targets", "merges", "table1", "table2")
 NAMED_TARGETS += ("figures",)
+
+# A laptop of others: a path with a space and letters that are not Latin, nothing that only Linux
+# has, no home (nobody makes a folder below /proc, so neither HOME nor its caches can be written).
+ODD = "my fusión 模型"
+ELSEWHERE = {"PYTHONPATH": str(AS_ON_MACOS), "HOME": "/proc/nowhere", "LC_ALL": "C"}
 
 # Half of a small model's job is imports, for which a second core is of no use.
 SIDE_BY_SIDE = ("--cores", "2", "--set-threads")

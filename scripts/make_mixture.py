@@ -14,7 +14,7 @@ from fusionchat.world.mixture import as_record, fine_tuning_mixture
 def build_parser() -> argparse.ArgumentParser:
     """The program's arguments."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--seed", type=int, required=True, help="seed of the world")
+    cli.add_settings(parser, "data.world", "seed")
     parser.add_argument(
         "--mixture",
         type=cli.positive_int,

@@ -14,7 +14,7 @@ from fusionchat.world.mixture import as_record, specialist_weights
 def build_parser() -> argparse.ArgumentParser:
     """The program's arguments."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--seed", type=int, required=True, help="seed of the world")
+    cli.add_settings(parser, "data.world", "seed")
     parser.add_argument("--name", required=True, help="the model: each one draws its own dialogues")
     cli.add_settings(parser, "models.*.pretrain", "dialogues")
     parser.add_argument(

@@ -14,7 +14,7 @@ from fusionchat.world.tasks import write_tasks
 def build_parser() -> argparse.ArgumentParser:
     """The program's arguments."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--seed", type=int, required=True, help="seed of the world")
+    cli.add_settings(parser, "data.world", "seed")
     cli.add_settings(parser, "data.world", "questions")
     parser.add_argument("--output", type=Path, required=True, help="folder of the tasks")
     return parser

@@ -19,7 +19,7 @@ FIRST_QUESTION_ID = 1001
 def build_parser() -> argparse.ArgumentParser:
     """The program's arguments."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--seed", type=int, required=True, help="seed of the world")
+    cli.add_settings(parser, "data.world", "seed")
     cli.add_settings(parser, "data.world", "questions")
     parser.add_argument(
         "--output", type=Path, required=True, help="folder: questions.jsonl, text.txt"

@@ -18,7 +18,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     the models that the configuration names.
     """
     words = sys.argv[1:] if argv is None else list(argv)
-    configs = {word: read_yaml(word) for word in words if word.endswith((".yaml", ".yml"))}
+    files = [word for word in words if word.endswith((".yaml", ".yml"))]
+    files += [word for word in words[:1] if Path(word).is_dir()]  # said before imports of seconds
+    configs = {file: read_yaml(file) for file in files}
     from click import ClickException
     from click.exceptions import Exit
     from mergekit import card

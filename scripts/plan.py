@@ -3,7 +3,6 @@
 import argparse
 import os
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,7 +58,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     lacking = plan_report.shortfalls(plan, place, shutil.disk_usage(args.disk).free / 1e9)
     if room := args.gpu_memory or plan.device["memory"]:
         lacking += fitting.too_large(plan, room)
-    print(text, *(f"NOT ENOUGH {line}" for line in lacking), sep="\n")
     if args.output:
         from fusionchat.figures import style
 
@@ -67,9 +65,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_csv(Path(f"{args.output}.csv"), plan_report.records(rows, place))
         Path(f"{args.output}.md").write_text(f"{text}\n", encoding="utf-8")
         style.save(plan_report.figure(rows), args.output, "Planned hours of each rule.")
+    print(text, *(f"NOT ENOUGH {line}" for line in lacking), sep="\n", flush=True)
     if lacking and args.check:
         raise UserError("; ".join(lacking))
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

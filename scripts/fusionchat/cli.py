@@ -22,6 +22,17 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SWALLOWED = 2.0  # seconds after which a program that was stopped, and goes on, is stopped again
 
 
+def _stopped_early(kind: type[BaseException], error: BaseException, where: Any) -> None:
+    """Say a Ctrl-C during the imports in one line, as `run` does from then on."""
+    if issubclass(kind, KeyboardInterrupt):
+        print(f"error: {Stopped(signal.SIGINT)}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, where)
+
+
+sys.excepthook = _stopped_early
+
+
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults, but not those that say nothing: None, a flag that is off, an empty list."""
 
@@ -67,6 +78,7 @@ def _paths(value: Any) -> Iterator[Path]:
 def parser(description: str | None) -> argparse.ArgumentParser:
     """An argument parser with the options that every program has."""
     result = _Parser(description=description, formatter_class=_HelpFormatter)
+    result.register("type", Path, _path)
     result.add_argument("--threads", type=positive_int, default=1, help="CPU threads to use")
     return result
 
@@ -153,9 +165,16 @@ def number_from(
 positive_number = number_from(0, above=True)
 
 
+def _path(text: str) -> Path:
+    """What `type=Path` means: an empty word, which Python takes for this folder, is refused."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; name a file or folder")
+    return Path(text)
+
+
 def existing_path(text: str) -> Path:
     """An argparse type: a file or folder that is there."""
-    path = Path(text)
+    path = _path(text)
     if not path.exists():
         raise argparse.ArgumentTypeError(f"{text} does not exist")
     return path

@@ -30,10 +30,20 @@ def _temporary_name(path: Path) -> Path:
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; rename it to `path` when the block succeeds."""
+    """Yield a temporary path in the same folder; rename it to `path` when the block succeeds.
+
+    A place where no file can be made is a `UserError` before the block begins.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name a file")
     partial = _temporary_name(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()
+    except OSError as error:
+        why = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        raise UserError(f"{path} cannot be written: {why}") from error
     try:
         yield partial
         with partial.open("rb") as stream:

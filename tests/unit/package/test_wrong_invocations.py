@@ -1,6 +1,9 @@
 """A program called in a wrong way says in one line which option is wrong, and writes nothing."""
 
 import importlib
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,6 +99,25 @@ CASES = [
     ("score", "--judgments {file} {file} --questions {file} --output {out}", "--judgments: {file}"),
     ("train_target", "--pivot-model {folder} --dialogues {file} {file} --output {out} "
      "--checkpoints {out}", "--dialogues: {file} is given twice"),
+    # folders for files, files for folders, nothing, and what cannot be written
+    ("fetch_data", "--lock {folder} --name a --output {out}", "a folder is a folder, not a file"),
+    ("make_mixture", "--seed 1 --mixture 9 --output {folder}", "{folder} is a folder; name a file"),
+    ("make_mixture", "--seed 1 --mixture 9 --output {file}/m.parquet", "cannot be written"),
+    ("make_mixture", "--seed 1 --mixture 9 --output /proc/m.parquet", "cannot be written: /proc"),
+    ("make_world", "--seed 1 --output {file}", "notes.txt exists and is no folder"),
+    ("make_world", "--seed 1 --output {file}/world", "world cannot be written"),
+    ("make_world", "--seed 1 --output=", "--output: is empty; name a file or folder"),
+    ("merge_varm", f"--pivot= {PAIR} --output {{out}}", "--pivot: is empty"),
+    ("merge_varm", "--pivot {folder} --target= --output {out}", "--target"),
+    ("mergekit_yaml", "{folder} {out}", "{folder}"),
+    ("mergekit_yaml", "/dev/null {out}", "/dev/null"),
+    ("plan", "--configfile {folder}", "{folder} is a folder, not a file"),
+    ("plan", "--configfile /dev/null", "/dev/null is empty"),
+    ("plan", "--configfile=", "--configfile: is empty"),
+    ("score", "--judgments {folder} --questions {folder} --output {out}", "{folder} is a folder"),
+    ("shard_dialogues", "--dialogues {folder} --output {out}", "{folder}"),
+    ("show_results", "--run=", "--run: is empty"),
+    ("update_readme", "--run {folder}", "{folder}"),
     # values
     ("answer", "--model {folder} --model-id m --questions {file} --output {out} --top-k 0",
      "--top-k"),
@@ -118,6 +140,23 @@ CASES = [
     ("leaderboard", f"--scores {{file}} --task a:b:A {ROWS}", "documents|subtasks"),
     ("make_tasks", "--seed one --output {out}", "--seed"),
     ("make_world", "--seed one --output {out}", "--seed"),
+    ("make_world", "--seed -1 --output {out}", "--seed: -1 is not an integer of at least 0"),
+    ("make_world", "--seed 0x10 --output {out}", "--seed"),
+    ("make_world", "--seed 4294967296 --output {out}", "at most 2147483647"),
+    ("make_world", "--seed 1 --threads -2 --output {out}", "--threads: -2 is not"),
+    ("make_world", "--seed --output {out}", "--seed: expected one argument"),
+    ("make_world", "--seed 1 --questions 1 --questions 0 --output {out}", "--questions: 0"),
+    ("make_world", "--seed 1 {out}", "--output"),
+    ("make_mixture", "--seed 1 --mixture 1e3 --output {out}", "--mixture"),
+    ("compare_released", "--released {folder} --pivot {folder} --output {out}", "NAME=PATH"),
+    ("lock_models", "--model a=https://huggingface.co/a/b --output {out}", "--model"),
+    ("merge_linear", "--pivot {folder} --target a={folder} --target a={file} --output {out}",
+     "a is there twice"),
+    ("merge_linear", f"--pivot {{folder}} {PAIR} --weight a=nan --weight b=1 --output {{out}}",
+     "--weight"),
+    ("plan", "--config =3", "--config"),
+    ("plan", "--config trainin={{epochs:1}}", "did you mean 'training'?"),
+    ("on_gpus", "1 no-such-program", "GPUs"),
     ("memory_efficiency", f"{ROWS} --fused c --source a={{folder}} --output {{out}}", "--fused"),
     ("merge_linear", f"--pivot {{folder}} {PAIR} --weight a=x --output {{out}}", "--weight"),
     ("merge_mergekit", f"--method average --pivot {{folder}} {PAIR}", "--method"),
@@ -141,6 +180,15 @@ CASES = [
     ("train_target", "--pivot-model {folder} --clm-weight 1.5 --output {out}", "--clm-weight"),
     ("table1", "--scores {file} --row Source --baseline b --output {out}", "--row"),
 ]  # fmt: skip
+
+
+def test_ctrl_c_during_the_imports_is_one_line():
+    program = "import os, signal; from fusionchat import cli; os.kill(os.getpid(), signal.SIGINT)"
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=SCRIPTS, capture_output=True, text=True
+    )
+    assert run.returncode == -signal.SIGINT
+    assert run.stderr == "error: stopped by SIGINT\n"
 
 
 def said(program: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -1,81 +1,19 @@
 """The four programs of the alignment stage, on files."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from alignment_cases import TEXTS, dialogue, encode, model_folder, store
+from alignment_cases import TEXTS, dialogue, encode, model_folder
+from alignment_stage import DIALOGUES, Stage
 
-import align_tokens
-import map_vocabulary
-import report_alignment
-import transfer_logits
 from fusionchat.alignment import spans_file
-from fusionchat.alignment.aligned_store import kept_mass
 from fusionchat.alignment.groups import Aligner
 from fusionchat.alignment.response_tokens import load_table
-from fusionchat.alignment.transfer.tables import Transferred
-from fusionchat.dialogues.dialogue import Dialogue, write_dialogues
 from fusionchat.errors import UserError
 from fusionchat.logits.store import LogitWriter, read_logits, read_provenance, unusable
 from fusionchat.models import token_table
-
-DIALOGUES = [[TEXTS[i % 5], TEXTS[(3 * i + 1) % 5]] for i in range(9)]
-
-
-class Stage:
-    """Runs the programs on the shards of one pivot and one source."""
-
-    def __init__(self, root, pivot="A", source="B", change=None):
-        self.root = root
-        self.pivot = model_folder(root / "pivot", pivot)
-        self.source = model_folder(root / "source", source, change)
-        self.models = ["--pivot-model", str(self.pivot), "--source-model", str(self.source)]
-
-    def stores(self, name, dialogues):
-        pivot = store(self.root / f"p{name}", self.pivot, dialogues)
-        return ["--pivot-logits", str(pivot)], [
-            "--source-logits",
-            str(store(self.root / f"s{name}", self.source, dialogues)),
-        ]
-
-    def align(self, stores, name, method="spans"):
-        path = self.root / f"spans{name}"
-        align_tokens.main(
-            [*stores[0], *stores[1], *self.models, "--method", method, "--output", str(path)]
-        )
-        return path
-
-    def map(self, paths, strategy="statistics"):
-        path = self.root / "vocabulary"
-        options = [*self.models, "--strategy", strategy, "--output", str(path)]
-        map_vocabulary.main(["--spans", *map(str, paths), *options])
-        return path
-
-    def transfer(self, stores, spans, vocabulary, name, rules="mass"):
-        path = self.root / f"aligned{name}"
-        files = ["--spans", str(spans), "--vocabulary", str(vocabulary)]
-        options = [*self.models, "--rules", rules, "--output", str(path)]
-        transfer_logits.main([*stores[0], *stores[1], *files, *options])
-        return path
-
-    def all(self, dialogues=DIALOGUES, **options):
-        stores = self.stores("", dialogues)
-        spans = self.align(stores, "", options.get("method", "spans"))
-        vocabulary = self.map([spans], options.get("strategy", "statistics"))
-        aligned = self.transfer(stores, spans, vocabulary, "", options.get("rules", "mass"))
-        return stores, spans, vocabulary, aligned
-
-    def report(self, made, *options):
-        stores, spans, vocabulary, aligned = made
-        files = ["--aligned", str(aligned), "--spans", str(spans), "--vocabulary", str(vocabulary)]
-        output = self.root / "report.md"
-        report_alignment.main(
-            [*files, *stores[0], *stores[1], *self.models, "--output", str(output), *options]
-        )
-        return output.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -374,76 +312,3 @@ def test_ids_that_the_source_lacks_stop_the_transfer(tmp_path):
         writer.write(replace(row, input_ids=row.input_ids + 10_000))
     with pytest.raises(UserError, match="not in the vocabulary"):
         stage.transfer(stores, spans, vocabulary, "")
-
-
-def test_report_says_what_was_lost(tmp_path):
-    stage = Stage(tmp_path)
-    made = stage.all()
-    numbers = tmp_path / "report.json"
-    figure = tmp_path / "figure.svg"
-    text = stage.report(made, "--json", str(numbers), "--figure", str(figure))
-    values = json.loads(numbers.read_text())
-    assert sum(values["rates"].values()) == pytest.approx(1.0)
-    assert 0 < values["mass_kept"] < 1
-    assert values["dialogues"] == len(DIALOGUES)
-    assert 0 < len(values["costly_tokens"]) <= 20
-    for ranked in ("costly_tokens", "worst_dialogues"):
-        lost = [row["bytes_lost"] for row in values[ranked]]
-        assert lost == sorted(lost, reverse=True)
-        assert lost[0] > 0
-    assert f"{values['mass_kept']:.2%}" in text
-    assert all(f"### {row['dialogue_id']}:" in text for row in values["worst_dialogues"])
-    assert "| pivot | source |" in text
-    first = figure.read_bytes()
-    stage.report(made, "--figure", str(figure))
-    assert figure.read_bytes() == first, "equal work gives equal bytes"
-
-
-def test_report_compares_the_models_by_category(tmp_path, caplog):
-    stage = Stage(tmp_path)
-    made = stage.all()
-    names = [row.dialogue_id for row in read_logits(made[-1])]
-    rows = [Dialogue(n, (("a", "b"),), "math" if i % 2 else "coding") for i, n in enumerate(names)]
-    write_dialogues(tmp_path / "dialogues", rows)
-    numbers = tmp_path / "report.json"
-    options = ["--dialogues", str(tmp_path / "dialogues"), "--json", str(numbers)]
-    text = stage.report(made, *options)
-    values = json.loads(numbers.read_text())
-    assert list(values["categories"]) == ["coding", "math"]
-    for fact in ("dialogues", "wins"):
-        total = sum(one[fact] for one in values["categories"].values())
-        assert total == values["contest"][fact]
-    assert "| math | 4 |" in text
-
-
-def test_report_of_equal_tokenizers_has_nothing_to_complain_of(tmp_path):
-    stage = Stage(tmp_path, "A", "A")
-    made = stage.all()
-    text = stage.report(made, "--min-mass", "1")
-    assert "None lost anything." in text
-
-
-def test_what_one_row_knows_beyond_its_list_makes_up_for_no_other_row():
-    rows = Transferred.empty(2, 1)._replace(
-        mass_in=np.array([0.5, 0.5]), mass_out=np.array([0.9, 0.1])
-    )
-    assert kept_mass(rows) == 0.6
-
-
-def test_too_little_kept_stops_and_the_report_is_in_the_log(tmp_path, caplog):
-    stage = Stage(tmp_path)
-    made = stage.all()
-    caplog.set_level("INFO")
-    with pytest.raises(UserError, match="min_mass"):
-        stage.report(made, "--min-mass", "0.99")
-    assert "## Dialogues that lost most" in caplog.text
-
-
-def test_report_of_other_files_stops(tmp_path, capsys):
-    stage = Stage(tmp_path)
-    stores, spans, vocabulary, aligned = stage.all()
-    with pytest.raises(UserError, match=r"has no column .*one_to_one"):
-        stage.report((stores, spans, vocabulary, stores[1][1]))
-    with pytest.raises(SystemExit):
-        stage.report((stores, spans, vocabulary, aligned), "--figure", "figure.gif2")
-    assert "does not end in .svg or .png" in capsys.readouterr().err

@@ -333,28 +333,6 @@ def test_a_saved_configuration_says_the_same_again(path: Path, tmp_path: Path):
     assert read_config([tmp_path / "config.yaml"]) == full
 
 
-BAD_FILES = {
-    "empty": ("", "is empty"),
-    "comment": ("# nothing\n", "is empty"),
-    "list": ("- a\n- b\n", "holds a list"),
-    "tab": ("name: x\ndata:\n\tpath: y\n", "line 3"),
-    "syntax": ("name: [x\n", "line"),
-    "twice": ("name: x\ndevice: cpu\nname: y\n", "line 3, is not valid|'name'"),
-    "latin-1": ("name: x  # Stra\xdfe\n".encode("latin-1"), "line 1"),
-}
-
-
-@pytest.mark.parametrize("name", BAD_FILES)
-def test_a_file_that_is_no_configuration_is_named(name: str, tmp_path: Path):
-    content, message = BAD_FILES[name]
-    path = tmp_path / f"{name}.yaml"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(UserError, match=message) as caught:
-        read_config([path])
-    assert path.name in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
 @pytest.mark.parametrize(
     ("path", "value", "reason"),
     [

@@ -6,173 +6,43 @@ Each run is a forked child, because the Trainer keeps global state; the imports 
 import dataclasses
 import gc
 import json
-import os
-import random
 import re
 import shutil
-import signal
 import socket
-import sys
-import time
-import traceback
 from pathlib import Path
 
-import deepspeed  # noqa: F401 (imported once, for all children)
 import numpy as np
 import pytest
-import tiny_models
 import torch
 from safetensors.torch import load_file, save_file
+from training_runs import (
+    STEPS,
+    Run,
+    assert_close,
+    gradients,
+    make_data,
+    make_reference,
+    record_gradients,
+    zero_options,
+)
 from transformers.models.mistral.modeling_mistral import MistralMLP
 
 import train_target
-from fusionchat import cli, files
-from fusionchat.dialogues.dialogue import write_dialogues
 from fusionchat.errors import UserError
-from fusionchat.logits.store import DialogueLogits, LogitWriter, read_logits
+from fusionchat.logits.store import LogitWriter, read_logits
 from fusionchat.training import target_folder
-from fusionchat.training import trainer as training
 
 ROOT = Path(__file__).resolve().parents[3]
-STEPS = 6  # 2 epochs of 3 global batches
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A bf16 pivot, 22 dialogues, and a store of random teachers for them."""
-    folder = tmp_path_factory.mktemp("data")
-    model = tiny_models.build("mistral").to(torch.bfloat16)
-    model.save_pretrained(folder / "pivot")
-    tokenizer = tiny_models.tokenizer()
-    tokenizer.save_pretrained(folder / "pivot")
-    rng = np.random.default_rng(0)
-    items = tiny_models.dialogues(22)
-    write_dialogues(folder / "dialogues.parquet", items)
-    with LogitWriter(folder / "fused.parquet", {"model": "random"}) as writer:
-        for item in items:
-            encoded = tiny_models.renderer().encode(item)
-            count = int(encoded.spans[:, 1].sum())
-            ids = np.stack([rng.permutation(len(tokenizer))[:5] for _ in range(count)])
-            logs = np.log(rng.dirichlet(np.ones(6), count)[:, :5]).astype(np.float16)
-            row = (ids.astype(np.int32), logs, np.zeros(count, np.float16), 1.0, 0.5)
-            writer.write(DialogueLogits(item.dialogue_id, encoded.input_ids, encoded.spans, *row))
-    for damaged in ("headless", "truncated"):
-        shutil.copytree(folder / "pivot", folder / damaged)
-    weights = load_file(folder / "pivot" / "model.safetensors")
-    weights.pop("lm_head.weight")
-    save_file(weights, folder / "headless" / "model.safetensors", metadata={"format": "pt"})
-    os.truncate(folder / "truncated" / "model.safetensors", 20_000)
-    return folder
-
-
-class Run:
-    """The command line of a run in its own folder, and ways to execute it."""
-
-    def __init__(self, data: Path, folder: Path, *options: str, fused: bool = True):
-        self.output, self.checkpoints = folder / "target", folder / "checkpoints"
-        teacher = f"--fused {data / 'fused.parquet'}"
-        plain = f"--dialogues {data / 'dialogues.parquet'}"
-        self.argv = (
-            f"--pivot-model {data / 'pivot'} {teacher if fused else plain} --epochs 2"
-            f" --global-batch-size 8 --micro-batch-size 4 --learning-rate 1e-3"
-            f" --device cpu --no-bf16 --no-gradient-checkpointing"
-            f" --output {self.output} --checkpoints {self.checkpoints} --save-steps 2"
-        ).split() + list(options)
-
-    def start(self, patch=None, **environment: str) -> int:
-        """Fork a child that runs the program; `patch` is called in it first."""
-        pid = os.fork()
-        if pid:
-            return pid
-        code = 1
-        try:
-            os.environ.update(environment)
-            log = (self.output.parent / f"log{os.getpid()}").open("w", buffering=1)
-            sys.stdout = sys.stderr = log
-            if patch:
-                patch()
-            cli.run(train_target.main, self.argv)
-            code = 0
-        except SystemExit as leave:
-            code = leave.code
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-
-    def run(self, patch=None) -> int:
-        """Exit code of a child, negative for the signal that killed it."""
-        return finish(self.start(patch))
-
-    def run_ranks(self, count: int, patch=None) -> list[int]:
-        """Exit codes of `count` children that train together."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = str(probe.getsockname()[1])
-        pids = [
-            self.start(
-                patch,
-                RANK=str(rank),
-                LOCAL_RANK=str(rank),
-                WORLD_SIZE=str(count),
-                LOCAL_WORLD_SIZE=str(count),
-                MASTER_ADDR="127.0.0.1",
-                MASTER_PORT=port,
-            )
-            for rank in range(count)
-        ]
-        return [finish(pid) for pid in pids]
-
-    def log(self) -> str:
-        return "\n".join(path.read_text() for path in self.output.parent.glob("log*"))
-
-    def weights(self) -> dict[str, torch.Tensor]:
-        return load_file(self.output / "model.safetensors")
-
-
-def finish(pid: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def bytes_of(folder: Path) -> dict[str, str]:
-    return files.checksums(folder) | {"manifest": files.sha256(folder / "manifest.json")}
-
-
-def record_gradients(folder: Path):
-    """A patch that writes the norm of each step's gradient, before it is clipped."""
-
-    def patch():
-        original = training.FusionTrainer.log
-
-        def log(self, logs, *args):
-            if "loss" in logs and self.is_world_process_zero():
-                with (folder / "norms").open("a") as stream:
-                    stream.write(f"{float(logs['grad_norm'])}\n")
-            original(self, logs, *args)
-
-        training.FusionTrainer.log = log
-
-    return patch
-
-
-def gradients(run: Run) -> list[float]:
-    return [float(line) for line in (run.output.parent / "norms").read_text().split()]
+    return make_data(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
 def reference(data, tmp_path_factory):
-    """An uninterrupted run on one process: 2 micro-batches of 4 a step."""
-    folder = tmp_path_factory.mktemp("reference")
-    run = Run(data, folder)
-    assert run.run(record_gradients(folder)) == 0, run.log()
-    return run
-
-
-def assert_close(run: Run, reference: Run, tolerance: float):
-    expected, found = reference.weights(), run.weights()
-    assert expected.keys() == found.keys()
-    for name, weight in found.items():
-        torch.testing.assert_close(weight, expected[name], rtol=0, atol=tolerance)
+    return make_reference(data, tmp_path_factory.mktemp("reference"))
 
 
 def test_the_target_is_a_float32_model_with_tokenizer_curve_and_manifest(data, reference):
@@ -228,10 +98,6 @@ def test_the_split_of_a_batch_changes_nothing(data, reference, tmp_path, options
     run = Run(data, tmp_path, *options)
     assert run.run() == 0, run.log()
     assert_close(run, reference, 1e-5)
-
-
-def zero_options(zero: str | None) -> tuple[str, ...]:
-    return () if zero is None else ("--deepspeed", f"{ROOT}/configs/deepspeed/{zero}.json")
 
 
 @pytest.mark.parametrize("zero", [None, "zero2", "zero2_offload", "zero3"])
@@ -315,111 +181,6 @@ def test_the_first_process_saves_when_the_others_are_gone(data, tmp_path):
 
     run = Run(data, tmp_path, *zero_options("zero3"))
     assert run.run_ranks(2, patch) == [0, 0], run.log()
-
-
-def strike(number: int, micro_step: int):
-    """A patch that sends this process a signal at the beginning of a micro-step."""
-
-    def patch():
-        original, seen = training.FusionTrainer.training_step, []
-
-        def training_step(self, *args, **kwargs):
-            seen.append(1)
-            if len(seen) == micro_step:
-                os.kill(os.getpid(), number)
-            return original(self, *args, **kwargs)
-
-        training.FusionTrainer.training_step = training_step
-
-    return patch
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
-def test_interrupted_twice_and_resumed_equals_uninterrupted(data, reference, tmp_path, number):
-    """Bit for bit: weights, loss curve and manifest."""
-    chance = random.Random(int(number))
-    run = Run(data, tmp_path)
-    for micro_step in (chance.randint(2, 2 * STEPS - 4), chance.randint(1, 3)):
-        assert run.run(strike(number, micro_step)) == (-9 if number == signal.SIGKILL else 1)
-        assert not run.output.exists()
-    assert run.run() == 0, run.log()
-    assert bytes_of(run.output) == bytes_of(reference.output)
-
-
-def test_sigterm_names_the_step_and_how_to_go_on(data, tmp_path):
-    run = Run(data, tmp_path)
-    assert run.run(strike(signal.SIGTERM, 5)) == 1
-    assert f"stopped at step 3 of {STEPS}" in run.log()
-    assert "Traceback" not in run.log()
-    (checkpoint,) = run.checkpoints.glob("*/checkpoint-3")
-    assert (checkpoint / "manifest.json").exists()
-
-
-def test_killed_while_saving_a_checkpoint_resumes_from_the_one_before(data, reference, tmp_path):
-    def patch():
-        original = torch.save
-
-        def save(value, path, *args, **kwargs):
-            if "checkpoint-4/optimizer" in str(path):
-                Path(path).write_bytes(b"half")
-                os.kill(os.getpid(), signal.SIGKILL)
-            original(value, path, *args, **kwargs)
-
-        torch.save = save
-
-    run = Run(data, tmp_path)
-    assert run.run(patch) == -9
-    assert len(list(run.checkpoints.glob("*/checkpoint-4/optimizer.pt"))) == 1
-    assert run.run() == 0, run.log()
-    assert bytes_of(run.output) == bytes_of(reference.output)
-
-
-def test_killed_after_the_last_step_saves_without_training_again(data, reference, tmp_path):
-    run = Run(data, tmp_path)
-
-    def patch():
-        target_folder.audit_target = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
-
-    assert run.run(patch) == -9
-    assert not run.output.exists()
-    assert run.run(strike(signal.SIGKILL, 1)) == 0, run.log()
-    assert bytes_of(run.output) == bytes_of(reference.output)
-    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"target", "checkpoints"}
-
-
-@pytest.mark.parametrize("zero", [None, "zero2", "zero3"])
-def test_two_ranks_stop_together_and_resume(data, reference, tmp_path, zero):
-    """Only one rank gets the signal; both save at the same step and leave when it is complete."""
-
-    def patch():
-        if os.environ["RANK"] == "1":
-            strike(signal.SIGTERM, 9)()
-        seal, disconnect = training.seal, training.disconnect
-
-        def slow_seal(checkpoint):
-            time.sleep(1)
-            seal(checkpoint)
-
-        def checked_disconnect(trainer):
-            assert list(run.checkpoints.glob("*/checkpoint-3/manifest.json"))
-            disconnect(trainer)
-
-        training.seal, training.disconnect = slow_seal, checked_disconnect
-
-    run = Run(data, tmp_path, "--micro-batch-size", "1", *zero_options(zero))
-    assert run.run_ranks(2, patch) == [1, 1], run.log()
-    assert "Traceback" not in run.log()
-    assert run.run_ranks(2) == [0, 0], run.log()
-    assert_close(run, reference, 1e-5)
-
-
-def test_other_data_do_not_resume_from_a_foreign_checkpoint(data, tmp_path):
-    run = Run(data, tmp_path)
-    assert run.run(strike(signal.SIGTERM, 5)) == 1
-    other = Run(data, tmp_path, "--seed", "7")
-    assert other.run(strike(signal.SIGTERM, 1)) == 1
-    assert len(list(run.checkpoints.iterdir())) == 2
-    assert list(run.checkpoints.glob("*/checkpoint-1"))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(data, tmp_path):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from dry_runs import dry_run
 from program_host import AS_ON_MACOS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,6 +67,10 @@ class Project:
 
     def snakemake(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run snakemake to its end, `more` added to its environment."""
+        if not {"-n", "--dry-run"}.isdisjoint(arguments) and not more:
+            return subprocess.CompletedProcess(
+                arguments, *dry_run(self.folder, arguments, self.environment())
+            )
         process = self.start(*arguments, **more)
         out, err = process.communicate()
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)

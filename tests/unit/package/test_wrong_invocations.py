@@ -183,7 +183,8 @@ CASES = [
 
 
 def test_ctrl_c_during_the_imports_is_one_line():
-    program = "import os, signal; from fusionchat import cli; os.kill(os.getpid(), signal.SIGINT)"
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program += "; from fusionchat import cli; signal.raise_signal(signal.SIGINT)"
     run = subprocess.run(
         [sys.executable, "-c", program], cwd=SCRIPTS, capture_output=True, text=True
     )

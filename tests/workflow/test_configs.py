@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import yaml
-from micro_project import ROOT, planned_command
+from micro_project import ROOT, job_counts, planned_command
 
 from fusionchat.cluster.plan import Plan
 from fusionchat.config import checked
@@ -147,7 +147,7 @@ def test_profile_slurm_plans_the_paper(clone):
     run = clone.snakemake("--profile", "slurm", "-n")
     assert run.returncode == 0, run.stderr
     assert "Using profiles slurm" in run.stdout + run.stderr
-    assert clone.planned("--profile", "slurm") == PAPER
+    assert job_counts(run.stdout + run.stderr) == PAPER
 
 
 @pytest.mark.parametrize(("name", "jobs"), [("released", RELEASED), ("six_sources", SIX_SOURCES)])
@@ -363,3 +363,22 @@ def test_a_wrong_configuration_is_one_line_without_traceback(clone, name):
     assert len(before) <= 2
     assert "Traceback" not in run.stdout + run.stderr
     assert not (clone.folder / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--config", "device"), "--config: 'device' is not KEY=VALUE"),
+        (
+            ("--config", "device=cpu", "table1"),
+            "--config: 'table1' is not KEY=VALUE; ",
+        ),
+        (("--configfile=",), "--configfile '' does not exist"),
+        (("--configfile", "rules"), "--configfile rules is a folder, not a file"),
+    ],
+)
+def test_a_wrong_call_of_snakemake_is_one_line_without_traceback(clone, words, message):
+    run = clone.snakemake("-n", *words)
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].startswith(f"error: {message}")
+    assert "Traceback" not in run.stdout + run.stderr

@@ -78,19 +78,21 @@ def line_of(path: str | os.PathLike[str], key: Sequence[str]) -> tuple[int, int]
 
 
 def refuse_broken(arguments: Sequence[str]) -> None:
-    """End a snakemake whose `--configfile` names a file that is none, in one line."""
-    files: list[str] = []
+    """End a snakemake in one line whose `--configfile` is none, or its `--config` no KEY=VALUE."""
     option = ""
-    for argument in arguments:
-        if argument.startswith("-"):
-            option, _, argument = argument.partition("=")
-        if option in ("--configfile", "--configfiles") and argument:
-            files.append(argument)
-    try:
-        for file in files:
-            read_yaml(file)
-    except UserError as error:
-        raise SystemExit(f"error: --configfile {error}") from None
+    for word in arguments:
+        if word.startswith("-"):
+            option, given, word = word.partition("=")
+            if not given:
+                continue
+        if option in ("--config", "-C") and "=" not in word:
+            fault = f"{word!r} is not KEY=VALUE; what is to be made stands before {option}"
+            raise SystemExit(f"error: {option}: {fault}")
+        if option in ("--configfile", "--configfiles"):
+            try:
+                read_yaml(word or "''")
+            except UserError as error:
+                raise SystemExit(f"error: {option} {error}") from None
 
 
 def _strict_loader() -> type:

@@ -48,3 +48,7 @@ def asks_about(body: dict, question: int, turn: int) -> bool:
     """Whether a request shows the judge this turn of this question (numbered from 0)."""
     text = body["messages"][-1]["content"]
     return f"{'Q' if turn == 1 else 'Q1'}: Question {question}:" in text
+
+
+def whole(path: Path) -> list[str]:
+    return path.read_text().split("\n")[:-1]

@@ -51,4 +51,5 @@ def asks_about(body: dict, question: int, turn: int) -> bool:
 
 
 def whole(path: Path) -> list[str]:
+    """The lines of a file but a last one that was not finished."""
     return path.read_text().split("\n")[:-1]

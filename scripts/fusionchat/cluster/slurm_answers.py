@@ -48,5 +48,5 @@ def answer(*command: str) -> str | None:
 
 def log_file(number: str) -> Path:
     """Where a job's log is written."""
-    told = re.search(r"StdOut=(.+)", answer("scontrol", "show", "job", number) or "")
-    return Path(told[1] if told else f"slurm-{number}.out")
+    match = re.search(r"StdOut=(.+)", answer("scontrol", "show", "job", number) or "")
+    return Path(match[1] if match else f"slurm-{number}.out")

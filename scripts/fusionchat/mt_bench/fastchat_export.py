@@ -39,7 +39,7 @@ def export(
     shutil.copyfile(question_file, data / "question.jsonl")
     for path in answer_files:
         _export_answers(path, data / "model_answer")
-    records = [record for path in judgment_files for record in _judgments(path)]
+    records = _judgments(judgment_files)
     chosen = _of_one_judge(records, judge)
     categories = {q.question_id: q for q in questions}
     judged = data / "model_judgment"
@@ -56,9 +56,9 @@ def file_name(name: str) -> str:
     return name.replace("/", "_")
 
 
-def _judgments(path: Path) -> list[dict[str, Any]]:
+def _judgments(paths: Iterable[Path]) -> list[dict[str, Any]]:
     records = []
-    for where, _, _, record in read_judgments(path):
+    for where, _, _, record in read_judgments(paths):
         if lacking := [field for field in FIELDS if field not in record]:
             raise UserError(f"{where}: not a judgment record of FastChat: {lacking[0]} is missing")
         records.append(record)

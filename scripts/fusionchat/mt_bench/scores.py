@@ -48,13 +48,9 @@ def read_scores(files: Iterable[Path], questions: Sequence[Question]) -> pa.Tabl
     """
     turns = {q.question_id: len(q.turns) for q in questions}
     scores: dict[Key, float | None] = {}
-    places: dict[Key, str] = {}
-    for path in files:
-        for where, key, score, _ in read_judgments(path):
-            _check_turn(key, turns, where)
-            if key in scores:
-                raise UserError(f"{where}: this judgment appears twice, first in {places[key]}")
-            scores[key], places[key] = score, where
+    for where, key, score, _ in read_judgments(files):
+        _check_turn(key, turns, where)
+        scores[key] = score
     series = sorted({key[:4] for key in scores})
     models = {model for model, *_ in series}
     rows = [
@@ -78,8 +74,20 @@ def read_scores(files: Iterable[Path], questions: Sequence[Question]) -> pa.Tabl
     )
 
 
-def read_judgments(path: Path) -> list[Judgment]:
-    """The judgments of a file in FastChat's form; a file without any is a `UserError`."""
+def read_judgments(paths: Iterable[Path]) -> list[Judgment]:
+    """The judgments of files in FastChat's form, each of which is there once."""
+    judgments: dict[Key, Judgment] = {}
+    for judgment in (one for path in paths for one in _read_file(path)):
+        first = judgments.setdefault(judgment.key, judgment)
+        if first is not judgment:
+            raise UserError(
+                f"{judgment.where}: this judgment appears twice, first in {first.where}"
+            )
+    return list(judgments.values())
+
+
+def _read_file(path: Path) -> list[Judgment]:
+    """A file without any judgment is a `UserError`."""
     judgments = []
     for number, record in read_numbered_jsonl(path):
         where = f"{path}, line {number}"

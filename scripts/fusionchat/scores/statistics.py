@@ -138,7 +138,7 @@ def interval(
     """Studentised bootstrap interval of the stratified mean of `values` [Q, S, M].
 
     Questions are drawn with replacement within their category; the same draws serve all columns.
-    Where so many draws have equal scores that a quantile has no end (a constant row with two
+    Where so many draws have equal scores that a quantile is infinite (a constant row with two
     outliers), it is replaced as `_rare` says. Several seeds widen the interval as that of t.
     `bounds` clips it to the possible values. Columns without any spread, or with a category of
     fewer than two values, get no interval.
@@ -192,10 +192,10 @@ def _median(values: np.ndarray) -> np.ndarray:
 def t_test(values: np.ndarray, strata: np.ndarray, level: float = LEVEL) -> TTest:
     """Welch's t test of the stratified mean of `values` [Q, S, M] against zero, with its interval.
 
-    For paired differences. Most of them are 0 where two models answer alike; the few others lie in
-    few categories, which Satterthwaite's degrees of freedom count, while resampling takes them for
-    all that there could be. With several seeds p is also at least that of the seeds' averages
-    alone: far out in the tail, where Holm's correction looks, the common test finds too much.
+    For paired differences. Where two models answer alike most of these are 0, and the others lie in
+    a few categories: Satterthwaite's degrees of freedom allow for that, while resampling would take
+    those few for all that can occur. With several seeds p is at least that of the seeds' averages
+    alone: far out in the tail, where Holm's correction looks, the joint test rejects too often.
     Without any spread, or with a category of fewer than two values, bounds and p are NaN; p is 1
     where all values are 0.
     """
@@ -224,7 +224,7 @@ def _rounding(values: np.ndarray) -> np.ndarray:
 
 
 def _studentised_draws(values: np.ndarray, strata: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """(mean* - mean) / error* of resampled benchmarks [draws, M]; endless where error* is 0."""
+    """(mean* - mean) / error* of resampled benchmarks [draws, M]; infinite where error* is 0."""
     generator = np.random.default_rng(seed)
     centred = values - stratum_means(values, strata)
     shift = np.zeros((draws, values.shape[1]))

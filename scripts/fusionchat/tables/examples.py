@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fusionchat.errors import UserError
 from fusionchat.mt_bench.answers import judged_turns, read_all_answers
 from fusionchat.mt_bench.questions import Question
 from fusionchat.mt_bench.record_fields import chosen_judge
-from fusionchat.mt_bench.scores import Judgment, read_judgments
+from fusionchat.mt_bench.scores import read_judgments
 
 CHOICE = 0
 REPEAT = 0
@@ -38,17 +37,13 @@ class Examples:
             for model, records in read_all_answers(answers, questions).items()
             for number, record in records.items()
         }
-        made = [judgment for path in judgments for judgment in read_judgments(path)]
-        chosen = chosen_judge((one.key[1] for one in made), judge, "--judgments") if made else ""
-        self._judgments: dict[tuple[str, int, int], Judgment] = {}
-        for judgment in made:
-            model, name, repeat, choice, question, turn = judgment.key
-            if (name, repeat, choice) == (chosen, REPEAT, CHOICE):
-                first = self._judgments.setdefault((model, question, turn), judgment)
-                if first is not judgment:
-                    raise UserError(
-                        f"{judgment.where}: this judgment appears twice, first in {first.where}"
-                    )
+        made = {judgment.key: judgment for judgment in read_judgments(judgments)}
+        chosen = chosen_judge((key[1] for key in made), judge, "--judgments") if made else ""
+        self._judgments = {
+            (model, question, turn): judgment
+            for (model, name, repeat, choice, question, turn), judgment in made.items()
+            if (name, repeat, choice) == (chosen, REPEAT, CHOICE)
+        }
 
     def models(self) -> list[str]:
         """The models that have answers."""

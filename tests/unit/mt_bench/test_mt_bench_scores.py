@@ -306,6 +306,13 @@ def test_the_export_names_what_a_judgment_lacks(tmp_path):
     assert not (tmp_path / "fastchat").exists()
 
 
+def test_the_export_counts_no_judgment_twice(tmp_path):
+    records = rule_judged(tmp_path)
+    again = jsonl(tmp_path / "again.jsonl", records[-1:])
+    with pytest.raises(UserError, match=r"again.jsonl, line 1: .* twice, first in .*judged.jsonl"):
+        export(tmp_path, "--judgments", str(tmp_path / "judged.jsonl"), str(again))
+
+
 def test_the_export_needs_one_judge(tmp_path):
     rule_judged(tmp_path)
     other = jsonl(tmp_path / "other.jsonl", complete(name="other"))

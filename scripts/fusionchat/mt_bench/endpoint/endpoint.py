@@ -27,7 +27,7 @@ _LOOK_AGAIN = 0.2
 
 
 class RequestRefusedError(Exception):
-    """The endpoint cannot answer this one request; `kind` groups alike reasons.
+    """The endpoint cannot answer this one request; `kind` groups similar reasons.
 
     `passing` says that all tries failed as they do while an endpoint is away.
     """

@@ -31,7 +31,7 @@ class Action(Enum):
 class Problem:
     """A call without a usable reply.
 
-    `kind` groups alike problems, `wait` is what the server asks for (seconds), and `charged` says
+    `kind` groups similar problems, `wait` is what the server asks for (seconds), and `charged` says
     that the work may have been done, and is paid for, all the same.
     """
 

@@ -125,14 +125,14 @@ def _choice(value: dict[str, Any], choice: dict[str, Any]) -> Reply | Problem:
     if finish == "error":
         return _unusable("error", "the reply ended with an error")
     inline, text = split_thoughts(text)
-    told = next((message[f] for f in _THOUGHT_FIELDS if isinstance(message.get(f), str)), "")
+    separate = next((message[f] for f in _THOUGHT_FIELDS if isinstance(message.get(f), str)), "")
     if isinstance(message.get("refusal"), str):
         refusal = refusal or message["refusal"]
-    if message.get("content") is None and not (told or refusal or finish):
+    if message.get("content") is None and not (separate or refusal or finish):
         return _unusable("no content", "the reply holds no content")
     return Reply(
         text=text,
-        thoughts="\n\n".join(filter(None, [told.strip(), thoughts.strip(), inline])),
+        thoughts="\n\n".join(filter(None, [separate.strip(), thoughts.strip(), inline])),
         refusal=refusal,
         finish=finish,
         model=value["model"] if isinstance(value.get("model"), str) else "",

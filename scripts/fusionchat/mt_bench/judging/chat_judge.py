@@ -86,7 +86,7 @@ class ChatJudge(Generic[T]):
         Raises a `UserError` where ratings stay missing for a systematic reason.
         """
         watch = FailureWatch(len(tasks), self.endpoint.options.base_url)
-        groups = self._alike(tasks)
+        groups = self._by_request(tasks)
         if self.batch is not None:
             self._ask_together(self.batch, [group[0] for group in groups])
         for group, verdict in run_all(
@@ -97,13 +97,13 @@ class ChatJudge(Generic[T]):
                 yield task, verdict
         self.endpoint.give_up()
 
-    def _alike(self, tasks: Sequence[T]) -> list[list[T]]:
+    def _by_request(self, tasks: Sequence[T]) -> list[list[T]]:
         """Tasks that show the judge the same, together."""
-        alike: dict[str, list[T]] = {}
+        groups: dict[str, list[T]] = {}
         for task in tasks:
             key = content_key(messages=self.prompts.messages(task), repeat=task.repeat)
-            alike.setdefault(key, []).append(task)
-        return list(alike.values())
+            groups.setdefault(key, []).append(task)
+        return list(groups.values())
 
     def _ask_together(self, batch: BatchRunner, tasks: Sequence[T]) -> None:
         """Bring the replies of all attempts into the store, a batch an attempt."""

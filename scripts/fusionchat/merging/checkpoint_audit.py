@@ -9,6 +9,7 @@ from fusionchat.errors import UserError
 from fusionchat.files import read_json_object
 from fusionchat.merging.config_differences import rotary
 from fusionchat.models.checkpoint import FLOATS, Checkpoint, check_tie, input_embedding
+from fusionchat.models.tokenizer import added_tokens
 from fusionchat.readers.safetensors import TensorInfo
 
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -128,7 +129,7 @@ def _vocabulary(folder: Path, name: str) -> dict[str, int]:
     """All tokens and their ids, and the checksum of the merges, as an entry with the id -1."""
     tokenizer = read_json_object(folder / name)
     if name == "vocab.json":
-        return tokenizer | _added_tokens(folder)
+        return tokenizer | added_tokens(folder)
     model = tokenizer["model"]
     vocabulary = model["vocab"]
     if isinstance(vocabulary, list):  # Unigram: a list of [piece, score]
@@ -137,16 +138,4 @@ def _vocabulary(folder: Path, name: str) -> dict[str, int]:
     # "a b" in older files, ["a", "b"] since tokenizers 0.20
     merges = [m.split(" ", 1) if isinstance(m, str) else m for m in model.get("merges") or []]
     checksum = hashlib.sha256(json.dumps(merges).encode()).hexdigest()
-    return {**vocabulary, **_added_tokens(folder), **added, f"merges {checksum}": -1}
-
-
-def _added_tokens(folder: Path) -> dict[str, int]:
-    """Tokens that older folders add beside tokenizer.json; a newer save writes them into it."""
-    ids: dict[str, int] = {}
-    if (folder / "added_tokens.json").exists():
-        ids |= read_json_object(folder / "added_tokens.json")
-    settings = folder / "tokenizer_config.json"
-    if settings.exists():
-        listed = read_json_object(settings).get("added_tokens_decoder") or {}
-        ids |= {entry["content"]: int(number) for number, entry in listed.items()}
-    return ids
+    return {**vocabulary, **added_tokens(folder), **added, f"merges {checksum}": -1}

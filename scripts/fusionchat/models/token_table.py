@@ -20,7 +20,7 @@ import numpy as np
 
 from fusionchat.errors import UserError
 from fusionchat.files import read_json_object
-from fusionchat.models.tokenizer import check_ends, load_tokenizer
+from fusionchat.models.tokenizer import check_ends, load_tokenizer, read_settings, spelling
 
 METASPACE, BYTE_LEVEL = "▁", "Ġ"
 ROLES = ("eos", "bos", "unk", "pad")
@@ -93,7 +93,7 @@ def load(folder: str | os.PathLike[str], end_of_turn: str | None = None) -> Toke
         raise UserError(f"{folder} is not a folder with a tokenizer")
     content = read_json_object(path) if path.exists() else _converted(folder)
     try:
-        settings = _settings(folder)
+        settings = read_settings(folder)
         names = _role_names(settings)
         roles = names if end_of_turn is None else names | {"eos": end_of_turn}
         table = from_content(_with_added(content, settings), roles, str(folder))
@@ -216,29 +216,6 @@ def _converted(folder: Path) -> dict[str, Any]:
     return json.loads(load_tokenizer(folder).backend_tokenizer.to_str())
 
 
-def _settings(folder: Path) -> dict[str, Any]:
-    """The tokenizer's configuration as transformers reads it: where tokenizer_config.json lists no
-    added tokens, the files of older versions beside it add theirs, and decide on special tokens.
-    """
-    settings = _object(folder / "tokenizer_config.json")
-    if "added_tokens_decoder" in settings:
-        return settings
-    settings |= _object(folder / "special_tokens_map.json")
-    special = {_text(value) for key, value in settings.items() if key.endswith("_token")}
-    added = _object(folder / "added_tokens.json").items()
-    decoder = {i: {"content": text, "special": text in special} for text, i in added}
-    return settings | {"added_tokens_decoder": decoder}
-
-
-def _object(path: Path) -> dict[str, Any]:
-    return read_json_object(path) if path.exists() else {}
-
-
-def _text(token: Any) -> str | None:
-    """A token's spelling, which may stand among its properties."""
-    return token["content"] if isinstance(token, dict) else token
-
-
 def _with_added(content: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     """The tokens that the configuration alone adds are ids of the tokenizer like all others."""
     added = list(content.get("added_tokens") or [])
@@ -251,7 +228,7 @@ def _with_added(content: dict[str, Any], settings: dict[str, Any]) -> dict[str, 
 
 def _role_names(settings: dict[str, Any]) -> dict[str, str]:
     """The spelling of the token of each role."""
-    texts = {role: _text(settings.get(f"{role}_token")) for role in ROLES}
+    texts = {role: spelling(settings.get(f"{role}_token")) for role in ROLES}
     return {role: text for role, text in texts.items() if text}
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fusionchat.errors import UserError
 from fusionchat.files import read_json_object, read_text
@@ -41,13 +41,10 @@ def load_tokenizer(folder: str | os.PathLike[str]) -> "PreTrainedTokenizerBase":
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder with a tokenizer")
     check_unchanged(folder)
-    for name in _TOKENIZER_FILES:
-        if (folder / name).exists():
-            read_json_object(folder / name)
+    added = added_tokens(folder)
     path = folder / "tokenizer.json"
     tokenizer, number = _from_file(path) if path.exists() else _converted(folder)
     ends = {"bos_token": tokenizer.bos_token, "eos_token": tokenizer.eos_token}
-    added = _added_tokens(folder)
     check_ends(ends, lambda token: number(token) is not None or token in added, folder)
     return tokenizer
 
@@ -153,15 +150,38 @@ def has_template(folder: Path) -> bool:
     return bool(inside) or any((folder / name).exists() for name in _TEMPLATES)
 
 
-def _added_tokens(folder: Path) -> set[str]:
-    """The tokens that files beside tokenizer.json add to its vocabulary."""
-    added: set[str] = set()
-    for name in _TOKENIZER_FILES:
-        settings = read_json_object(folder / name) if (folder / name).exists() else {}
-        entries = (settings.get("added_tokens_decoder") or {}).values()
-        added |= {entry["content"] for entry in entries}
-        added |= settings.keys() if name == "added_tokens.json" else set()
-    return added
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The tokenizer's configuration as transformers reads it: where tokenizer_config.json lists no
+    added tokens, the files of older versions beside it add theirs, and decide on special tokens.
+    """
+    config, special_map, more = (_read_if_there(folder / name) for name in _TOKENIZER_FILES)
+    if "added_tokens_decoder" in config:
+        return config
+    settings = config | special_map
+    special = {spelling(value) for key, value in settings.items() if key.endswith("_token")}
+    decoder = {i: {"content": text, "special": text in special} for text, i in more.items()}
+    return settings | {"added_tokens_decoder": decoder}
+
+
+def _read_if_there(path: Path) -> dict[str, Any]:
+    return read_json_object(path) if path.exists() else {}
+
+
+def spelling(token: Any) -> str | None:
+    """A token's text, which may stand among its properties."""
+    return token["content"] if isinstance(token, dict) else token
+
+
+def added_tokens(folder: Path) -> dict[str, int]:
+    """The tokens and ids that files beside tokenizer.json add to its vocabulary."""
+    try:
+        listed = read_settings(folder)["added_tokens_decoder"] or {}
+        return {entry["content"]: int(index) for index, entry in listed.items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{folder}: the added tokens of its tokenizer's files cannot be read ({error!r}); copy "
+            "them again, or save the tokenizer anew"
+        ) from error
 
 
 def check_ends(ends: Mapping[str, str | None], known: Callable[[str], bool], folder: Path) -> None:

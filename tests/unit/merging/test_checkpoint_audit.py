@@ -236,8 +236,10 @@ def test_the_same_tokenizer_saved_by_a_newer_library_is_the_same(tmp_path):
     mine, other = tokenizers(tmp_path, older, newer)
     with pytest.raises(UserError, match="<end>"):
         check_tokenizers(mine, other)
-    (mine.folder / "added_tokens.json").write_text('{"<end>": 3}')
-    decoder = {"added_tokens_decoder": {"4": {"content": "<pad>"}}}
+    (mine.folder / "added_tokens.json").write_text('{"<end>": 3, "<pad>": 4}')
+    check_tokenizers(mine, other)
+    (mine.folder / "added_tokens.json").unlink()
+    decoder = {"added_tokens_decoder": {"3": {"content": "<end>"}, "4": {"content": "<pad>"}}}
     (mine.folder / "tokenizer_config.json").write_text(json.dumps(decoder))
     check_tokenizers(mine, other)
     (other.folder / "tokenizer.json").write_text(

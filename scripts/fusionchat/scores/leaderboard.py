@@ -49,12 +49,18 @@ def read_scores(
     """A column for each task, the tasks with their settings, which all files must share, and the
     number of documents that each task was limited to.
     """
-    files = {path.stem: read_documents(path) for path in paths}
+    places: dict[str, Path] = {}
+    for path in paths:  # the model has the name of its file
+        if (other := places.setdefault(path.stem, path)) is not path:
+            raise UserError(f"{path}: there are scores of {path.stem} already, in {other}")
+    files = {name: read_documents(path) for name, path in places.items()}
     settings = {name: facts["tasks"] for name, (_, facts) in files.items()}
     first = next(iter(settings))
     for name, given in settings.items():
         if given != settings[first] or files[name][1]["limit"] != files[first][1]["limit"]:
-            raise UserError(f"{name} and {first} were measured with other tasks, shots or limits")
+            raise UserError(
+                f"{places[name]}: measured with other tasks, shots or limits than {places[first]}"
+            )
     if unknown := [t.metric.name for t in tasks if t.metric.name not in settings[first]]:
         raise UserError(f"--task: {unknown[0]} was not measured ({', '.join(settings[first])})")
     columns = [

@@ -144,5 +144,9 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path):
     scores(tmp_path / "two.parquet", {"a": [1, 0, 1]})
     with pytest.raises(UserError, match="measured on other documents"):
         run(tmp_path, *task, "--baseline", "one")
+    again = scores(tmp_path / "again" / "one.parquet", {"a": [1, 0]})
+    both = ["--scores", str(tmp_path / "one.parquet"), str(again)]
+    with pytest.raises(UserError, match=r"again/one\.parquet: there are scores of one already"):
+        run(tmp_path, *task, "--baseline", "one", *both)
     with pytest.raises(UserError, match=r"--task: b was not measured \(a\)"):
         run(tmp_path, *task, "--task", "b:documents:B", "--baseline", "one")

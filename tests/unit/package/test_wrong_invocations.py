@@ -219,3 +219,16 @@ def test_an_option_that_does_not_exist_is_named(program, monkeypatch, tmp_path, 
     monkeypatch.chdir(tmp_path)
     assert "--no-such-option" in said(program, ["--no-such-option=1"], capsys)
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help_says_how_a_program_is_called(program, capsys):
+    code = None
+    try:
+        cli.run(importlib.import_module(program).main, ["--help"])
+    except SystemExit as stop:
+        code = stop.code
+    assert not code
+    said = capsys.readouterr()
+    assert said.out.lower().startswith("usage: ")
+    assert said.err == ""

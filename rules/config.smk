@@ -4,7 +4,9 @@ Out: config.yaml, which plan, doctor and report read. No program writes it, beca
 knows what it was given; the log says that.
 """
 
-from fusionchat.config import save_config
+from hashlib import sha256
+
+from fusionchat.config import config_text, save_config
 
 
 rule write_config:
@@ -18,9 +20,9 @@ rule write_config:
     localrule: True
     threads: 1
     params:
-        config=config,
+        config=sha256(config_text(config).encode()).hexdigest(),
         files=GIVEN,
         settings=dict(workflow.config_settings.config),
     run:
-        save_config(output.config, params.config)
+        save_config(output.config, config)
         Path(log[0]).write_text(f"merged from {params.files} and {params.settings}\n")

@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.errors import UserError
     from fusionchat.fusion.fuse import fuse_dialogue, narrowed
     from fusionchat.logits.imported import check_token_ce
-    from fusionchat.logits.store import KNOWN, LogitWriter, read_provenance
+    from fusionchat.logits.store import KNOWN, LogitWriter, read_columns, read_provenance
     from fusionchat.progress import progress
 
     names = [args.pivot_name, *(name for name, _ in args.source)]
@@ -130,7 +130,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     extra = {"winner": pa.string(), "ces": pa.list_(pa.float32()), KNOWN.name: KNOWN.type}
     winners: Counter[str] = Counter()
     with LogitWriter(args.output, provenance, extra=extra) as writer:
-        for joined in progress(join(args.pivot_logits, args.source), desc="fuse"):
+        dialogues = join(args.pivot_logits, args.source)
+        total = len(read_columns(args.pivot_logits, ["dialogue_id"]))
+        for joined in progress(dialogues, total=total, desc="fuse", unit="dialogue"):
             rows, groups = zip(*(one or (None, None) for one in joined), strict=True)
             fused = fuse_dialogue(rows, args.function, args.level, groups)
             row = fused.row if args.top_k is None else narrowed(fused.row, args.top_k)

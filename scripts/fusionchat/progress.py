@@ -20,7 +20,7 @@ TAIL = 4096  # bytes of a log that hold its newest bar
 # Parts of an item count, too, and are not shown with all their digits.
 IN_PARTS = "{l_bar}{bar}| {n:.0f}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
 LINE = re.compile(  # of a bar, or of a count whose end is not known
-    r"(?:(?P<percent>\d+)%\|[^|]*\| )?(?P<done>\S+)"
+    r"(?:(?P<percent>\d+)%\|[^|]*\| )?(?P<done>\S+(?: [a-z]+)?)"
     r" \[[\d:]*:\d\d(?:<(?P<left>[^,]+))?, +(?P<rate>[^,\]]+)"
 )
 
@@ -29,12 +29,18 @@ tqdm.set_lock(RLock())
 
 
 def progress(
-    items: Iterable[Item] | None = None, *, total: float | None = None, **options: Any
+    items: Iterable[Item] | None = None,
+    *,
+    total: float | None = None,
+    unit: str = "it",
+    **options: Any,
 ) -> "tqdm[Item]":
     """A tqdm bar on stderr: live in a terminal, one line every five seconds in a log file."""
     interval = 0.2 if sys.stderr.isatty() else LOG_INTERVAL
+    options |= {"mininterval": interval, "dynamic_ncols": True}
+    options["unit"] = unit if len(unit) < 3 else f" {unit}"  # "3.1MB/s", "3.1 dialogue/s"
     # Without `miniters` tqdm would skip updates by a rate that slower items no longer have.
-    return tqdm(items, total=total, mininterval=interval, miniters=0, dynamic_ncols=True, **options)
+    return tqdm(items, total=total, miniters=0, **options)
 
 
 def bars(logs: Path, since: float) -> Iterator[tuple[str, str]]:

@@ -334,6 +334,12 @@ def test_the_plan_is_the_same_by_rule_and_by_hand(clone):
     by_rule = (results / "plan" / "plan.csv").read_text()
     assert (clone.folder / "by_hand.csv").read_text() == by_rule
     assert "gpu_hours" in by_rule
+    (clone.folder / "overlay.yaml").write_text("training: {epochs: 3}\n")
+    run = clone.snakemake("results/demo/config.yaml", "--cores", "1", *given)
+    assert yaml.safe_load((results / "config.yaml").read_text())["training"]["epochs"] == 3
+    reasons = [line for line in run.stderr.splitlines() if "Params have changed" in line]
+    assert reasons
+    assert max(map(len, reasons)) < 1000  # not the whole configuration, twice
     shutil.rmtree(results)
 
 

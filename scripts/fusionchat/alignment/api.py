@@ -65,7 +65,7 @@ def align_tokens(
     }
     with spans_file.SpansWriter(output, facts) as writer:
         rows = pair(pivot_rows, source_rows, common, str(shard.source_logits))
-        for row, other in progress(rows, desc="align", unit="dialogue"):
+        for row, other in progress(rows, total=len(common), desc="align", unit="dialogue"):
             alignment = aligner.align(row, other)
             if not alignment.identity:
                 if aligned < CHECKED:
@@ -124,6 +124,8 @@ def transfer_logits(
     source = load_table(shard.source_model, shard.source_logits)
     inputs = Inputs(shard.pivot_logits, shard.source_logits, spans, vocabulary_map)
     with AlignedWriter(output, inputs, pivot, source, rules) as writer:
-        for row in progress(transfers(inputs, pivot, source, rules), unit="dialogue"):
+        rows = transfers(inputs, pivot, source, rules)
+        total = spans_file.count_dialogues(spans)
+        for row in progress(rows, total=total, desc="transfer", unit="dialogue"):
             writer.write(*row)
     logging.info("%s", writer.summary())

@@ -83,6 +83,10 @@ def test_every_file_with_a_fixed_address_is_asked_for(tmp_path, server):
     (finding,) = doctor.web(local)
     assert f"{server.url}/df_gamed.csv 404" in finding.found
     assert "snakemake fetched" in finding.fix
+    assert "mt_bench.questions" not in finding.fix
+    del server.answers["/question.jsonl"]
+    (finding,) = doctor.web(local)
+    assert "mt_bench.questions" in finding.fix
     for path in wanted.values():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")

@@ -37,7 +37,7 @@ def test_a_running_job_is_a_line_with_what_is_done_the_rate_and_the_time_left(lo
     assert name == "dump_logits/qwen/0000"
     assert line.startswith("dump_logits/qwen/0000: 8/40, ")
     assert line.endswith(" left")
-    assert "dialogue/s" in line
+    assert " dialogue/s" in line
 
 
 def test_a_count_without_an_end_has_no_time_left(log, tmp_path):
@@ -45,7 +45,7 @@ def test_a_count_without_an_end_has_no_time_left(log, tmp_path):
     bar.update(7)
     write(tmp_path, "fuse.log", log.getvalue())
     ((_, line),) = progress.bars(tmp_path, since=0)
-    assert line.startswith("fuse: 7dialogue, ")
+    assert line.startswith("fuse: 7 dialogue, ")
     assert "left" not in line
 
 

@@ -133,6 +133,8 @@ def web(wanted: Mapping[str, Path]) -> Iterator[Finding]:
         codes = dict(zip(absent, pool.map(_status, absent), strict=True))
     refused = [f"{url} {code}" for url, code in codes.items() if code != "200"]
     fix = "run `snakemake fetched` where these addresses answer" if refused else ""
+    if any(codes[url] != "200" and "mt_bench" in wanted[url].parts for url in absent):
+        fix += ", or set mt_bench.questions to a folder with MT-Bench's files"
     found = f"{len(absent)} to fetch" if absent else "all files are here"
     found = found if wanted else "nothing is downloaded"
     yield Finding("downloads", "; ".join([found, *refused]), fix)

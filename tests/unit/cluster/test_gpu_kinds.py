@@ -103,6 +103,7 @@ def test_a_slice_has_the_memory_of_its_name(commands, tmp_path):
     found = [one for one in doctor_slurm.slurm(given, probe, jobs, too_large) if one.fix]
     assert {one.found.split()[0] for one in found} == {"answer"}
     assert all("10 GB are there" in one.found for one in found)
+    assert {one.fix for one in found} == {"name a larger kind as gpu_model of answer"}
 
 
 @pytest.mark.parametrize(

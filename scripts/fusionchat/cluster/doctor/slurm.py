@@ -7,7 +7,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,8 @@ def _slices(
     for rule, one in jobs.items():
         kind = gpus(profile, rule)[1]
         if one.gpus and kind and (memory := partitions.SLICE.search(kind)):
-            yield from gpu_memory(too_large(float(memory[1]), [rule]))
+            for finding in gpu_memory(too_large(float(memory[1]), [rule])):
+                yield replace(finding, fix=f"name a larger kind as gpu_model of {rule}")
 
 
 def _choices() -> str:

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 import numpy as np
 from exact_transfer import Exact, Row, Text
-from transfer_rules import FULL, LISTS, RULES, Rules, Taught, rule
+from transfer_rules import FULL, LISTS, OURS, RULES, Rules, Taught, rule
 
 from fusionchat.alignment import spans
 from fusionchat.alignment.groups import Alignment
@@ -33,6 +33,7 @@ KINDS = ("one_to_one", "many_to_one", "one_to_many", "many_to_many")
 SHORT = dict(zip(KINDS, ("1-1", "n-1", "1-n", "n-n"), strict=True))
 NEVER = 1e-6  # what a row without an entry is taken to say of a token, in the KL divergence
 PIVOTS = {"llama2": "Llama 2", "qwen3": "Qwen 3", "gemma3": "Gemma 3", "gpt4o": "GPT-4o"}
+DRAWN = {"listed": "lists taken for all", "ours": "lists", "steps": "lists and exact steps"}
 COLUMNS = ("rows", "taught", "error", "signed", "off", "tv", "kl", "kept")
 
 
@@ -87,12 +88,17 @@ def compare(row: Row, taught: Taught) -> tuple[float, ...]:
 
 
 def measure(
-    pivot: TokenTable, source: TokenTable, texts: list[Text], lengths: Sequence[int]
+    pivot: TokenTable,
+    source: TokenTable,
+    texts: list[Text],
+    lengths: Sequence[int],
+    names: Sequence[str],
 ) -> dict[tuple[str, int], Errors]:
-    """Errors of each rule and length of list."""
+    """Errors of each rule in `names`: ours at each length of list, the others at the shortest."""
     rules, exact = Rules(pivot, source, texts), Exact(pivot, source)
-    wanted = [(name, k) for name in LISTS[:2] for k in lengths]
-    wanted += [(name, min(lengths)) for name in LISTS[2:]] + [(name, 0) for name in FULL]
+    wanted = [(name, k) for name in OURS for k in lengths]
+    wanted += [(name, min(lengths)) for name in LISTS] + [(name, 0) for name in FULL]
+    wanted = [key for key in wanted if key[0] in names]
     found: dict[tuple[str, int], list[tuple[Any, ...]]] = {key: [] for key in wanted}
     for text in texts:
         taught = {key: rule(rules, key[0])(text, key[1]) for key in wanted}
@@ -171,21 +177,24 @@ def generated_texts() -> tuple[TokenTable, TokenTable, list[Text]]:
 
 
 def records(pivot: str, found: dict[tuple[str, int], Errors]) -> Iterator[dict[str, Any]]:
-    """Ours beside the best of the other rules that teach most rows, in the usual format."""
+    """Ours beside the best of the other rules that teach most rows, in the usual format.
+
+    Without a baseline where no other rule was asked for; nothing where all groups are 1-1.
+    """
     grouped = KINDS[1:]
-    ours = ("ours", "steps")
-    others = [e.summary(grouped) for (name, _), e in found.items() if name not in ours]
+    others = [e.summary(grouped) for (name, _), e in found.items() if name not in OURS]
     others = [other for other in others if other["taught"] > 0.9]
     for (name, k), errors in found.items():
-        if name in ours:
+        summary = errors.summary(grouped)
+        if name in OURS and summary["taught"]:
             for key, goal in (("error", 0.03), ("signed", 0.01), ("off", 0.02)):
-                value = errors.summary(grouped)[key]
-                best = min((other[key] for other in others), key=abs)
+                value = summary[key]
+                best = min((other[key] for other in others), key=abs, default=None)
                 yield {
                     "name": f"{pivot}, {RULES[name]}, k = {k}, groups that are not 1-1: {key}",
                     "ours": value,
                     "baseline": best,
-                    "ratio": best / value if value else float("inf"),
+                    "ratio": best / value if best is not None and value else None,
                     "unit": "probability" if key != "off" else "share of rows",
                     "goal": f"within {goal}",
                     "met": abs(value) <= goal,
@@ -197,10 +206,10 @@ def table(pivot: str, found: dict[tuple[str, int], Errors]) -> list[str]:
     that were held out and, for the shortest lists, by kind of group.
     """
     lines = []
-    shortest = min(k for _, k in found if k)
+    shortest = min((k for _, k in found if k), default=0)
     for (name, k), errors in found.items():
         parts = [("all but 1-1", KINDS[1:], False), ("1-1", KINDS[:1], False)]
-        if name in ("ours", "steps"):
+        if name in OURS:
             parts[1:1] = (
                 [("all but 1-1, held out", KINDS[1:], True)] if errors.held_out.any() else []
             )
@@ -240,8 +249,7 @@ def draw(pivot: str, found: dict[tuple[str, int], Errors], path: Path) -> None:
     marks = dict(
         zip(KINDS[1:], (("o", "#0072b2"), ("s", "#d55e00"), ("^", "#009e73")), strict=True)
     )
-    titles = {"listed": "lists taken for all", "ours": "lists", "steps": "lists and exact steps"}
-    for axis, (name, title) in zip(axes, titles.items(), strict=True):
+    for axis, (name, title) in zip(axes, DRAWN.items(), strict=True):
         errors = found[name, 10]
         axis.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
         for kind, (mark, colour) in marks.items():
@@ -267,6 +275,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--source", type=Path, help="Hugging Face folder of the source")
     parser.add_argument("--pivot", type=Path, nargs="+", default=[], help="tokenizer folders")
     parser.add_argument(
+        "--rules", choices=RULES, nargs="+", default=list(RULES), help="measure these; default: all"
+    )
+    parser.add_argument(
         "--cache",
         type=Path,
         default=Path(tempfile.gettempdir(), "transfer_accuracy"),
@@ -278,6 +289,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if not args.quick and not (args.source and args.pivot):
         parser.error("name --source and --pivot, or take --quick")
+    if args.pictures and not set(DRAWN) <= set(args.rules):
+        parser.error(f"--pictures shows the rules {', '.join(DRAWN)}; name them in --rules")
     results: list[dict[str, Any]] = []
     heading = " | ".join(("pivot", "rule", "k", "groups", *COLUMNS))
     lines = [f"| {heading} |", "|" + "---|" * (len(COLUMNS) + 4)]
@@ -287,7 +300,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         else:
             pivot, source = token_table.load(folder), token_table.load(args.source)
             texts = real_texts(args.source, folder, (pivot, source), args.cache)
-        found = measure(pivot, source, texts, (10, 32, 100))
+        found = measure(pivot, source, texts, (10, 32, 100), args.rules)
         results += records(folder.name, found)
         lines += table(folder.name, found)
         if args.pictures:

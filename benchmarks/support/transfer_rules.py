@@ -52,7 +52,7 @@ RULES = {
     "mean": "NeMo-RL, P-KL",
     "likelihood": "tokenkit, ALM",
 }
-LISTS, FULL = ("ours", "steps", "released", "listed"), ("GOLD", "mean", "likelihood")
+OURS, LISTS, FULL = ("ours", "steps"), ("released", "listed"), ("GOLD", "mean", "likelihood")
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     contests = {report.ALL: contest.contest(*scores), **named}
     lost = report.bytes_lost(quality, shards)
     values = report.facts(quality, pivot, source, known, settings, contests, lost)
-    said = logging.info if values["contest"]["wins"] else logging.warning
+    said = logging.info if contest.teaches(values) else logging.warning
     said("%s", contest.verdict(values))
     text = report.markdown(values, report.side_by_side(shards, quality, pivot, source, lost))
     with atomic_file(args.output) as partial:

@@ -31,6 +31,12 @@ def table(letter: str) -> token_table.TokenTable:
     return token_table.from_content(content, special(letter), letter)
 
 
+def words(*pieces: str) -> token_table.TokenTable:
+    """A vocabulary that spells its tokens as they are."""
+    model = {"type": "BPE", "vocab": {piece: i for i, piece in enumerate(pieces)}, "merges": []}
+    return token_table.from_content({"model": model}, {}, "words")
+
+
 def encode(letter: str, text: str) -> np.ndarray:
     """Ids of a text without special tokens, int32."""
     tok = Tokenizer.from_file(str(TOKENIZERS / f"{letter}.json"))

@@ -205,5 +205,5 @@ def known_share(transferred: Transferred) -> np.ndarray:
     """
     listed = np.where(transferred.kinds == ONE_TO_ONE, transferred.mass_in, 1.0)
     share = np.minimum(1.0, transferred.mass_out / np.maximum(listed, 1e-30))
-    whole = (share > 1.0 - LOSSLESS) | (transferred.kinds == FALLBACK) | (share == 0.0)
+    whole = (share > 1.0 - LOSSLESS) | (transferred.kinds == FALLBACK)
     return np.where(whole, 1.0, share).astype(np.float16)

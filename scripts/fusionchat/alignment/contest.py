@@ -75,14 +75,18 @@ def by_category(
 ) -> dict[str, Contest]:
     """The contest in each category, in alphabetical order; those without a dialogue are left out.
 
-    `names`: the category of each dialogue.
+    `names`: the category of each dialogue; one that it lacks has none. Nothing if it is empty.
     """
     parts: dict[str, dict[str, float]] = {}
-    for dialogue, ce in source.items():
-        if dialogue in names:
-            parts.setdefault(names[dialogue], {})[dialogue] = ce
+    for dialogue, ce in source.items() if names else ():
+        parts.setdefault(names.get(dialogue, NO_CATEGORY), {})[dialogue] = ce
     contests = {name: contest(part, pivot) for name, part in sorted(parts.items())}
     return {name: one for name, one in contests.items() if len(one.source)}
+
+
+def teaches(values: Mapping[str, Any]) -> bool:
+    """Whether any distribution of the source would reach a target; `values`: the report's JSON."""
+    return bool(values["contest"]["wins"]) and values["rates"]["fallback"] < 1.0
 
 
 def verdict(values: Mapping[str, Any]) -> str:
@@ -94,11 +98,18 @@ def verdict(values: Mapping[str, Any]) -> str:
         f"mean cross-entropy {facts['source_ce_byte']:.3f} nats per byte, "
         f"{pivot} {facts['pivot_ce_byte']:.3f}"
     )
+    if values["rates"]["fallback"] == 1.0:
+        how = f"none of its distributions reaches the vocabulary of {pivot}"
+        return f"{source} teaches nothing: {how}."
     if not facts["wins"]:
-        return (
-            f"{source} teaches nothing: {pivot} has the lower cross-entropy in every dialogue "
-            f"({means})."
+        # Where it is never lower, equal means say that it is the same everywhere.
+        equal = facts["source_ce_byte"] == facts["pivot_ce_byte"]
+        how = (
+            f"its cross-entropy is that of {pivot} in every dialogue"
+            if equal
+            else f"its cross-entropy is lower than that of {pivot} in no dialogue"
         )
+        return f"{source} teaches nothing: {how} ({means})."
     share = facts["wins"] / facts["dialogues"]
     return (
         f"{source} would teach {facts['wins']} of {facts['dialogues']} dialogues "
@@ -107,12 +118,12 @@ def verdict(values: Mapping[str, Any]) -> str:
 
 
 def idle_verdict(path: Path) -> str:
-    """The verdict on a source that wins no dialogue, from the JSON of `report_alignment`; empty
-    for any other source.
+    """The verdict on a source that teaches nothing, from the JSON of `report_alignment`; empty for
+    any other source.
     """
     values = read_json_object(path)
     try:
-        return "" if values["contest"]["wins"] else verdict(values)
+        return "" if teaches(values) else verdict(values)
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is not a file of report_alignment: {error!r}") from error
 
@@ -123,8 +134,12 @@ def table(source: str, pivot: str, rows: Mapping[str, Mapping[str, Any]]) -> Seq
         f"| category | dialogues | {source}, nats per byte | {pivot} | taught by {source} |",
         "|---|---:|---:|---:|---:|",
         *(
-            f"| {name} | {row['dialogues']} | {row['source_ce_byte']:.3f} "
+            f"| {_cell(name)} | {row['dialogues']} | {row['source_ce_byte']:.3f} "
             f"| {row['pivot_ce_byte']:.3f} | {row['wins']} ({row['wins'] / row['dialogues']:.1%}) |"
             for name, row in rows.items()
         ),
     ]
+
+
+def _cell(name: str) -> str:
+    return " ".join(name.replace("|", "\\|").split())

@@ -281,6 +281,8 @@ def markdown(values: dict[str, Any], worst_dialogues: str) -> str:
     ]
     by_category = contest.table(values["source"], values["pivot"], values["categories"])
     vocabulary = ", ".join(f"{n} {how}" for how, n in values["vocabulary"].items() if n)
+    one_hot = "Taught by the pivot or by one token alone, as in the released code"
+    instead = one_hot if values["rules"] == "reference" else "Taught by the pivot"
     equal = "equal (special tokens by role)" if values["equal_tokenizers"] else "different"
     return "\n".join(
         [
@@ -288,17 +290,17 @@ def markdown(values: dict[str, Any], worst_dialogues: str) -> str:
             "",
             contest.verdict(values),
             "",
+            f"Listed probability that reached the pivot's vocabulary: {values['mass_kept']:.2%} "
+            f"(by dialogue: lowest {kept['lowest']:.2%}, 5% {kept['5%']:.2%}, "
+            f"median {kept['median']:.2%}).",
+            "",
             *([*by_category, ""] if values["categories"] else []),
             f"Tokenizers: {equal}. Method: {values['method']}. Rules: {values['rules']}.",
             f"Dialogues: {values['dialogues']}, excluded for this source: {values['excluded']}"
             f" (its tokenizer changes too much of the text of {values['text_changed']}).",
-            f"Response tokens of the pivot: {values['pivot_tokens']}. Taught by the pivot, for "
-            f"want of a distribution of this source: {values['rows_taught_by_pivot']}.",
+            f"Response tokens of the pivot: {values['pivot_tokens']}. {instead}, for want of a "
+            f"distribution of this source: {values['rows_taught_by_pivot']}.",
             f"Vocabulary map, source ids by origin: {vocabulary}.",
-            "",
-            f"Listed probability that reached the pivot's vocabulary: {values['mass_kept']:.2%} "
-            f"(by dialogue: lowest {kept['lowest']:.2%}, 5% {kept['5%']:.2%}, "
-            f"median {kept['median']:.2%}).",
             "",
             "| source tokens to pivot tokens | share of the pivot's tokens |",
             "|---|---|",

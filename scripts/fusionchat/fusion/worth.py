@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fusionchat.alignment.contest import table, verdict
+from fusionchat.alignment.contest import table, teaches, verdict
 
 LITTLE = 0.05  # share of the dialogues below which a teacher leaves hardly a trace
 
@@ -11,7 +11,7 @@ LITTLE = 0.05  # share of the dialogues below which a teacher leaves hardly a tr
 def judgement(facts: Mapping[str, Any], min_mass: float) -> str:
     """In a few words: leave the source out, expect little, or train with it."""
     contest = facts["contest"]
-    if not contest["wins"]:
+    if not teaches(facts):
         return "leave it out"
     if facts["mass_kept"] < min_mass:
         return "cannot be aligned like this"

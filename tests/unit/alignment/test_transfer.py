@@ -1,13 +1,12 @@
 """The `mass` rules: conservation, identity, and exact chain-rule probabilities."""
 
 import itertools
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from alignment_cases import TEXTS, distributions, encode, table
+from alignment_cases import TEXTS, distributions, encode, table, words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,15 +16,8 @@ from fusionchat.alignment.groups import Alignment
 from fusionchat.alignment.transfer import prior
 from fusionchat.alignment.transfer.mass import MassTransfer
 from fusionchat.alignment.transfer.tables import KINDS
-from fusionchat.models import token_table
 
 NO_PAIRS = vocabulary.Pairs(*(np.empty(0, np.int64) for _ in range(4)))
-
-
-def words(*pieces: str) -> token_table.TokenTable:
-    """A vocabulary that spells its tokens as they are."""
-    model = {"type": "BPE", "vocab": {piece: i for i, piece in enumerate(pieces)}, "merges": []}
-    return token_table.from_content(json.loads(json.dumps({"model": model})), {}, "words")
 
 
 def transfer(pivot, source, pivot_ids, source_ids, distribution, mapped=None):
@@ -103,7 +95,10 @@ def test_any_vocabularies_conserve_probability_and_keep_the_chain_rule(case):
     found = rules(p_ids, s_ids, alignment, order, logs, ce)
     assert (found.mass.sum(axis=1) <= 1 + 1e-9).all()
     gold = np.where(found.ids == p_ids[:, None], found.mass, 0).sum(axis=1)
-    in_list = found.kinds == KINDS.index("one_to_one")  # or not, as in the list
+    empty = found.kinds == KINDS.index("fallback")  # one token to one: nothing listed has a partner
+    assert alignment.begins[empty].all()
+    assert (alignment.count[empty] == 1).all()
+    in_list = empty | (found.kinds == KINDS.index("one_to_one"))  # or not, as in the list
     assert (gold >= np.exp(-found.token_ce) - 1e-9)[~in_list].all()
     assert (found.token_ce >= -1e-9).all()
     own = alignment.spread(ce)
@@ -273,29 +268,6 @@ def test_partners_of_several_ids_add_up():
     p = np.array([[0.5, 0.2, 0.3]])
     found = transfer(pivot, source, [0], [0], p, np.array([0, 1, 1], np.int32))
     assert probabilities(found, 0) == pytest.approx({0: 0.5, 1: 0.5})
-
-
-def test_other_bytes_are_a_counted_fallback():
-    pivot, source = words("ab", "cd"), words("ax", "cd")
-    alignment = Alignment.same(2)
-    rules = MassTransfer.of(pivot, source, vocabulary_map.exact(source, pivot))
-    ids = np.array([0, 1], np.int32)
-    top = np.array([[0, 1], [1, 0]], np.int32)
-    found = rules(ids, ids, alignment, top, np.log(np.full((2, 2), 0.5)), np.array([0.7, 0.7]))
-    assert [KINDS[kind] for kind in found.kinds] == ["fallback", "one_to_one"]
-    assert not np.isfinite(found.logprobs[0]).any()
-    np.testing.assert_allclose(found.token_ce, 0.7)
-
-
-def test_a_source_without_tokens_there_teaches_nothing():
-    info = words("a", "b")
-    rules = MassTransfer.of(info, info, np.arange(2, dtype=np.int32))
-    alignment = Alignment(np.array([0, 1], np.int32), np.array([1, 0], np.int32))
-    ids = np.array([0, 1], np.int32)
-    top, mass = np.zeros((1, 1), np.int32), np.zeros((1, 1))
-    found = rules(ids, ids[:1], alignment, top, mass, np.zeros(1))
-    assert np.isnan(found.token_ce[1])
-    assert KINDS[found.kinds[1]] == "fallback"
 
 
 def test_ids_beyond_the_tokenizer_have_no_partner():

@@ -128,7 +128,8 @@ def test_a_source_that_wins_nothing_is_a_warning(tmp_path, monkeypatch):
         contest = {"dialogues": 9, "wins": wins, "source_ce_byte": 0.7, "pivot_ce_byte": 0.5}
         file = tmp_path / plan.experiment.results / "alignment" / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"source": source, "pivot": pivot, "contest": contest}))
+        values = {"source": source, "pivot": pivot, "contest": contest, "rates": {"fallback": 0.0}}
+        file.write_text(json.dumps(values))
         return file
 
     write(f"{source}.sample.json", 0)

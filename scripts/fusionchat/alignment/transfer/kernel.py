@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 
 from fusionchat.alignment.transfer.tables import (
+    FALLBACK,
     MANY_TO_MANY,
     MANY_TO_ONE,
     ONE_TO_MANY,
@@ -102,7 +103,7 @@ def _group(start, count, first):
 
 @compiled
 def _one_to_one(tables, rows, cuts, pivot_ids, row, c, slots, out):
-    """Every listed id goes to its partner."""
+    """Every listed id goes to its partner; a row that none of them reaches is a fallback."""
     slots.used[0] = 0
     for entry in range(rows.ids.shape[1]):
         other, mass = rows.ids[c, entry], rows.mass[c, entry]
@@ -113,7 +114,7 @@ def _one_to_one(tables, rows, cuts, pivot_ids, row, c, slots, out):
         _complete(rows, pivot_ids[row], c, slots)
     _keep(slots, pivot_ids[row], row, 1.0, out)
     out.token_ce[row] = rows.ce[c]
-    out.kinds[row] = ONE_TO_ONE
+    out.kinds[row] = ONE_TO_ONE if slots.used[0] else FALLBACK
 
 
 @compiled

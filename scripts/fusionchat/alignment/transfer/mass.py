@@ -12,8 +12,9 @@ with each pivot token? What it writes is cut by the pivot's tokenizer.
   their sum with what is not listed and begins so.
 
 What has no partner, or ends where the next bytes are not known, is tail mass. A group that does
-not spell the same bytes is a fallback: its rows are left empty and counted, and fusion keeps the
-pivot's own distribution there. Cross-entropies add up to the source's in every group.
+not spell the same bytes is a fallback, and so is a row of which no listed token has a partner: such
+rows are left empty and counted, and fusion keeps the pivot's own distribution there.
+Cross-entropies add up to the source's in every group.
 """
 
 from dataclasses import dataclass

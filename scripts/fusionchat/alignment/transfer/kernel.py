@@ -40,7 +40,7 @@ MULTIPLIER, SHIFT = np.int64(0x369DEA0F31A53F85), np.int64(32)
 
 
 class Group(NamedTuple):
-    """Tokens `first` to `last` of the pivot and `begin` to `stop` of the source spell one text."""
+    """Tokens first:last of the pivot and begin:stop of the source spell one text."""
 
     first: int
     last: int
@@ -58,7 +58,7 @@ class Slots(NamedTuple):
 
 def transfer_groups(
     tables: Tables,
-    rows: Distributions,
+    source: Distributions,
     cuts: Cuts,
     pivot_ids: np.ndarray,
     start: np.ndarray,
@@ -66,28 +66,28 @@ def transfer_groups(
     same: np.ndarray,
 ) -> Transferred:
     """Transfer one dialogue, group by group; `start`, `count` as in `Alignment`, `same_text`."""
-    k = rows.ids.shape[1]
+    k = source.ids.shape[1]
     out = Transferred.empty(len(pivot_ids), k)
     size = k * int(count.max(initial=1)) + 1
     slots = Slots(np.empty(size, np.int64), np.empty(size), np.zeros(1, np.int64))
-    _fill(tables, rows, cuts, pivot_ids, start, count, same, slots, np.ones(k, np.bool_), out)
+    _fill(tables, source, cuts, pivot_ids, start, count, same, slots, np.ones(k, np.bool_), out)
     return out
 
 
 @compiled
-def _fill(tables, rows, cuts, pivot_ids, start, count, same, slots, alive, out):
+def _fill(tables, source, cuts, pivot_ids, start, count, same, slots, alive, out):
     first = np.int64(0)
     while first < len(pivot_ids):
         group = _group(start, count, first)
         out.begins[first] = True
         single = group.last - first == 1 and group.stop - group.begin == 1
-        mapped = single and tables.mapped[rows.token[group.begin]] == pivot_ids[first]
+        mapped = single and tables.mapped[source.token[group.begin]] == pivot_ids[first]
         if single and (mapped or same[first]):
-            _one_to_one(tables, rows, cuts, pivot_ids, first, group.begin, slots, out)
+            _one_to_one(tables, source, cuts, pivot_ids, first, group.begin, slots, out)
         elif same[first]:
-            _spelled(tables, rows, cuts, pivot_ids, group, slots, alive, out)
+            _spelled(tables, source, cuts, pivot_ids, group, slots, alive, out)
         else:
-            _fallback(rows, group, out)
+            _fallback(source, group, out)
         first = group.last
 
 
@@ -102,87 +102,88 @@ def _group(start, count, first):
 
 
 @compiled
-def _one_to_one(tables, rows, cuts, pivot_ids, row, c, slots, out):
+def _one_to_one(tables, source, cuts, pivot_ids, row, c, slots, out):
     """Every listed id goes to its partner; a row that none of them reaches is a fallback."""
     slots.used[0] = 0
-    for entry in range(rows.ids.shape[1]):
-        other, mass = rows.ids[c, entry], rows.mass[c, entry]
+    for entry in range(source.ids.shape[1]):
+        other, mass = source.ids[c, entry], source.mass[c, entry]
         out.mass_in[row] += mass
-        here = other == rows.token[c]
+        here = other == source.token[c]
         _add(slots, pivot_ids[row] if here else _partner(tables, other), mass)
-    if len(rows.cut_mass) and tables.mapped[rows.token[c]] == pivot_ids[row]:
-        _complete(rows, pivot_ids[row], c, slots)
+    if len(source.cut_mass) and tables.mapped[source.token[c]] == pivot_ids[row]:
+        _complete(source, pivot_ids[row], c, slots)
     _keep(slots, pivot_ids[row], row, 1.0, out)
-    out.token_ce[row] = rows.ce[c]
+    out.token_ce[row] = source.ce[c]
     out.kinds[row] = ONE_TO_ONE if slots.used[0] else FALLBACK
 
 
 @compiled
-def _complete(rows, gold, c, slots):
+def _complete(source, gold, c, slots):
     """Add what is not listed and whose cut begins with the one token that the token at c is cut to.
 
     Special tokens have no cut.
     """
-    if rows.cut_mass_at[c + 1] - rows.cut_mass_at[c] == 1:
+    if source.cut_mass_at[c + 1] - source.cut_mass_at[c] == 1:
         known = 0.0
         for slot in range(slots.used[0]):
             if slots.ids[slot] == gold:
                 known = slots.mass[slot]
-        _add(slots, gold, rows.cut_mass[rows.cut_mass_at[c]] - known)
+        _add(slots, gold, source.cut_mass[source.cut_mass_at[c]] - known)
 
 
 @compiled
-def _fallback(rows, group, out):
+def _fallback(source, group, out):
     """Empty rows; the group's cross-entropy is spread evenly, NaN if there is none."""
     begin, stop = group.begin, group.stop
     for row in range(group.first, group.last):
         if stop > begin:
-            out.token_ce[row] = rows.ce[begin:stop].sum() / (group.last - group.first)
-            out.mass_in[row] = rows.mass[begin].sum()
+            out.token_ce[row] = source.ce[begin:stop].sum() / (group.last - group.first)
+            out.mass_in[row] = source.mass[begin].sum()
 
 
 @compiled
-def _spelled(tables, rows, cuts, pivot_ids, group, slots, alive, out):
+def _spelled(tables, source, cuts, pivot_ids, group, slots, alive, out):
     """A group of the same bytes that is not one token on both sides, row by row.
 
-    A row begins `u` bytes inside source token c. What the source may write there so that the
+    A row begins `inside` bytes within source token c. What the source may write there so that the
     pivot's tokens before the row are those of the text has the mass `whole`, by which the row is
-    divided; `unseen` is the part of it that is not listed. `reached` is the logarithm of all
-    mass that spells the text so far, whose steps are the rows' cross-entropies.
+    divided; `unseen` is the part of it that is not listed. `reached` is the logarithm of all mass
+    that spells the text so far, whose steps are the rows' cross-entropies. `alive`: the listed ids
+    at c that begin as the text does so far. `ends`: where the row's token ends, in bytes of c's.
     """
     kind = MANY_TO_MANY
     if group.last - group.first == 1:
         kind = MANY_TO_ONE
     elif group.stop - group.begin == 1:
         kind = ONE_TO_MANY
-    c, u, key, written, reached = group.begin, np.int64(0), EMPTY, 0.0, 0.0
-    unseen = _rest(rows, c)
+    c, inside, key, written, reached = group.begin, np.int64(0), EMPTY, 0.0, 0.0
+    unseen = _unlisted_mass(source, c)
     alive[:] = True
     for row in range(group.first, group.last):
         gold = pivot_ids[row]
-        key, ends = _hashed(key, gold), u + _pivot_length(tables, gold)
+        key, ends = _hashed(key, gold), inside + _pivot_length(tables, gold)
         slots.used[0] = 0
         whole, listed, mass = _place_listed(
-            tables, rows, cuts, pivot_ids, group, row, c, ends, slots, alive
+            tables, source, cuts, pivot_ids, group, row, c, ends, slots, alive
         )
-        here, on = _place_own(tables, rows, cuts, pivot_ids, group, row, c, u, slots)
+        here, on = _place_own(tables, source, cuts, pivot_ids, group, row, c, inside, slots)
         whole, mass = (1.0 if row == group.first else whole + here + unseen), mass + on
         if row > group.first:
             now = min(reached, written + np.log(max(whole, SMALLEST)))
             out.token_ce[row - 1], reached = reached - now, now
-        left = _length(tables, rows.token[c]) - ends
-        if left > 0 or (left == 0 and c == group.begin and len(rows.cut_mass)):
-            found = _unseen(tables, rows, cuts, pivot_ids, group, row + 1, c, ends, key)
-            u, unseen = ends, min(unseen, found)
+        left = _source_length(tables, source.token[c]) - ends
+        if left > 0 or (left == 0 and c == group.begin and len(source.cut_mass)):
+            found = _unlisted_pieces(tables, source, cuts, pivot_ids, group, row + 1, c, ends, key)
+            inside, unseen = ends, min(unseen, found)
             mass += unseen  # behind the token's end only where it is known
         if left <= 0:
-            while c < group.stop and ends >= _length(tables, rows.token[c]):
-                ends -= _length(tables, rows.token[c])
-                written += np.log(_of_token(rows, c))
+            while c < group.stop and ends >= _source_length(tables, source.token[c]):
+                ends -= _source_length(tables, source.token[c])
+                written += np.log(_token_probability(source, c))
                 c += 1
-            u = ends
+            inside = ends
             alive[:] = True
-            unseen = _unlisted_bytes(tables, rows, c, u) if u else 0.0
+            unseen = _unlisted_bytes(tables, source, c, inside) if inside else 0.0
         out.mass_in[row] = listed / whole
         _add(slots, gold, mass)
         _keep(slots, gold, row, whole, out)
@@ -191,23 +192,23 @@ def _spelled(tables, rows, cuts, pivot_ids, group, slots, alive, out):
 
 
 @compiled
-def _place_listed(tables, rows, cuts, pivot_ids, group, row, c, ends, slots, alive):
+def _place_listed(tables, source, cuts, pivot_ids, group, row, c, ends, slots, alive):
     """Put what is listed in place of the token at c into slots, but for what goes on with `row`.
 
     Returns the mass of what agrees with the text so far, that with the token at c if it is listed,
     and the mass that goes on with the token of `row`: that alone stays alive.
     """
-    agreeing, listed, mass, token, gold = 0.0, 0.0, 0.0, rows.token[c], pivot_ids[row]
-    here, on = _usual(tables, cuts, pivot_ids, group, row, c, token)
-    for entry in range(rows.ids.shape[1]):
-        other, probability = rows.ids[c, entry], rows.mass[c, entry]
+    agreeing, listed, mass, token, gold = 0.0, 0.0, 0.0, source.token[c], pivot_ids[row]
+    before, through = _cut_as_text(tables, cuts, pivot_ids, group, row, c, token)
+    for entry in range(source.ids.shape[1]):
+        other, probability = source.ids[c, entry], source.mass[c, entry]
         if other == token:
             listed += probability
         if other == token or probability == 0.0 or not alive[entry]:
             continue
-        target = _listed_piece(tables, rows, cuts, pivot_ids, group, row, c, entry)
-        goes_on = target == gold if on else _agrees(tables, other, token, ends)
-        if not here and not goes_on:  # it agrees in bytes: what it goes on with is not known
+        target = _listed_piece(tables, source, cuts, pivot_ids, group, row, c, entry)
+        goes_on = target == gold if through else _agrees(tables, other, token, ends)
+        if not before and not goes_on:  # it agrees in bytes: what it goes on with is not known
             target = NO_TOKEN
         elif row == group.first:
             target = _partner(tables, other)
@@ -222,7 +223,7 @@ def _place_listed(tables, rows, cuts, pivot_ids, group, row, c, ends, slots, ali
 
 
 @compiled
-def _usual(tables, cuts, pivot_ids, group, row, c, token):
+def _cut_as_text(tables, cuts, pivot_ids, group, row, c, token):
     """Whether the pivot cuts the group's first token by itself as in the text, before and at `row`.
 
     Where it does not, others that begin with the same bytes would be cut as the text is.
@@ -233,17 +234,17 @@ def _usual(tables, cuts, pivot_ids, group, row, c, token):
 
 
 @compiled
-def _place_own(tables, rows, cuts, pivot_ids, group, row, c, u, slots):
+def _place_own(tables, source, cuts, pivot_ids, group, row, c, inside, slots):
     """The mass of the text's own token at c: what agrees with the text so far, and goes on so.
 
     It is followed until the pivot's tokenizer cuts as it does in the text; what is listed in place
     of the tokens on the way goes into slots.
     """
-    weight, gold, agreeing, mass = _of_token(rows, c), pivot_ids[row], 0.0, 0.0
-    left = _pivot_length(tables, gold) - (_length(tables, rows.token[c]) - u)
+    weight, gold, agreeing, mass = _token_probability(source, c), pivot_ids[row], 0.0, 0.0
+    left = _pivot_length(tables, gold) - (_source_length(tables, source.token[c]) - inside)
     crossing = row
     while c + 1 < group.stop:
-        at = tables.cut_at[rows.token[c]] if c == group.begin else cuts.text[c]
+        at = tables.cut_at[source.token[c]] if c == group.begin else cuts.text[c]
         closed = _piece(cuts, at, NO_TOKEN, pivot_ids, group.first, row)
         if closed == gold:
             break
@@ -251,40 +252,42 @@ def _place_own(tables, rows, cuts, pivot_ids, group, row, c, u, slots):
             crossing += 1
             left += _pivot_length(tables, pivot_ids[crossing])
         c += 1
-        token = rows.token[c]
-        for entry in range(rows.ids.shape[1]):
-            other, probability = rows.ids[c, entry], rows.mass[c, entry]
+        token = source.token[c]
+        for entry in range(source.ids.shape[1]):
+            other, probability = source.ids[c, entry], source.mass[c, entry]
             if other == token or probability == 0.0:
                 continue
             target = closed
-            if other < len(tables.mapped) and _length(tables, other):
-                target = _listed_piece(tables, rows, cuts, pivot_ids, group, row, c, entry)
+            if other < len(tables.mapped) and _source_length(tables, other):
+                target = _listed_piece(tables, source, cuts, pivot_ids, group, row, c, entry)
             if target != OTHER_TEXT:
                 agreeing += weight * probability
                 if target == gold:
                     mass += weight * probability
                 else:
                     _add(slots, target, weight * probability)
-        rest = _rest(rows, c)
-        going_on = min(rest, _unlisted_bytes(tables, rows, c, min(left, _length(tables, token))))
+        rest = _unlisted_mass(source, c)
+        going_on = min(
+            rest, _unlisted_bytes(tables, source, c, min(left, _source_length(tables, token)))
+        )
         agreeing += weight * (going_on if closed == OTHER_TEXT else rest)
         mass += weight * going_on
-        weight *= _of_token(rows, c)
-        left -= _length(tables, token)
+        weight *= _token_probability(source, c)
+        left -= _source_length(tables, token)
     return agreeing + weight, mass + weight
 
 
 @compiled
-def _listed_piece(tables, rows, cuts, pivot_ids, group, row, c, entry):
+def _listed_piece(tables, source, cuts, pivot_ids, group, row, c, entry):
     """The pivot token at `row` where a listed id is written in place of the token at c."""
-    other = rows.ids[c, entry]
-    if other >= len(tables.mapped) or not _length(tables, other):
+    other = source.ids[c, entry]
+    if other >= len(tables.mapped) or not _source_length(tables, other):
         return NO_TOKEN if row == group.first else OTHER_TEXT
     at, behind = tables.cut_at[other], NO_TOKEN
     if c > group.begin:
         at = cuts.listed[c, entry]
         if at == NO_TOKEN:
-            before = rows.token[c - 1]
+            before = source.token[c - 1]
             at = tables.cut_at[before] if c - 1 == group.begin else cuts.text[c - 1]
             behind = tables.cut_at[other]
     return _piece(cuts, at, behind, pivot_ids, group.first, row)
@@ -312,7 +315,7 @@ def _piece(cuts, at, behind, pivot_ids, first, row):
 
 def joins(
     tables: Tables,
-    rows: Distributions,
+    source: Distributions,
     pivot_ids: np.ndarray,
     start: np.ndarray,
     count: np.ndarray,
@@ -323,26 +326,26 @@ def joins(
     Rows of (first source token of the group, source token c, entry): the text before c and a
     listed id, which a pivot token could join; entry -1: the text up to and with the token at c.
     """
-    found = np.empty((rows.ids.size + len(rows.ids), 3), np.int64)
-    return found[: _find_joins(tables, rows, pivot_ids, start, count, same, found)]
+    found = np.empty((source.ids.size + len(source.ids), 3), np.int64)
+    return found[: _find_joins(tables, source, pivot_ids, start, count, same, found)]
 
 
 @compiled
-def _find_joins(tables, rows, pivot_ids, start, count, same, found):
+def _find_joins(tables, source, pivot_ids, start, count, same, found):
     first, used = np.int64(0), np.int64(0)
     while first < len(pivot_ids):
         group = _group(start, count, first)
         if same[first] and group.stop - group.begin > 1:
-            used = _add_joins(tables, rows, pivot_ids, group, found, used)
+            used = _add_joins(tables, source, pivot_ids, group, found, used)
         first = group.last
     return used
 
 
 @compiled
-def _add_joins(tables, rows, pivot_ids, group, found, used):
+def _add_joins(tables, source, pivot_ids, group, found, used):
     row, done = group.first, np.int64(0)
     for c in range(group.begin + 1, group.stop):
-        done += _length(tables, rows.token[c - 1])
+        done += _source_length(tables, source.token[c - 1])
         while done >= _pivot_length(tables, pivot_ids[row]):
             done -= _pivot_length(tables, pivot_ids[row])
             row += 1
@@ -350,11 +353,11 @@ def _add_joins(tables, rows, pivot_ids, group, found, used):
         offset = tables.pivot.offsets[pivot_ids[row]]
         for depth in range(done):
             low, high = _narrowed(tables, low, high, depth, tables.pivot.flat[offset + depth])
-        for entry in range(rows.ids.shape[1]):
-            other = rows.ids[c, entry]
-            if other == rows.token[c] or other >= len(tables.mapped):
+        for entry in range(source.ids.shape[1]):
+            other = source.ids[c, entry]
+            if other == source.token[c] or other >= len(tables.mapped):
                 continue
-            if rows.mass[c, entry] > 0.0 and _joined(tables, low, high, done, other):
+            if source.mass[c, entry] > 0.0 and _joined(tables, low, high, done, other):
                 found[used] = group.begin, c, entry
                 used += 1
         if c + 1 < group.stop:
@@ -396,72 +399,72 @@ def _bound(tables, low, high, depth, byte):
 
 
 @compiled
-def _unseen(tables, rows, cuts, pivot_ids, group, row, c, length, key):
+def _unlisted_pieces(tables, source, cuts, pivot_ids, group, row, c, length, key):
     """Mass at c that is not listed and spells the text up to `row`, the first bytes of c's token.
 
     `key`: of the pivot's tokens of the group so far.
     """
-    token = rows.token[c]
+    token = source.token[c]
     at = tables.cut_at[token]
     if c > group.begin or _piece(cuts, at, NO_TOKEN, pivot_ids, group.first, row) == OTHER_TEXT:
-        return _unlisted_bytes(tables, rows, c, length)
-    known, seen = _of_token(rows, c), tables.prior[token]
-    for entry in range(rows.ids.shape[1]):
-        other, probability = rows.ids[c, entry], rows.mass[c, entry]
+        return _unlisted_bytes(tables, source, c, length)
+    known, seen = _token_probability(source, c), tables.prior[token]
+    for entry in range(source.ids.shape[1]):
+        other, probability = source.ids[c, entry], source.mass[c, entry]
         if other == token or probability == 0.0 or other >= len(tables.mapped):
             continue
-        if _listed_piece(tables, rows, cuts, pivot_ids, group, row, c, entry) != OTHER_TEXT:
+        if _listed_piece(tables, source, cuts, pivot_ids, group, row, c, entry) != OTHER_TEXT:
             known += probability
             seen += tables.prior[other]
-    if len(rows.cut_mass):
-        return max(0.0, rows.cut_mass[rows.cut_mass_at[c] + row - group.first - 1] - known)
-    return _unlisted(tables, rows, c, _share(tables, key), seen, _lift(tables, rows, c))
+    if len(source.cut_mass):
+        return max(0.0, source.cut_mass[source.cut_mass_at[c] + row - group.first - 1] - known)
+    return _estimated(tables, source, c, _prior_share(tables, key), seen, _lift(tables, source, c))
 
 
 @compiled
-def _unlisted(tables, rows, c, share, seen, lift):
+def _estimated(tables, source, c, share, seen, lift):
     """Mass at c that is not listed and agrees with the text so far, by the prior.
 
     `share`: the prior of all ids that agree; `seen`: of the known ones among them; `lift`: how
     much likelier the others are.
     """
-    alike = lift * max(0.0, share - seen) / max(_unlisted_prior(tables, rows, c), SMALLEST)
-    return _rest(rows, c) * min(1.0, alike)
+    alike = lift * max(0.0, share - seen) / max(_unlisted_prior(tables, source, c), SMALLEST)
+    return _unlisted_mass(source, c) * min(1.0, alike)
 
 
 @compiled
-def _lift(tables, rows, c):
+def _lift(tables, source, c):
     """How much likelier than by the prior others are that begin with the token's first pivot token.
 
     Where they only begin with its bytes, the pivot may cut them otherwise: ALIKE stays.
     """
-    if _listed(rows, c) or np.isinf(rows.ce[c]):
+    if _listed(source, c) or np.isinf(source.ce[c]):
         return ALIKE
-    usual = _rest(rows, c) * tables.prior[rows.token[c]]
-    usual /= max(_unlisted_prior(tables, rows, c), SMALLEST)
-    return (_of_token(rows, c) / max(usual, SMALLEST)) ** SHARED
+    usual = _unlisted_mass(source, c) * tables.prior[source.token[c]]
+    usual /= max(_unlisted_prior(tables, source, c), SMALLEST)
+    return (_token_probability(source, c) / max(usual, SMALLEST)) ** SHARED
 
 
 @compiled
-def _unlisted_prior(tables, rows, c):
+def _unlisted_prior(tables, source, c):
     """The prior of all ids that are neither listed at c nor stand there."""
     prior = 1.0
-    for entry in range(rows.ids.shape[1]):
-        other = rows.ids[c, entry]
-        if other < len(tables.prior) and rows.mass[c, entry] > 0.0:
+    for entry in range(source.ids.shape[1]):
+        other = source.ids[c, entry]
+        if other < len(tables.prior) and source.mass[c, entry] > 0.0:
             prior -= tables.prior[other]
-    return prior if _listed(rows, c) else prior - tables.prior[rows.token[c]]
+    return prior if _listed(source, c) else prior - tables.prior[source.token[c]]
 
 
 @compiled
-def _rest(rows, c):
+def _unlisted_mass(source, c):
     """Mass at c that is neither listed nor that of the token that stands there."""
-    mass = 1.0 - rows.mass[c].sum()
-    return max(0.0, mass if _listed(rows, c) else mass - _of_token(rows, c))
+    mass = 1.0 - source.mass[c].sum()
+    return max(0.0, mass if _listed(source, c) else mass - _token_probability(source, c))
 
 
 @compiled
-def _share(tables, pieces):
+def _prior_share(tables, pieces):
     """The prior of all ids whose cut begins with the pivot tokens of a key."""
     at = np.searchsorted(tables.piece_keys, pieces)
     found = at < len(tables.piece_keys) and tables.piece_keys[at] == pieces
@@ -469,27 +472,27 @@ def _share(tables, pieces):
 
 
 @compiled
-def _unlisted_bytes(tables, rows, c, length):
+def _unlisted_bytes(tables, source, c, length):
     """Mass at c that is not listed and begins with the first bytes of the token there."""
-    token = rows.token[c]
-    listed = _listed(rows, c)
-    known = 0.0 if listed else _of_token(rows, c)
+    token = source.token[c]
+    listed = _listed(source, c)
+    known = 0.0 if listed else _token_probability(source, c)
     seen = 0.0 if listed else tables.prior[token]
-    for entry in range(rows.ids.shape[1]):
-        other = rows.ids[c, entry]
-        if rows.mass[c, entry] > 0.0 and _agrees(tables, other, token, length):
-            known += rows.mass[c, entry]
+    for entry in range(source.ids.shape[1]):
+        other = source.ids[c, entry]
+        if source.mass[c, entry] > 0.0 and _agrees(tables, other, token, length):
+            known += source.mass[c, entry]
             seen += tables.prior[other]
-    if len(rows.byte_mass):
-        return max(0.0, rows.byte_mass[rows.byte_mass_at[c] + length - 1] - known)
+    if len(source.byte_mass):
+        return max(0.0, source.byte_mass[source.byte_mass_at[c] + length - 1] - known)
     share = tables.byte_shares[tables.source.offsets[token] + length - 1]
-    return _unlisted(tables, rows, c, share, seen, ALIKE)
+    return _estimated(tables, source, c, share, seen, ALIKE)
 
 
 @compiled
-def _listed(rows, c):
-    for entry in range(rows.ids.shape[1]):
-        if rows.ids[c, entry] == rows.token[c] and rows.mass[c, entry] > 0.0:
+def _listed(source, c):
+    for entry in range(source.ids.shape[1]):
+        if source.ids[c, entry] == source.token[c] and source.mass[c, entry] > 0.0:
             return True
     return False
 
@@ -523,18 +526,18 @@ def _write_keys(flat, lengths, keys):
 
 
 @compiled
-def _of_token(rows, c):
+def _token_probability(source, c):
     """Probability of the token that stands at c, never 0: listed, or from its cross-entropy."""
-    for entry in range(rows.ids.shape[1]):
-        if rows.ids[c, entry] == rows.token[c] and rows.mass[c, entry] > 0.0:
-            return rows.mass[c, entry]
-    return max(np.exp(-rows.ce[c]), SMALLEST)
+    for entry in range(source.ids.shape[1]):
+        if source.ids[c, entry] == source.token[c] and source.mass[c, entry] > 0.0:
+            return source.mass[c, entry]
+    return max(np.exp(-source.ce[c]), SMALLEST)
 
 
 @compiled
 def _agrees(tables, other, token, length):
     """Whether `other` begins with the first `length` bytes of `token`."""
-    if other >= len(tables.mapped) or _length(tables, other) < length:
+    if other >= len(tables.mapped) or _source_length(tables, other) < length:
         return False
     a, b = tables.source.offsets[other], tables.source.offsets[token]
     i = 0
@@ -544,7 +547,7 @@ def _agrees(tables, other, token, length):
 
 
 @compiled
-def _length(tables, token):
+def _source_length(tables, token):
     return tables.source.offsets[token + 1] - tables.source.offsets[token]
 
 

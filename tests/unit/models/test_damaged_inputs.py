@@ -8,7 +8,7 @@ import importlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,12 +17,26 @@ import pytest
 import released_dump
 import tiny_models
 import torch
+from damage import (
+    WEIGHTS,
+    Edit,
+    as_text,
+    change_json,
+    change_table,
+    change_weights,
+    cut,
+    finished,
+    flip,
+    put,
+    shard,
+    table,
+)
 from mt_bench_files import answers, jsonl, questions
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from fusionchat import cli
 from fusionchat.dialogues.dialogue import write_dialogues
-from fusionchat.files import sha256, write_manifest
+from fusionchat.files import sha256
 
 ROWS = "--row Source:a:A --row Target:b:B --row Fused:c:C"
 MODELS = "--pivot-model {tokenizer} --source-model {model}"
@@ -80,85 +94,8 @@ PROGRAMS = {
     "doctor": "--configfile {config} --local --output {out}",
 }
 
-Edit = Callable[[Path], object]
-
-
-def change_json(name: str, **values: object) -> Edit:
-    """Set keys of a JSON file in a folder; None removes one."""
-
-    def edit(folder: Path) -> None:
-        content = json.loads((folder / name).read_text()) | values
-        kept = {key: value for key, value in content.items() if value is not None}
-        (folder / name).write_text(json.dumps(kept))
-
-    return edit
-
-
-def put(name: str, data: bytes) -> Edit:
-    """Write a file of a folder, or the file itself where it has no name."""
-    return lambda path: (path / name if name else path).write_bytes(data)
-
-
-def cut(name: str, end: int) -> Edit:
-    """Keep the beginning of a file."""
-
-    def edit(path: Path) -> None:
-        file = path / name if name else path
-        file.write_bytes(file.read_bytes()[:end])
-
-    return edit
-
-
-def change_weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Edit:
-    def edit(folder: Path) -> None:
-        weights = load_file(folder / WEIGHTS)
-        save_file(change(weights) or weights, folder / WEIGHTS, metadata={"format": "pt"})
-
-    return edit
-
-
-def shard(index: dict, end: int | None = None) -> Edit:
-    """An index in the place of the one file."""
-
-    def edit(folder: Path) -> None:
-        (folder / WEIGHTS).rename(folder / "model-00001-of-00001.safetensors")
-        (folder / f"{WEIGHTS}.index.json").write_text(json.dumps(index)[:end])
-
-    return edit
-
-
-def finished(change: Edit) -> Edit:
-    """Change a folder after its manifest was written."""
-
-    def edit(folder: Path) -> None:
-        write_manifest(folder, "test")
-        change(folder)
-
-    return edit
-
-
-def table(**columns: list) -> Edit:
-    return lambda path: pq.write_table(pa.table(columns), path)
-
-
-def change_table(change: Callable[[pa.Table], pa.Table]) -> Edit:
-    return lambda path: pq.write_table(change(pq.read_table(path)), path)
-
-
-def flip(path: Path) -> None:
-    """Damage some bytes of the first column."""
-    data = bytearray(path.read_bytes())
-    data[64:68] = bytes(byte ^ 0xFF for byte in data[64:68])
-    path.write_bytes(data)
-
-
-def as_text(rows: pa.Table) -> pa.Table:
-    columns = {name: pa.array(["x"] * len(rows)) for name in rows.column_names}
-    return pa.table(columns).replace_schema_metadata(rows.schema.metadata)
-
 
 BAR = re.compile(r"\[\d\d:\d\d, |\[\d\d:\d\d<")
-WEIGHTS = "model.safetensors"
 DUMP = "train/data.parquet"
 BIN = "pytorch_model.bin"
 UP = "model.layers.1.mlp.up_proj.weight"

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from fusionchat import cli
 from fusionchat.figures.arguments import chosen
@@ -29,7 +28,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--generated", action="store_true", help="the questions are no ones that the paper shows"
     )
     parser.add_argument(
-        "--output", type=Path, required=True, help="prefix of the .md, .html, .tex and .csv files"
+        "--output",
+        type=cli.prefix,
+        required=True,
+        help="prefix of the .md, .html, .tex and .csv files",
     )
     return parser
 

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from fusionchat import cli
 from fusionchat.scores.claims import add_claims
@@ -17,7 +16,9 @@ def build_parser() -> argparse.ArgumentParser:
     add_rows(parser)
     add_metrics(parser)
     add_claims(parser)
-    parser.add_argument("--figure", type=Path, required=True, help="prefix of the .svg and .png")
+    parser.add_argument(
+        "--figure", type=cli.prefix, required=True, help="prefix of the .svg and .png"
+    )
     add_table_output(parser)
     return parser
 

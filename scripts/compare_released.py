@@ -16,7 +16,7 @@ def build_parser() -> argparse.ArgumentParser:
     pairs = {"type": cli.named_path, "action": "append", "default": [], "metavar": "NAME=FOLDER"}
     add("--target", help="a fine-tuned target; repeat", required=True, **pairs)
     add("--candidate", help="a merged model that it may be; repeat", **pairs)
-    add("--output", type=Path, required=True, help="prefix of .csv, .md, .tex and .html")
+    add("--output", type=cli.prefix, required=True, help="prefix of .csv, .md, .tex and .html")
     return parser
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from fusionchat import cli
 
@@ -19,7 +18,7 @@ def build_parser() -> argparse.ArgumentParser:
         required=True,
         help="a manifest.json, or the output of sha256sum; no file is read without",
     )
-    parser.add_argument("--output", type=Path, required=True, help="model folder")
+    parser.add_argument("--output", type=cli.output_folder, required=True, help="model folder")
     return parser
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from fusionchat import cli
 from fusionchat.files import write_manifest
@@ -25,7 +24,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--judge-name", default="gpt-4", help="name in FastChat's files; qa_browser reads gpt-4"
     )
     parser.add_argument(
-        "--output", type=Path, required=True, help="folder from which FastChat's tools are started"
+        "--output",
+        type=cli.output_folder,
+        required=True,
+        help="folder from which FastChat's tools are started",
     )
     return parser
 

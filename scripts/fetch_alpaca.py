@@ -18,7 +18,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data", type=cli.existing_path, help=f"take {', '.join(FILES)} from this folder instead"
     )
-    parser.add_argument("--output", type=Path, required=True, help="folder")
+    parser.add_argument("--output", type=cli.output_folder, required=True, help="folder")
     return parser
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from fusionchat import cli
 
@@ -13,7 +12,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--lock", type=cli.existing_path, required=True, help="JSON of lock_models")
     parser.add_argument("--name", required=True, help="entry of the lock")
     parser.add_argument(
-        "--output", type=Path, required=True, help="folder; the data set is its folder `files`"
+        "--output",
+        type=cli.output_folder,
+        required=True,
+        help="folder; the data set is its folder `files`",
     )
     return parser
 

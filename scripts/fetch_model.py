@@ -5,7 +5,6 @@ What was cut off goes on where it stopped. Pickled weights are converted, withou
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from fusionchat import cli
 
@@ -19,7 +18,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--path", type=cli.existing_path, help="a folder with safetensors, linked, not copied"
     )
     parser.add_argument("--name", help="entry of the lock")
-    parser.add_argument("--output", type=Path, required=True, help="model folder")
+    parser.add_argument("--output", type=cli.output_folder, required=True, help="model folder")
     return parser
 
 

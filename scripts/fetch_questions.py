@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from fusionchat import cli
 from fusionchat.errors import UserError
@@ -14,7 +13,7 @@ from fusionchat.output_folder import output_folder
 def build_parser() -> argparse.ArgumentParser:
     """Options of the program."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--output", type=Path, required=True, help="folder")
+    parser.add_argument("--output", type=cli.output_folder, required=True, help="folder")
     parser.add_argument("--base-url", default=fetching.BASE_URL, help="what precedes the commit")
     parser.add_argument("--commit", default=fetching.COMMIT, help="40 hexadecimal digits")
     parser.add_argument(

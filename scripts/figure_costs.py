@@ -14,7 +14,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--benchmarks", type=cli.existing_path, required=True, help="folder of the .tsv files"
     )
     parser.add_argument(
-        "--output", type=Path, required=True, help="prefix of the .svg, .png and .csv files"
+        "--output", type=cli.prefix, required=True, help="prefix of the .svg, .png and .csv files"
     )
     return parser
 

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from fusionchat import cli
 
@@ -20,7 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--y", default="", help="what y is, for the axis; left out for a curve")
     parser.add_argument("--measure", default="average score", help="what a gain is measured in")
     parser.add_argument(
-        "--output", type=Path, required=True, help="prefix of the .svg and .png files"
+        "--output", type=cli.prefix, required=True, help="prefix of the .svg and .png files"
     )
     return parser
 

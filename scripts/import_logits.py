@@ -8,7 +8,6 @@ the dump lacks is kept as a row that teaches nothing, and counted in the report.
 import argparse
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 from fusionchat import cli
 from fusionchat.dialogues.options import RenderingOptions, add_rendering_options
@@ -28,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     cli.add_settings(parser, "logits", "top_k")
     parser.add_argument(
         "--output",
-        type=Path,
+        type=cli.output_folder,
         required=True,
         help="folder: a store and a report (JSON) for each file of dialogues, named like it",
     )

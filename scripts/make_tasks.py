@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from fusionchat import cli
 from fusionchat.files import write_manifest
@@ -16,7 +15,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     cli.add_settings(parser, "data.world", "seed")
     cli.add_settings(parser, "data.world", "questions")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the tasks")
+    parser.add_argument(
+        "--output", type=cli.output_folder, required=True, help="folder of the tasks"
+    )
     return parser
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from fusionchat import cli
@@ -22,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
     cli.add_settings(parser, "data.world", "seed")
     cli.add_settings(parser, "data.world", "questions")
     parser.add_argument(
-        "--output", type=Path, required=True, help="folder: questions.jsonl, text.txt"
+        "--output", type=cli.output_folder, required=True, help="folder: questions.jsonl, text.txt"
     )
     return parser
 

@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="threads of jobs without GPU; 32, or this machine's cores",
     )
     add("--disk", type=cli.existing_path, default=Path(), help="folder that the run will fill")
-    add("--output", type=Path, help="prefix of .csv, .md, .svg and .png; nothing by default")
+    add("--output", type=cli.prefix, help="prefix of .csv, .md, .svg and .png; nothing by default")
     add("--check", action="store_true", help="exit with 1 where something does not suffice")
     return parser
 

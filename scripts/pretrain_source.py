@@ -27,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--text", type=cli.existing_path, required=True, help="lines to train the tokenizer on")
     cli.add_settings(parser, "models.*.pretrain", *SHAPE, *TRAINING)
     add("--template", default=default("template"), help="FastChat conversation template")
-    add("--output", type=Path, required=True, help="folder of the model")
+    add("--output", type=cli.output_folder, required=True, help="folder of the model")
     return parser
 
 

@@ -15,7 +15,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--shards", type=cli.positive_int, help="number of shards")
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--output-folder", type=Path, help="writes 0000.parquet, 0001.parquet, ...")
+    where.add_argument(
+        "--output-folder", type=cli.output_folder, help="writes 0000.parquet, 0001.parquet, ..."
+    )
     where.add_argument("--output", type=Path, nargs="+", help="one file a shard, in order")
     return parser
 

@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     data.add_argument(
         "--dialogues", type=cli.existing_path, nargs="+", help="dialogue shards, for plain CLM"
     )
-    add("--output", type=Path, required=True, help="folder of the target")
+    add("--output", type=cli.output_folder, required=True, help="folder of the target")
     add("--checkpoints", type=Path, required=True, help="folder for checkpoints, not an output")
     cli.add_settings(parser.add_argument_group("loss"), "training", *LOSS)
     train = parser.add_argument_group("training")

@@ -18,6 +18,8 @@ from typing import Any, NoReturn, TypeVar, get_type_hints
 from fusionchat.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]  # of the project
+PREFIX_ENDINGS = (".csv", ".md", ".tex", ".html", ".svg", ".png")
+FILE_ENDINGS = (".safetensors", ".bin", ".json", ".jsonl", ".parquet", ".yaml", *PREFIX_ENDINGS)
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SWALLOWED = 2.0  # seconds after which a program that was stopped, and goes on, is stopped again
 
@@ -170,6 +172,30 @@ def _path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("is empty; name a file or folder")
     return Path(text)
+
+
+def prefix(text: str) -> Path:
+    """An argparse type: the name, without ending, of files that a program writes side by side."""
+    path = _path(text)
+    if path.suffix in PREFIX_ENDINGS:
+        raise argparse.ArgumentTypeError(
+            f"{text} is a prefix, to which the endings are added; leave out {path.suffix}"
+        )
+    if text.endswith(os.sep) or path.name in ("", ".."):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is a folder; give a prefix, such as {path / 'name'}"
+        )
+    return path
+
+
+def output_folder(text: str) -> Path:
+    """An argparse type: a folder to write, which is not called like a file."""
+    path = _path(text)
+    if path.suffix in FILE_ENDINGS:
+        raise argparse.ArgumentTypeError(
+            f"{text} would be a folder with the name of a file; leave out {path.suffix}"
+        )
+    return path
 
 
 def existing_path(text: str) -> Path:

@@ -12,7 +12,7 @@ def add_figure_arguments(parser: argparse.ArgumentParser) -> None:
     """`--row` (all rows of the run, so that colours agree) and `--output`."""
     add_rows(parser)
     parser.add_argument(
-        "--output", type=Path, required=True, help="prefix of the .svg and .png files"
+        "--output", type=cli.prefix, required=True, help="prefix of the .svg and .png files"
     )
 
 

@@ -47,7 +47,9 @@ def add_input_options(parser: argparse.ArgumentParser) -> None:
 def add_output_options(parser: argparse.ArgumentParser, program: str) -> None:
     """`--output`, `--dtype`, `--shard-size` and `--allow-equal`; `program` owns the output."""
     parser.set_defaults(program=program)
-    parser.add_argument("--output", type=Path, required=True, help="folder of the merged model")
+    parser.add_argument(
+        "--output", type=cli.output_folder, required=True, help="folder of the merged model"
+    )
     parser.add_argument(
         "--dtype",
         choices=DTYPES,

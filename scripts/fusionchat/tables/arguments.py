@@ -29,7 +29,10 @@ def add_score_arguments(parser: argparse.ArgumentParser, baseline: str) -> None:
 def add_table_output(parser: argparse.ArgumentParser) -> None:
     """`--output`, a prefix."""
     parser.add_argument(
-        "--output", type=Path, required=True, help="prefix of the .csv, .md, .tex and .html files"
+        "--output",
+        type=cli.prefix,
+        required=True,
+        help="prefix of the .csv, .md, .tex and .html files",
     )
 
 

@@ -232,3 +232,40 @@ def test_help_says_how_a_program_is_called(program, capsys):
     said = capsys.readouterr()
     assert said.out.lower().startswith("usage: ")
     assert said.err == ""
+
+
+def written_as(word: str) -> list[tuple[str, str]]:
+    """Programs with an option for a new prefix or folder, by what its help says it is."""
+    parsers = {name: importlib.import_module(name) for name in PROGRAMS}
+    return [
+        (name, action.option_strings[0])
+        for name, module in parsers.items()
+        for action in (module.build_parser()._actions if hasattr(module, "build_parser") else ())
+        if action.dest in ("output", "figure", "output_folder") and word in action.help.split()
+    ]
+
+
+def test_an_ending_that_a_program_adds_itself_is_refused(capsys):
+    """Or cmp.csv became cmp.csv.csv."""
+    prefixes = written_as("prefix")
+    assert len(prefixes) > 20
+    for program, option in prefixes:
+        for ending in (".csv", ".svg"):
+            line = said(program, [option, f"made/cmp{ending}"], capsys)
+            assert f"{option}: made/cmp{ending} is a prefix" in line
+            assert f"leave out {ending}" in line
+        for folder in ("made/", ".", ".."):
+            assert f"{option}: {folder!r} is a folder" in said(program, [option, folder], capsys)
+
+
+def test_a_folder_is_not_called_like_a_file(capsys):
+    folders = [*written_as("folder"), *written_as("folder:"), *written_as("folder;")]
+    for program, option in [*folders, ("shard_dialogues", "--output-folder")]:
+        line = said(program, [option, "made/m.safetensors"], capsys)
+        assert f"{option}: made/m.safetensors would be a folder" in line
+    assert len(folders) > 12
+
+
+def test_names_with_dots_remain():
+    assert cli.prefix("v1.5/gpt-4.1") == Path("v1.5/gpt-4.1")
+    assert cli.output_folder("Llama-3.1") == Path("Llama-3.1")

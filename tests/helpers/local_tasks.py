@@ -1,4 +1,4 @@
-"""Local tasks for lm-evaluation-harness: multiple choice and generation over a few words."""
+"""Local tasks for lm-evaluation-harness over a few words: each of its kinds, and a group."""
 
 import json
 import random
@@ -22,13 +22,7 @@ def write_tasks(folder: Path, documents: int = 7, **more) -> Path:
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (folder / f"{split}.jsonl").write_text(text)
     files = {split: str(folder / f"{split}.jsonl") for split in ("test", "train")}
-    common = {
-        "dataset_path": "json",
-        "dataset_kwargs": {"data_files": files},
-        "test_split": "test",
-        "fewshot_split": "train",
-        "doc_to_text": "{{ask}}",
-    }
+    common = {**COMMON, "dataset_kwargs": {"data_files": files}}
     pick = {
         "task": "pick",
         **common,
@@ -54,4 +48,54 @@ def write_tasks(folder: Path, documents: int = 7, **more) -> Path:
     return folder
 
 
+def write_more_tasks(folder: Path) -> Path:
+    """Other kinds on the same documents, by name, and the group `both` of two of them."""
+    write_tasks(folder)
+    files = {split: str(folder / f"{split}.jsonl") for split in ("test", "train")}
+    common = {**COMMON, "dataset_kwargs": {"data_files": files}}
+    acc = [{"metric": "acc", **MEAN}]
+    kinds = {
+        "several": {  # right answers
+            "output_type": "multiple_choice",
+            "doc_to_choice": "{{options}}",
+            "doc_to_target": [0, 2],
+            "metric_list": acc,
+        },
+        "ending": {
+            "output_type": "loglikelihood",
+            "doc_to_target": " {{options[0]}}",
+            "metric_list": [*acc, {"metric": "perplexity", "aggregation": "perplexity"}],
+        },
+        "stops": {
+            "output_type": "generate_until",
+            "doc_to_target": "{{options[0]}}",
+            "generation_kwargs": {"until": ["e", "o", "<eot>"], "max_gen_toks": 12},
+            "metric_list": [
+                {"metric": "exact_match", **MEAN, "regexes_to_ignore": ["[^x]"]},  # keep only x
+            ],
+        },
+        "rolling": {
+            "output_type": "loglikelihood_rolling",
+            "doc_to_text": "",
+            "doc_to_target": "{{ask}}",
+            "metric_list": [{"metric": "word_perplexity"}, {"metric": "bits_per_byte"}],
+        },
+    }
+    for name, task in kinds.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump({**common, **task, "task": name}))
+    group = {
+        "group": "both",
+        "task": ["pick", "several"],
+        "aggregate_metric_list": [{"metric": "acc", "weight_by_size": True}],
+    }
+    (folder / "both.yaml").write_text(yaml.safe_dump(group))
+    return folder
+
+
+COMMON = {
+    "dataset_path": "json",
+    "test_split": "test",
+    "fewshot_split": "train",
+    "doc_to_text": "{{ask}}",
+}
 TAKE = {"function": "take_first"}

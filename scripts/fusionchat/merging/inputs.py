@@ -13,6 +13,7 @@ from fusionchat.readers.safetensors import TensorInfo
 
 PIVOT = "pivot"
 RESULT = "mergekit's result"  # among the targets, so no likely name of one
+Stamp = tuple[int, int, int]  # of a file: its number, its size, when it was written
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Inputs:
     template_from: Checkpoint | None = field(default=None)
     stops: frozenset[int] = frozenset()  # the ids at which every target ends an answer
     result: Checkpoint | None = None
+    stamps: Mapping[Path, Stamp] = field(default_factory=dict)  # of the files with weights
 
     @classmethod
     def open(cls, options: InputOptions) -> "Inputs":
@@ -66,7 +68,17 @@ class Inputs:
             for other in (pivot, *targets.values()):
                 check_tokenizers(tokenizer or pivot, other)
         stops = frozenset.intersection(*(generation_ends(t.folder) for t in targets.values()))
-        return cls(pivot, targets, matched, tokenizer, template, stops)
+        files = {info.path for c in (pivot, *targets.values()) for info in c.tensors.values()}
+        stamps = {path: _stamp(path) for path in files}
+        return cls(pivot, targets, matched, tokenizer, template, stops, stamps=stamps)
+
+    def check_unchanged(self) -> None:
+        """Raise `UserError` where a file was written to or exchanged since it was opened."""
+        for path, stamp in self.stamps.items():
+            if _stamp(path) != stamp:
+                raise UserError(
+                    f"{path} was changed while it was read; merge again when nothing writes to it"
+                )
 
     def sources(self, with_pivot: bool) -> dict[str, Checkpoint]:
         """The checkpoints that are merged, by name, the pivot first."""
@@ -85,6 +97,11 @@ class Inputs:
     def target_tensors(self) -> list[dict[str, TensorInfo]]:
         """The tensors of each target by the pivot's names."""
         return [{n: self.tensor(t, n) for n in self.pivot.tensors} for t in self.targets]
+
+
+def _stamp(path: Path) -> Stamp:
+    facts = path.stat()
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 def _check_config(pivot: Checkpoint, target: Checkpoint) -> None:

@@ -96,7 +96,9 @@ def merge_tensors(
     layout = layout_of(options, inputs)
     with progress(total=size, unit="B", unit_scale=True, desc=options.output.name) as bar:
         merge = Merge(inputs, method, layout, bar.update)
-        return merge.run(folder, round(options.shard_size * 1e9), options.threads)
+        outcome = merge.run(folder, round(options.shard_size * 1e9), options.threads)
+    inputs.check_unchanged()
+    return outcome
 
 
 def layout_of(options: OutputOptions, inputs: Inputs) -> dict[str, TensorInfo]:

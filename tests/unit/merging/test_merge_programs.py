@@ -227,6 +227,22 @@ def test_a_difference_found_by_another_thread_is_not_forgotten(tmp_path, monkeyp
     assert merge.run(tmp_path / "merged", 10**9).equal_to == []
 
 
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_an_input_that_is_written_to_meanwhile_is_named(name, models, tmp_path, monkeypatch):
+    main, more = PROGRAMS[name]
+    merge, weights = Merge.run, tmp_path / "b" / "model.safetensors"
+
+    def merge_while_somebody_writes(*args):
+        outcome = merge(*args)
+        weights.write_bytes(weights.read_bytes())
+        return outcome
+
+    monkeypatch.setattr(Merge, "run", merge_while_somebody_writes)
+    with pytest.raises(UserError, match=r"/b/model\.safetensors was changed while it was read"):
+        main([*models, *more, "--output", str(tmp_path / "merged")])
+    assert not list(tmp_path.glob("*merged*"))
+
+
 def test_mistakes_on_the_command_line(models, tmp_path):
     output = ["--output", str(tmp_path / "merged")]
     with pytest.raises(UserError, match="give one for each target: a, b"):

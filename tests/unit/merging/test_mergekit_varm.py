@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tiny_models
 import yaml
+from endangered_folders import ENDANGERED, tree
 from small_checkpoints import read
 
 import merge_varm
@@ -40,15 +41,15 @@ def test_a_yaml_may_name_varm(kind, granularity, tmp_path, monkeypatch):
         np.testing.assert_array_equal(ours[name].view(np.uint32), theirs[name].view(np.uint32))
 
 
-def test_a_strangers_folder_is_spared(tmp_path):
+@pytest.mark.parametrize("kind", ENDANGERED)
+def test_nothing_of_a_strangers_is_touched(kind, tmp_path):
     text = "merge_method: varm\nbase_model: a/b\nmodels: [{model: a/c}, {model: a/d}]\n"
     (tmp_path / "varm.yaml").write_text(text)
-    (tmp_path / "m").mkdir()
-    (tmp_path / "m" / "model.safetensors").write_text("nobody else has this")
-    with pytest.raises(UserError, match="was not made by mergekit_yaml"):
+    ENDANGERED[kind](tmp_path / "m", "mergekit_yaml")
+    before = tree(tmp_path)
+    with pytest.raises(UserError, match=r"\bm\b"):
         mergekit_yaml.main([str(tmp_path / "varm.yaml"), str(tmp_path / "m")])
-    assert [p.read_text() for p in (tmp_path / "m").iterdir()] == ["nobody else has this"]
-    assert not list(tmp_path.glob(".*"))
+    assert tree(tmp_path) == before
 
 
 def test_a_merge_of_ours_is_spared_where_it_is_an_input(tmp_path, monkeypatch):

@@ -36,7 +36,7 @@ MERGES = {
 PROGRAMS = (
     *MERGES,
     *("convert_checkpoint", "fetch_model", "fetch_questions", "export_fastchat"),
-    *("make_world", "pretrain_source", "train_target"),
+    *("make_world", "make_tasks", "fetch_alpaca", "pretrain_source", "train_target"),
 )
 
 
@@ -79,6 +79,8 @@ def benchmark(folder: Path) -> dict[str, list[str]]:
     return {
         "fetch_questions": [f"--questions={folder}"],
         "export_fastchat": [*export, f"--judgments={judgments}"],
+        "fetch_alpaca": [f"--data={alpaca_files(folder / 'alpaca')}"],
+        "fetch_dataset": [f"--lock={locked(folder / 'lock.json')}", "--name=a"],
     }
 
 
@@ -88,6 +90,23 @@ def judgment_records() -> list[dict]:
         {**fact, "question_id": q["question_id"], "score": 5, "turn": 1, "tstamp": 0.0}
         for q in mt_bench_files.questions()
     ]
+
+
+def alpaca_files(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "prompt.txt").write_text("{instruction}")
+    write_json(
+        folder / "outputs.json", [{"instruction": "a", "output": 999 * "b", "generator": "base"}]
+    )
+    columns = "model,preference,index,std_delta_len,instruction_difficulty"
+    (folder / "gamed.csv").write_text(f"{columns}\nverbose,0.5,0,0.1,0.2\n")
+    return folder
+
+
+def locked(path: Path) -> Path:
+    facts = {"repo": "lab/data", "kind": "dataset", "revision": "0" * 40}
+    write_json(path, {"a": facts | {"files": {"a.csv": {"size": 1, "sha256": "0" * 64}}}})
+    return path
 
 
 def training(folder: Path) -> dict[str, list[str]]:
@@ -101,6 +120,7 @@ def training(folder: Path) -> dict[str, list[str]]:
     source = [f"--dialogues={pretraining}", f"--text={world / 'text.txt'}", "--steps=0"]
     return {
         "make_world": ["--seed=1", "--questions=1"],
+        "make_tasks": ["--seed=1", "--questions=1"],
         "pretrain_source": [*source, "--architecture=llama", "--tokenizer=metaspace"],
         "train_target": [
             *target,
@@ -117,7 +137,7 @@ def programs() -> Iterator[program_host.Host]:
 
 
 @pytest.mark.parametrize("kind", ENDANGERED)
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", [*PROGRAMS, "fetch_dataset"])
 def test_nothing_of_a_strangers_is_touched(program, kind, commands, tmp_path):
     output = tmp_path / "m"
     ENDANGERED[kind](output, program)

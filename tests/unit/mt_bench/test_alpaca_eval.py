@@ -244,6 +244,23 @@ def test_win_rates_are_those_of_the_package(tmp_path, skill, seed):
 PACKAGE = {1: (51.3905, 53.1228), 2: (25.9185, 24.2972), 3: (71.2656, 72.7021)}
 
 
+def test_a_fit_ends_where_its_slope_does():
+    """Not at the first short step: the rate was 0.1 points off where lengths hardly vary."""
+    for seed in range(12):
+        draw = np.random.default_rng(seed)
+        lengths = np.tanh(draw.normal(-1.5 * (seed % 3), 0.5, 200))
+        features = np.column_stack([lengths, draw.normal(0, 1, 200), np.ones(200)])
+        wins = draw.uniform(0, 1, 200) ** (1 + seed % 5)
+        data = length_control._Data(features, wins, draw.choice([0.1, 1.0], 200))
+        for strength in length_control.STRENGTHS[3:]:
+            fitted = length_control._fit(data, strength, np.zeros(3))
+            chance = 1 / (1 + np.exp(-features @ fitted))
+            penalty = 1 / strength
+            slope = features.T @ (data.weights * (chance - wins))
+            zero, other = np.abs(slope) - penalty, np.abs(slope + penalty * np.sign(fitted))
+            assert np.where(fitted == 0, zero, other).max() < 1e-5
+
+
 def test_the_interval_is_that_of_other_questions(tmp_path, monkeypatch):
     """Its standard error against that of resampled questions, fitted anew at one strength."""
     monkeypatch.setattr(length_control, "_choose", lambda data: 1.0)

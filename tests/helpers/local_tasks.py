@@ -66,13 +66,11 @@ def write_more_tasks(folder: Path) -> Path:
             "doc_to_target": " {{options[0]}}",
             "metric_list": [*acc, {"metric": "perplexity", "aggregation": "perplexity"}],
         },
-        "stops": {
+        "stops": {  # right if there is no a, i, n or t before the first e or o
             "output_type": "generate_until",
-            "doc_to_target": "{{options[0]}}",
+            "doc_to_target": "",
             "generation_kwargs": {"until": ["e", "o", "<eot>"], "max_gen_toks": 12},
-            "metric_list": [
-                {"metric": "exact_match", **MEAN, "regexes_to_ignore": ["[^x]"]},  # keep only x
-            ],
+            "metric_list": [{"metric": "exact_match", **MEAN, "regexes_to_ignore": ["[^aint]"]}],
         },
         "rolling": {
             "output_type": "loglikelihood_rolling",

@@ -118,7 +118,24 @@ def _checked(task: Any, settings: TaskSettings) -> Leaf:
         raise UserError(f"task {name}: {metric} is no mean over documents; choose another metric")
     if not task.higher_is_better()[metric]:
         raise UserError(f"task {name}: less of {metric} is better; choose another metric")
+    _check_prompt(task, settings.shots)
     return Leaf(settings, task, f"{metric},{wanted or filters[0]}")
+
+
+def _check_prompt(task: Any, shots: int) -> None:
+    """Ask the first document: some kinds of tasks have no form for examples."""
+    _set_shots(task, shots)
+    try:
+        task.build_all_requests(limit=1)
+    except Exception as error:  # whatever a template does to the harness
+        raise UserError(
+            f"task {task.task_name} cannot be asked with {shots} shots: {one_line(error)}"
+        ) from error
+
+
+def _set_shots(task: Any, shots: int) -> None:
+    task.set_config(key="num_fewshot", value=shots)
+    task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
 
 
 def digest(leaf: Leaf) -> str:
@@ -169,8 +186,7 @@ def measure(model: Any, leaf: Leaf, options: EvaluationOptions) -> list[tuple[st
     random.seed(DEFAULT_RANDOM_SEED)
     np.random.seed(DEFAULT_OTHER_SEED)
     torch.manual_seed(DEFAULT_OTHER_SEED)
-    task.set_config(key="num_fewshot", value=leaf.settings.shots)
-    task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)
+    _set_shots(task, leaf.settings.shots)
     results = evaluator.evaluate(
         lm=model,
         task_dict={"tasks": {name: task}, "groups": {}, "group_map": {}},

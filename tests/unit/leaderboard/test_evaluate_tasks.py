@@ -14,7 +14,7 @@ from types import ModuleType
 import lm_eval.models
 import pytest
 import tiny_models
-from local_tasks import write_tasks
+from local_tasks import write_more_tasks, write_tasks
 
 import evaluate_tasks
 from fusionchat.errors import UserError
@@ -92,6 +92,28 @@ def test_scores_are_those_of_the_harness_by_hand(model, tasks, tmp_path, task):
     assert sum(values.values()) / len(values) == pytest.approx(score)
     assert task == SAY or 0 < score < 1  # an untrained model says nothing right
     assert facts["tasks"] == {task[0]: {"shots": task[1], "metric": task[2]}}
+
+
+def test_every_kind_of_task_that_is_a_mean_gives_the_harness_s_scores(model, tmp_path):
+    """Stop words, and a group of two tasks, one of which has several right answers."""
+    folder = write_more_tasks(tmp_path / "tasks")
+    chosen = ("stops", 0, "exact_match"), ("both", 0, "acc")
+    table, _ = evaluate(model, folder, tmp_path / "ours.parquet", *chosen)
+    ours: dict[str, dict[str, float]] = {}
+    for row in table.to_pylist():
+        ours.setdefault(row["subtask"], {})[row["document"]] = row["value"]
+    assert set(table["task"].to_pylist()) == {"stops", "both"}
+    assert [len(set(values.values())) for values in ours.values()] == [2, 2, 2]
+    command = [sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--device", "cpu"]
+    command += ["--model_args", f"pretrained={model},dtype=float32", "--include_path", str(folder)]
+    command += ["--tasks", "stops,both", "--log_samples", "--output_path", str(tmp_path)]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
+    subprocess.run(command, env=environment, capture_output=True, check=True)
+    for subtask, values in ours.items():
+        (samples,) = tmp_path.rglob(f"samples_{subtask}_*.jsonl")
+        metric = "exact_match" if subtask == "stops" else "acc"
+        lines = [json.loads(line) for line in samples.read_text().splitlines()]
+        assert values == {str(line["doc_id"]): line[metric] for line in lines}
 
 
 def test_scores_of_a_real_model_are_those_of_the_harness_by_hand(smollm2, tasks, tmp_path):
@@ -255,6 +277,21 @@ WRONG = {
         "task pick cannot be read: .*no/such.jsonl",
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        (("several", 2, "acc"), "task several cannot be asked with 2 shots: .* not a string"),
+        (("rolling", 0, "bits_per_byte"), "rolling: bits_per_byte is no mean over documents"),
+        (("ending", 0, "perplexity"), "ending: perplexity is no mean over documents"),
+    ],
+)
+def test_kinds_of_tasks_that_are_not_measured_are_named(model, tmp_path, chosen, message):
+    folder = write_more_tasks(tmp_path / "tasks")
+    with pytest.raises(UserError, match=message):
+        evaluate(model, folder, tmp_path / "x.parquet", chosen)
+    assert [path.name for path in tmp_path.iterdir()] == ["tasks"]
 
 
 @pytest.mark.parametrize("wrong", WRONG)

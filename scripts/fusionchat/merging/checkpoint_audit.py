@@ -73,7 +73,7 @@ def _check_tensor(
     if (base.dtype in FLOATS) != (other.dtype in FLOATS):
         raise UserError(
             f"{target.folder}: {base.name} is {other.dtype} where the pivot has {base.dtype}; "
-            "quantised checkpoints cannot be merged: save both in float32, bfloat16 or float16"
+            "save both in float32, bfloat16 or float16"
         )
 
 

@@ -29,12 +29,12 @@ ARCHITECTURES = (
 )
 
 
-def tiny_model(kind: str) -> torch.nn.Module:
+def tiny_model(kind: str, model_class: type = AutoModel, **more: object) -> torch.nn.Module:
     """A model with two small layers; sizes that a configuration does not have are left out."""
     config_class = CONFIG_MAPPING[kind]
     known = config_class().to_dict()
-    config = config_class(**{key: value for key, value in SIZES.items() if key in known})
-    return AutoModel.from_config(config)
+    config = config_class(**{k: value for k, value in SIZES.items() if k in known}, **more)
+    return model_class.from_config(config)
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)

@@ -118,7 +118,8 @@ def refuse_equal(options: OutputOptions, outcome: Outcome) -> None:
     if outcome.equal_to and not options.allow_equal:
         raise UserError(
             f"{options.output}: the merged model equals {' and '.join(outcome.equal_to)}; "
-            "say --allow-equal if that is what you want"
+            "say --allow-equal (in a config allow_equal: true) if that is what you want. Targets "
+            "whose sources teach nothing are equal; `snakemake worth` finds such sources"
         )
 
 

@@ -14,7 +14,6 @@ from fusionchat.cluster.costs.work import GB, Work
 from fusionchat.origins import DATA_SET, Origins
 
 CHECKPOINTS = 3  # of a training: two are kept, and the next is complete before the oldest goes
-FOLDER = 6e4  # bytes of a model's folder beside its weights
 
 
 class FusionStages(StageCosts):
@@ -51,9 +50,8 @@ class FusionStages(StageCosts):
         seconds += self.known["seconds"]["draw"] * size.parameters
         weights = BYTES[shape["dtype"]] * size.weights
         host = memory.PROCESS + (5 if shape["steps"] else 1) * weights
-        return Work(
-            "pretrain_source", 1, self.device["start"] + seconds, kept=weights + FOLDER, host=host
-        )
+        kept = weights + size.side_files
+        return Work("pretrain_source", 1, self.device["start"] + seconds, kept=kept, host=host)
 
     def _dialogues(self) -> Iterator[Work]:
         if not (self.experiment.trained or self.config["data"]["heldout"]):
@@ -166,7 +164,7 @@ class FusionStages(StageCosts):
                 self._start(processes) + share * passes * size.active * tokens / rate,
                 gpus=processes if self.on_gpus else 0,
                 threads=self.threads,
-                kept=4 * size.weights + FOLDER,
+                kept=4 * size.weights + size.side_files,
                 temporary=CHECKPOINTS * 12 * size.weights,
                 host=self.training.host,
                 gpu_memory=self.training.gpu,
@@ -186,7 +184,7 @@ class FusionStages(StageCosts):
                 ours.get(merge.method, "merge_mergekit"),
                 1,
                 start + rate[ours.get(merge.method, merge.method)] * billions,
-                kept=weights + FOLDER,
+                kept=weights + self.pivot.side_files,
                 temporary=0 if merge.method in ours else 4e9 * billions,  # mergekit's result
                 host=0.6 * GB + 6e9 * min(1.0, billions),
             )

@@ -8,6 +8,7 @@ from typing import Any
 
 BYTES = {"float32": 4.0, "bfloat16": 2.0}  # of a weight
 _BILLIONS = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
+_TOKEN = 75  # bytes of a tokenizer's files per token; SmolLM2 has 71, Qwen 3 75
 _EXPERT = re.compile(r"\bexperts\.")
 
 
@@ -30,6 +31,11 @@ class Size:
     def weights(self) -> float:
         """All parameters."""
         return 1e9 * self.parameters
+
+    @property
+    def side_files(self) -> float:
+        """Bytes of a model's folder beside its weights: the tokenizer, configs and card."""
+        return 3e4 + _TOKEN * self.vocabulary
 
 
 def pretrained_size(shape: Mapping[str, Any]) -> Size:

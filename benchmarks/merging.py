@@ -194,7 +194,8 @@ def main() -> None:
         for _ in range(rounds):
             for program, command in programs.items():
                 took, worked, peak = measure(command, work / program)
-                print(f"{program}: {took:.1f} s, {worked:.1f} s of CPU", file=sys.stderr, flush=True)
+                note = f"{program}: {took:.1f} s, {worked:.1f} s of CPU"
+                print(note, file=sys.stderr, flush=True)
                 seconds.setdefault(program, []).append(took)
                 work_seconds.setdefault(program, []).append(worked)
                 peaks.setdefault(program, []).append(peak)

@@ -1,9 +1,7 @@
-"""Copy a finished run's claims, Table 1 and figures into the README, with commit and date."""
+"""Copy a finished run's claims, Table 1 and figures into the README, with its page's commit and date."""
 
 import argparse
-import datetime
 import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from fusionchat import cli
 from fusionchat.errors import UserError
 from fusionchat.files import atomic_file
 from fusionchat.page.page import description
+from fusionchat.page.run_facts import made_by
 from fusionchat.tables.table import first_section
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
@@ -59,11 +58,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not all(path.exists() for path in wanted):
         raise UserError(f"{args.run} holds no finished demo; run `make demo` first")
     args.images.mkdir(parents=True, exist_ok=True)
+    block = results_block(args.run, args.images, *made_by(args.run / "report.html"))
     for name in FIGURES:
         shutil.copyfile(args.run / "figures" / f"{name}.png", args.images / f"{name}.png")
-    command = ["git", "rev-parse", "--short=12", "HEAD"]
-    commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    block = results_block(args.run, args.images, commit, datetime.date.today().isoformat())
     text = replaced(args.readme.read_text(encoding="utf-8"), block)
     with atomic_file(args.readme) as partial:
         partial.write_text(text, encoding="utf-8")

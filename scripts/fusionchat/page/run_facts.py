@@ -4,12 +4,14 @@ import datetime
 import html
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Sequence
 from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
+from fusionchat.errors import UserError
 from fusionchat.figures.alignment import kind_label
 from fusionchat.figures.costs import duration
 from fusionchat.files import read_json_object, sha256
@@ -39,19 +41,30 @@ def numbers_note(paths: Sequence[Path], root: Path) -> str:
 
 def run_section(config: Config, text: str, manifests: Sequence[Path], root: Path) -> str:
     """Config (`text`: as YAML), versions of the training packages, hardware, and checksums."""
-    parts = [_origin_table(config), _software_table(manifests), _model_table(manifests, root)]
+    parts = [origin_table(config), _software_table(manifests), _model_table(manifests, root)]
     parts += [_rounding_table(manifests), _installed()]
     pre = f'<pre tabindex="0">{html.escape(text)}</pre>'
     parts.append(f"<details><summary>config</summary>{pre}</details>")
     return "".join(part for part in parts if part)
 
 
-def _origin_table(config: Config) -> str:
-    """Commit of the package, date of the page, and the seeds of the run's config."""
+def origin_table(config: Config) -> str:
+    """Commit of the package, date of the page, and the seeds of the run's config, as HTML."""
     lines = [["package", f"fusionchat {version('fusionchat')}"]]
     lines += [["commit", commit()], ["date of this page", datetime.date.today().isoformat()]]
     lines += [[name, str(value)] for name, value in seeds(config)]
     return html_table(Table("Origin", ["what", "value"], {"": lines}, left=2))
+
+
+def made_by(page: Path) -> tuple[str, str]:
+    """The commit and the date that a page names, or a `UserError`."""
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    cells = (f"{name}</th><td[^>]*>([^<]+)</td>" for name in ("commit", "date of this page"))
+    found = [re.search(cell, text) for cell in cells]
+    if not all(found):
+        raise UserError(f"{page} names no commit and date; make it with `snakemake report`")
+    commit, date = (match[1] for match in found if match)
+    return commit, date
 
 
 def commit() -> str:

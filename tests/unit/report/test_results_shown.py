@@ -3,7 +3,6 @@
 import csv
 import datetime
 import json
-import subprocess
 
 import pytest
 import report_run
@@ -14,6 +13,8 @@ import show_results
 import table1
 import update_readme
 from fusionchat.errors import UserError
+from fusionchat.page import run_facts
+from fusionchat.page.run_facts import origin_table
 
 CLAIMS = ["--claim", "fusion:varm:clm", "--claim", "weights:varm:linear"]
 
@@ -30,7 +31,14 @@ def run(tmp_path_factory):
     files = ["--output", str(run / "tables/claims"), "--figure", str(run / "figures/claims")]
     claims.main([*scores, *CLAIMS, "--nll", *nll, *files])
     figure_scores.main([*scores, "--baseline", "clm", "--output", str(run / "figures/scores")])
+    (run / "report.html").write_text(page_of("0123456789ab", "2026-01-31"))
     return run
+
+
+def page_of(commit, date):
+    """A page that was made by another commit on another day."""
+    text = origin_table({}).replace(run_facts.commit(), commit)
+    return text.replace(datetime.date.today().isoformat(), date)
 
 
 def test_the_subject_is_paired_with_every_source_llm(run):
@@ -89,8 +97,7 @@ def test_the_readme_takes_a_runs_results_and_says_where_they_come_from(run, tmp_
         image = tmp_path / "images" / f"{name}.png"
         assert image.read_bytes() == (run / "figures" / f"{name}.png").read_bytes()
         assert f"]({image.as_posix()})" in text
-    commit = subprocess.check_output(["git", "rev-parse", "--short=12", "HEAD"], text=True).strip()
-    assert f"commit {commit} on {datetime.date.today().isoformat()}" in text
+    assert "at commit 0123456789ab on 2026-01-31" in text
     update_readme.main(words)
     assert path.read_text(encoding="utf-8") == text
 
@@ -100,6 +107,13 @@ def test_a_readme_without_its_markers_stays_as_it_is(run, tmp_path):
     with pytest.raises(UserError, match="must each stand there once"):
         update_readme.main(["--run", str(run), "--readme", str(path), "--images", str(tmp_path)])
     assert path.read_text() == f"Before.\n{update_readme.BEGIN}\n"
+
+
+def test_a_run_whose_page_names_no_commit_is_not_taken(run, tmp_path):
+    page = tmp_path / "report.html"
+    page.write_text("<p>nothing</p>")
+    with pytest.raises(UserError, match=r"report\.html names no commit"):
+        run_facts.made_by(page)
 
 
 def test_an_unfinished_run_is_not_taken(tmp_path):

@@ -1,4 +1,4 @@
-"""Copy a finished run's claims, Table 1 and figures into the README, with its page's commit and date."""
+"""Copy a finished run's claims, Table 1 and figures into the README, with commit and date."""
 
 import argparse
 import shutil

@@ -68,7 +68,7 @@ def test_stop_tokens_and_strings_are_those_of_the_templates(vectors):
             literal = facts["stop_token_ids"]
             vocabulary = {template.end: literal[0], "<eos>": 9}
             tokenizer = SimpleNamespace(
-                get_vocab=lambda known=vocabulary: known,
+                backend_tokenizer=SimpleNamespace(token_to_id=vocabulary.get),
                 added_tokens_decoder=dict.fromkeys([*literal, 9]),
             )
             ids = stop_ids(tokenizer, template, frozenset(), {"<eos>"})

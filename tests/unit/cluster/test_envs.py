@@ -16,14 +16,19 @@ from rule_files import program_of, read_rules
 ROOT = Path(__file__).resolve().parents[3]
 OWN = {"vllm": "0.33.0"}  # pins other versions of torch and transformers than the project
 ENVS = sorted((ROOT / "envs").glob("*.yaml"))
-# Engines of answer.py that the rule does not use; checks that Snakemake has made; --config by hand.
+# Engines of answer.py that the rule does not use; checks that Snakemake has made; --config by hand;
+# transformers, where only a tokenizer.json is read.
 UNUSED = {
     "answer": {"openai", "vllm"},
     "answer_alpaca": {"openai", "vllm"},
     "answer_elsewhere": {"jinja2", "torch", "transformers", "vllm"},
+    "calibrate_judge": {"transformers"},
     "doctor": {"snakemake"},
+    "judge": {"transformers"},
+    "judge_alpaca": {"transformers"},
+    "judge_pairs": {"transformers"},
     "plan": {"snakemake"},
-    "report": {"fastchat", "jinja2", "snakemake"},
+    "report": {"fastchat", "jinja2", "snakemake", "tokenizers", "transformers"},
 }
 
 

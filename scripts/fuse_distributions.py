@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from fusionchat.errors import UserError
     from fusionchat.fusion.fuse import fuse_dialogue, narrowed
     from fusionchat.logits.imported import check_token_ce
-    from fusionchat.logits.store import KNOWN, LogitWriter, read_columns, read_provenance
+    from fusionchat.logits.store import KNOWN, LogitWriter, count_dialogues, read_provenance
     from fusionchat.progress import progress
 
     names = [args.pivot_name, *(name for name, _ in args.source)]
@@ -131,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     winners: Counter[str] = Counter()
     with LogitWriter(args.output, provenance, extra=extra) as writer:
         dialogues = join(args.pivot_logits, args.source)
-        total = len(read_columns(args.pivot_logits, ["dialogue_id"]))
+        total = count_dialogues(args.pivot_logits)
         for joined in progress(dialogues, total=total, desc="fuse", unit="dialogue"):
             rows, groups = zip(*(one or (None, None) for one in joined), strict=True)
             fused = fuse_dialogue(rows, args.function, args.level, groups)

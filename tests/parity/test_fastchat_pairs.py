@@ -11,6 +11,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
+from fastchat_judge import judged_by
 from mt_bench_files import NEED_REFERENCE, answers, benchmark, jsonl
 from mt_bench_server import FakeModel, serve
 
@@ -28,15 +29,7 @@ def fastchat_matches(fastchat, folder, prompt_file, reference_file):
     }
     references = {record["question_id"]: record for record in read_jsonl(reference_file)}
     found = {}
-    sent = []
-
-    def complete(model, conv, temperature, max_tokens):
-        assert (temperature, max_tokens) == (0, 2048)
-        sent.append(conv.to_openai_api_messages())
-        return verdict(sent[-1])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fastchat, "chat_completion_openai", complete)
+    with judged_by(fastchat, verdict) as sent:
         for question in fastchat.load_questions(str(folder / "question.jsonl"), None, None):
             number, with_reference = question["question_id"], question["category"] in NEED_REFERENCE
             for turn in (1, 2):

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from fastchat_judge import judged_by
 from mt_bench_files import answers, benchmark, jsonl
 from pyarrow import parquet
 
@@ -129,15 +130,7 @@ def fastchat_judgments(fastchat, question_file, answer_file, prompt_file, refere
     by_id = {record["question_id"]: record for record in read_jsonl(answer_file)}
     references = {record["question_id"]: record for record in read_jsonl(reference_file)}
     found = {}
-    sent = []
-
-    def complete(model, conv, temperature, max_tokens):
-        assert (temperature, max_tokens) == (0, 2048)
-        sent.append(conv.to_openai_api_messages())
-        return "Rating: [[6]]"
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fastchat, "chat_completion_openai", complete)
+    with judged_by(fastchat, lambda messages: "Rating: [[6]]") as sent:
         for question in questions:
             with_reference = question["category"] in fastchat.NEED_REF_CATS
             for turn in (1, 2):

@@ -219,6 +219,11 @@ def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
     return read_metadata(path, _open(path).schema_arrow, PROVENANCE_KEY, "dump_logits")
 
 
+def count_dialogues(path: str | os.PathLike[str]) -> int:
+    """The dialogues of a store."""
+    return int(_open(path).metadata.num_rows)
+
+
 def read_columns(path: str | os.PathLike[str], names: Iterable[str]) -> pa.Table:
     """Some columns of a store, whole: `ce`, or the `extra` ones its writer added."""
     _open(path)

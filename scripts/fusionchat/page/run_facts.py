@@ -59,12 +59,10 @@ def origin_table(config: Config) -> str:
 def made_by(page: Path) -> tuple[str, str]:
     """The commit and the date that a page names, or a `UserError`."""
     text = page.read_text(encoding="utf-8") if page.is_file() else ""
-    cells = (f"{name}</th><td[^>]*>([^<]+)</td>" for name in ("commit", "date of this page"))
-    found = [re.search(cell, text) for cell in cells]
-    if not all(found):
+    cells = dict(re.findall(r"(commit|date of this page)</th><td[^>]*>([^<]+)</td>", text))
+    if len(cells) < 2:
         raise UserError(f"{page} names no commit and date; make it with `snakemake report`")
-    commit, date = (match[1] for match in found if match)
-    return commit, date
+    return cells["commit"], cells["date of this page"]
 
 
 def commit() -> str:

@@ -13,24 +13,12 @@ from training_runs import (
     Run,
     assert_close,
     bytes_of,
-    make_data,
-    make_reference,
     strike,
     zero_options,
 )
 
 from fusionchat.training import target_folder
 from fusionchat.training import trainer as training
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return make_data(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def reference(data, tmp_path_factory):
-    return make_reference(data, tmp_path_factory.mktemp("reference"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])

@@ -20,8 +20,6 @@ from training_runs import (
     Run,
     assert_close,
     gradients,
-    make_data,
-    make_reference,
     record_gradients,
     zero_options,
 )
@@ -33,16 +31,6 @@ from fusionchat.logits.store import LogitWriter, read_logits
 from fusionchat.training import target_folder
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return make_data(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def reference(data, tmp_path_factory):
-    return make_reference(data, tmp_path_factory.mktemp("reference"))
 
 
 def test_the_target_is_a_float32_model_with_tokenizer_curve_and_manifest(data, reference):

@@ -15,6 +15,7 @@ from fusionchat.schema import SCHEMA
 ROOT = Path(__file__).resolve().parents[3]
 
 DEMO = yaml.safe_load((ROOT / "config.yaml").read_text())
+RULES = yaml.safe_load(SCHEMA.read_text())
 
 MAP = {"x": "clm_weight", "models": {"CLM": ["clm"], "SOLAR": ["solar"]}, "controls": ["CLM"]}
 
@@ -41,8 +42,6 @@ def test_the_demo_is_valid_and_defaults_are_filled_in():
 
 
 def test_the_schema_is_closed_and_each_object_has_its_defaults():
-    schema = yaml.safe_load(SCHEMA.read_text())
-
     def visit(part: Any) -> None:
         if isinstance(part, dict):
             if part.get("type") == "object":
@@ -50,7 +49,7 @@ def test_the_schema_is_closed_and_each_object_has_its_defaults():
             for value in part.values():
                 visit(value)
 
-    visit(schema)
+    visit(RULES)
 
 
 EXAMPLES = {
@@ -85,8 +84,7 @@ def breaches(part: dict[str, Any], place: str) -> Iterator[tuple[str, Any]]:
 
 def all_breaches(part: dict[str, Any], place: str = "") -> Iterator[tuple[str, Any]]:
     """`breaches` of every leaf below an object, and a key that each object does not know."""
-    schema = yaml.safe_load(SCHEMA.read_text())
-    part = schema["$defs"][part["$ref"].rpartition("/")[2]] | part if "$ref" in part else part
+    part = RULES["$defs"][part["$ref"].rpartition("/")[2]] | part if "$ref" in part else part
     if part.get("type") != "object":
         yield from breaches(part, place)
         if "items" in part:
@@ -102,7 +100,7 @@ def all_breaches(part: dict[str, Any], place: str = "") -> Iterator[tuple[str, A
         yield f"{place}/{name}".strip("/"), 1
 
 
-BREACHES = list(all_breaches(yaml.safe_load(SCHEMA.read_text())))
+BREACHES = list(all_breaches(RULES))
 
 
 @pytest.mark.parametrize(("path", "value"), BREACHES, ids=lambda part: str(part))

@@ -1,5 +1,6 @@
 """Fixtures that several test folders share."""
 
+import gc
 import os
 import shutil
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from fusionchat.files import read_json
 
+gc.disable()  # until all is imported: the search for cycles is a fifth of the collection's time
 ROOT = Path(__file__).resolve().parent.parent
 # Modules of tests/unit that train, load or merge many models, draw, simulate, or start programs or
 # servers: not quick.
@@ -66,11 +68,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SideByS
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `-m quick` runs, and put the long ones first."""
+    """Mark what `-m quick` runs and what needs SLURM, and put the long ones first."""
     for item in items:
+        if item.path.parent.name == "slurm":
+            item.add_marker("slurm")
         if quick(item.path) and REAL.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker("quick")
     items.sort(key=lambda item: item.path.parent.name not in LONG)
+
+
+def pytest_collection_finish() -> None:
+    """Look for cycles again, but never among what is imported."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

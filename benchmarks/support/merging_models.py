@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fusionchat.merging.checkpoint_writer import CheckpointWriter
-from fusionchat.merging.tensor_blocks import BLOCK, Narrower
+from fusionchat.merging.tensor_blocks import BLOCK, narrow
 from fusionchat.readers.safetensors import TensorInfo
 
 SIZES = {  # hidden, intermediate, layers, vocabulary
@@ -64,7 +64,6 @@ def make_models(folder: Path, size: str) -> list[Path]:
         path.mkdir(parents=True)
         (path / "config.json").write_text(json.dumps(config(size)))
         writer = CheckpointWriter(path, tensors, 1_200_000_000)
-        narrow = Narrower()
         for name, info in tensors.items():
             for start in range(0, info.elements, BLOCK):
                 size_now = min(BLOCK, info.elements - start)

@@ -13,7 +13,7 @@ import merge_mergekit
 import merge_varm
 from fusionchat.merging.inputs import InputOptions, Inputs
 from fusionchat.merging.methods.varm import module_of
-from fusionchat.merging.tensor_blocks import Narrower, kernel_values, widen
+from fusionchat.merging.tensor_blocks import kernel_values, narrow, widen
 from fusionchat.merging.variation import measure
 from fusionchat.models.checkpoint import open_checkpoint
 from fusionchat.readers.safetensors import TensorReader
@@ -51,7 +51,7 @@ def largest_difference(model: dict[str, np.ndarray], expected: dict[str, np.ndar
 
 
 def bits(values: np.ndarray) -> np.ndarray:
-    return Narrower()(values.astype(np.float64).ravel(), "BF16")[0].view(np.uint16)
+    return narrow(values.astype(np.float64).ravel(), "BF16")[0].view(np.uint16)
 
 
 def unit_weights(model: Path) -> dict[str, list[float]]:

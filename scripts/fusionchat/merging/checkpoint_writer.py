@@ -6,9 +6,11 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from fusionchat.errors import UserError
 from fusionchat.models.checkpoint import FLOATS, INDEX, SINGLE, Checkpoint
 from fusionchat.readers.safetensors import TensorInfo
 
@@ -21,15 +23,20 @@ _FLUSH = 1 << 26  # bytes that are worth a wait for the disk
 class _File:
     name: str
     descriptor: int
+    reader: FileIO
     hashed: int = 0
     flushed: int = 0
     sha256: Any = field(default_factory=hashlib.sha256)
 
-    def hash_until(self, end: int) -> None:
+    def hash_until(self, end: int, buffer: memoryview) -> None:
+        """Take in what was written before byte `end`; fresh memory would cost more than hashing."""
         while self.hashed < end:
-            data = os.pread(self.descriptor, min(_READ, end - self.hashed), self.hashed)
-            self.sha256.update(data)
-            self.hashed += len(data)
+            part = buffer[: end - self.hashed]
+            read = self.reader.readinto(part)
+            if not read:
+                raise UserError(f"{self.reader.name} was cut off while it was written; merge again")
+            self.sha256.update(part[:read])
+            self.hashed += read
 
 
 class CheckpointWriter:
@@ -46,6 +53,7 @@ class CheckpointWriter:
         self._files: list[_File] = []
         self._hashing = ThreadPoolExecutor(1)
         self._flushing = ThreadPoolExecutor(1)
+        self._buffer = memoryview(bytearray(_READ))
         self._behind: list[Future[None]] = []
         shards = _shards(dtypes, shard_bytes)
         names = _file_names(len(shards))
@@ -75,8 +83,9 @@ class CheckpointWriter:
             position = end
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
-        descriptor = os.open(self._folder / file_name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-        file = _File(file_name, descriptor)
+        path = self._folder / file_name
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        file = _File(file_name, descriptor, FileIO(path))
         self._files.append(file)
         _reserve(descriptor, 8 + len(text) + position)
         _write(descriptor, len(text).to_bytes(8, "little") + text, 0)
@@ -92,7 +101,7 @@ class CheckpointWriter:
     def finished(self, name: str) -> None:
         """A tensor and all before it in its file are written."""
         file, _, end = self._places[name]
-        self._behind.append(self._hashing.submit(file.hash_until, end))
+        self._behind.append(self._hashing.submit(file.hash_until, end, self._buffer))
         if end - file.flushed >= _FLUSH:
             file.flushed = end
             self._behind.append(self._flushing.submit(os.fsync, file.descriptor))
@@ -104,6 +113,7 @@ class CheckpointWriter:
             os.fsync(file.descriptor)
         self._hashing.shutdown()
         for file in self._files:
+            file.reader.close()
             os.close(file.descriptor)
 
     def checksums(self) -> dict[str, str]:

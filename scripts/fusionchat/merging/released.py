@@ -16,7 +16,7 @@ import numpy as np
 from fusionchat.errors import UserError
 from fusionchat.merging.checkpoint_audit import match_tensors
 from fusionchat.merging.inputs import not_finite
-from fusionchat.merging.tensor_blocks import BLOCK, FORMATS, Narrower, kernel_values, widen
+from fusionchat.merging.tensor_blocks import BLOCK, FORMATS, kernel_values, narrow, widen
 from fusionchat.models.checkpoint import FLOATS, Checkpoint, open_checkpoint
 from fusionchat.progress import progress
 from fusionchat.readers.safetensors import TensorReader
@@ -138,7 +138,7 @@ def _add(distance: Distance, released: np.ndarray, other: np.ndarray) -> None:
 
 def rounded(values: np.ndarray, dtype: str) -> np.ndarray:
     """Float64 values [n] as a file of this type holds them; the released model was rounded, too."""
-    raw, _ = Narrower()(values, dtype)
+    raw, _ = narrow(values, dtype)
     single = np.empty(values.size, np.float32)
     widen(kernel_values(raw, dtype), single)
     return single.astype(np.float64)

@@ -19,9 +19,10 @@ from fusionchat.merging.rounding import Rounding, Sums
 from fusionchat.merging.tensor_blocks import (
     FORMATS,
     ContentDigest,
-    Narrower,
     TensorStack,
     kernel_values,
+    narrow,
+    narrow_and_count,
     stored_type,
 )
 from fusionchat.models.checkpoint import FLOATS
@@ -73,13 +74,6 @@ class _Merged:
     coarse: dict[str, Sums] = field(default_factory=dict)
 
 
-@dataclass
-class _Worker:
-    stack: TensorStack
-    narrow: Narrower = field(default_factory=Narrower)
-    narrow_input: Narrower = field(default_factory=Narrower)
-
-
 class Merge:
     """One run of a method over all tensors; `layout` names the tensors and types to write."""
 
@@ -96,7 +90,7 @@ class Merge:
         self._layout = layout or inputs.pivot.tensors
         self._advance = advance
         self._reader = TensorReader()
-        self._workers = local()
+        self._threads = local()
         self._equal = dict.fromkeys(self._sources, True)
 
     def run(self, folder: Path | None, shard_bytes: int = 0, threads: int = 1) -> Outcome:
@@ -146,27 +140,27 @@ class Merge:
             with ThreadPoolExecutor(threads) as pool:
                 yield from zip(self._layout, pool.map(merge_one, self._layout), strict=True)
 
-    def _worker(self) -> _Worker:
-        if not hasattr(self._workers, "worker"):
-            stack = TensorStack(self._reader, len(self._sources))
-            self._workers.worker = _Worker(stack)
-        return self._workers.worker
+    def _stack(self) -> TensorStack:
+        """Each thread's own, whose buffers it fills again for each tensor."""
+        if not hasattr(self._threads, "stack"):
+            self._threads.stack = TensorStack(self._reader, len(self._sources))
+        return self._threads.stack
 
     def _merge_tensor(self, name: str, writer: CheckpointWriter | None) -> _Merged:
         infos = [self._inputs.tensor(source, name) for source in self._sources]
-        worker, merged = self._worker(), _Merged()
+        merged = _Merged()
         dtype, pivot = self._layout[name].dtype, self._inputs.pivot.tensors[name]
         start = self._reader.map(pivot)
         position = begin = 0
-        stack = worker.stack.open(infos, dtype)
+        stack = self._stack().open(infos, dtype)
         for values in self._method.merge_tensor(name, stack):
             size = values.size * ITEM_BYTES[pivot.dtype]
             base = kernel_values(start[begin : begin + size], pivot.dtype)
-            raw, finite = worker.narrow.count(values, dtype, base, merged.loss)
+            raw, finite = narrow_and_count(values, dtype, base, merged.loss)
             if not finite:
                 raise UserError(not_finite(self._sources.values(), name))
-            self._compare(worker, infos, raw, dtype)
-            self._add_coarse(worker, infos, base, pivot.dtype, merged)
+            self._compare(stack, infos, raw, dtype)
+            self._add_coarse(stack, infos, base, pivot.dtype, merged)
             if writer:
                 writer.write(name, position, raw.data)
             position, begin = position + raw.size, begin + size
@@ -176,14 +170,14 @@ class Merge:
 
     def _add_coarse(
         self,
-        worker: _Worker,
+        stack: TensorStack,
         infos: list[TensorInfo],
         base: kernels.Values,
         dtype: str,
         merged: _Merged,
     ) -> None:
         """For targets in a coarser type than the pivot: the pivot's rounding, and the change."""
-        for raw, source, info in zip(worker.stack.raw_block, self._sources, infos, strict=True):
+        for raw, source, info in zip(stack.raw_block, self._sources, infos, strict=True):
             if source == PIVOT or dtype == "BF16":
                 continue
             target = kernel_values(raw, info.dtype)
@@ -191,23 +185,23 @@ class Merge:
             if FORMATS[stored].bits < FORMATS[dtype].bits:
                 exact = np.empty(base.size)
                 kernels.add_weighted(base, 1.0, True, exact)
-                rounded, _ = worker.narrow_input(exact, stored)
+                rounded, _ = narrow(exact, stored)
                 noise = kernels.squared_change(base, kernel_values(rounded, stored))
                 if noise > 0:
                     sums = merged.coarse.setdefault(source, np.zeros(2))
                     sums += (noise, kernels.squared_change(base, target))
 
     def _compare(
-        self, worker: _Worker, infos: list[TensorInfo], raw: NDArray[np.uint8], dtype: str
+        self, stack: TensorStack, infos: list[TensorInfo], raw: NDArray[np.uint8], dtype: str
     ) -> None:
         for row, (source, info) in enumerate(zip(self._sources, infos, strict=True)):
             if self._equal[source]:
-                stored = worker.stack.raw_block[row]
+                stored = stack.raw_block[row]
                 if info.dtype != dtype:
                     values = kernel_values(stored, info.dtype)
                     exact = np.empty(values.size)
                     kernels.add_weighted(values, 1.0, True, exact)
-                    stored, _ = worker.narrow_input(exact, dtype)
+                    stored, _ = narrow(exact, dtype)
                 if not np.array_equal(raw, stored):  # never set back to True: threads share it
                     self._equal[source] = False
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from fusionchat.merging import kernels
 from fusionchat.readers.safetensors import ITEM_BYTES, TensorInfo, TensorReader
 
-BLOCK = 1 << 17  # elements; a block's buffers stay in the cache, its Python calls cost little
+BLOCK = 1 << 18  # elements; a block's buffers stay in the cache, its Python calls cost little
 Block = NDArray[np.float32]
 Values = NDArray[np.float64]
 _FLOAT64_BITS = 53  # significant ones
@@ -45,9 +46,10 @@ FORMATS = {
 class TensorStack:
     """One tensor of several inputs as float32 blocks [inputs, n], with the digest of each input.
 
-    The tensors are mapped, so that a second round of `blocks` finds them in memory. `raw_block`
-    holds the current block of each input as it lies in the files. Buffers are reused from tensor to
-    tensor: fresh memory costs more than the arithmetic.
+    The tensors are mapped, so that a second round of `blocks` finds them in memory. A thread takes
+    the digests, and so brings the tensors there ahead of the blocks. `raw_block` holds the current
+    block of each input as it lies in the files. Buffers are reused from tensor to tensor: fresh
+    memory costs more than the arithmetic.
     """
 
     def __init__(self, reader: TensorReader, inputs: int) -> None:
@@ -57,8 +59,8 @@ class TensorStack:
         self._values = np.empty(BLOCK)
         self.raw_block: list[NDArray[np.uint8]] = []
         self._infos: Sequence[TensorInfo] = ()
-        self._digests: list[xxhash.xxh3_128] = []
-        self._hashed = False
+        self._digesting = ThreadPoolExecutor(1)
+        self._digests: list[Future[str]] = []
         self._near = np.empty(BLOCK, np.int64)
         self._errors = np.empty(BLOCK)
         self._result = FORMATS["F32"]
@@ -67,10 +69,14 @@ class TensorStack:
         """Turn to the next tensor: one entry per input, equal shapes; `result` is its new type."""
         self._infos = infos
         self._result = FORMATS[result]
+        self._tensors, self.raw_block = [], []  # the last ones leave the memory first
         self._tensors = [self._reader.map(info) for info in infos]
-        self._digests = [xxhash.xxh3_128() for _ in infos]
-        self._hashed = False
+        self._digests = [self._digesting.submit(self._digest, n) for n in range(len(infos))]
         return self
+
+    def _digest(self, number: int) -> str:
+        # not given the tensor, which a thread would hold a moment longer, beside the next one
+        return xxhash.xxh3_128(self._tensors[number].data).hexdigest()
 
     @property
     def inputs(self) -> int:
@@ -83,24 +89,17 @@ class TensorStack:
         return self._infos[0].elements
 
     def raw_blocks(self) -> Iterator[list[kernels.Values]]:
-        """Blocks [n] of each input as the kernels take them: float32, or bfloat16 as uint16.
-
-        The first round takes the digests of all inputs.
-        """
+        """Blocks [n] of each input as the kernels take them: float32, or bfloat16 as uint16."""
         for start in range(0, self.elements, BLOCK):
             stop = min(start + BLOCK, self.elements)
             self.raw_block = [
                 tensor[start * ITEM_BYTES[info.dtype] : stop * ITEM_BYTES[info.dtype]]
                 for tensor, info in zip(self._tensors, self._infos, strict=True)
             ]
-            if not self._hashed:
-                for digest, raw in zip(self._digests, self.raw_block, strict=True):
-                    digest.update(raw.data)
             yield [
                 kernel_values(raw, info.dtype)
                 for raw, info in zip(self.raw_block, self._infos, strict=True)
             ]
-        self._hashed = True
 
     def blocks(self) -> Iterator[Block]:
         """Float32 blocks [inputs, n]; a block is valid until the next one."""
@@ -168,8 +167,8 @@ class TensorStack:
             position += block.shape[1]
 
     def digests(self) -> list[str]:
-        """The xxh3-128 of each input's raw tensor, once all blocks have been read."""
-        return [digest.hexdigest() for digest in self._digests]
+        """The xxh3-128 of each input's raw tensor, before the next one is opened."""
+        return [digest.result() for digest in self._digests]
 
 
 def whole_weights(weights: Values) -> Values | None:
@@ -221,31 +220,25 @@ def widen(values: kernels.Values, result: Block) -> None:
         result[:] = values
 
 
-class Narrower:
-    """Rounds float64 blocks to a float dtype, once, to nearest even; returns a reused buffer."""
+def narrow(values: Values, dtype: str) -> tuple[NDArray[np.uint8], bool]:
+    """Float64 `values` [n] rounded once, to nearest even: bytes in `dtype`, whether all finite."""
+    form, result = FORMATS[dtype], _cells(values.size, dtype)
+    finite = kernels.narrow(values, *form.anchors, form.largest, result)
+    return _stored_bytes(result, dtype), finite
 
-    def __init__(self) -> None:
-        self._buffer = np.empty(BLOCK, np.float32)
 
-    def __call__(self, values: Values, dtype: str) -> tuple[NDArray[np.uint8], bool]:
-        """Bytes of `values` [n] in `dtype`, and whether all are finite there."""
-        form, result = FORMATS[dtype], self._cells(values.size, dtype)
-        finite = kernels.narrow(values, *form.anchors, form.largest, result)
-        return _stored_bytes(result, dtype), finite
+def narrow_and_count(
+    values: Values, dtype: str, pivot: kernels.Values, sums: Values
+) -> tuple[NDArray[np.uint8], bool]:
+    """The same, and what rounding takes from the change added to `sums` [4]."""
+    form, result = FORMATS[dtype], _cells(values.size, dtype)
+    finite = kernels.narrow_and_count(values, pivot, *form.anchors, form.largest, result, sums)
+    return _stored_bytes(result, dtype), finite
 
-    def count(
-        self, values: Values, dtype: str, pivot: kernels.Values, sums: Values
-    ) -> tuple[NDArray[np.uint8], bool]:
-        """The same, and what rounding takes from the change added to `sums` [4]."""
-        form, result = FORMATS[dtype], self._cells(values.size, dtype)
-        finite = kernels.narrow_and_count(values, pivot, *form.anchors, form.largest, result, sums)
-        return _stored_bytes(result, dtype), finite
 
-    def _cells(self, size: int, dtype: str) -> kernels.Values:
-        """The buffer as the kernels fill it: bfloat16 as its bits, all else as float32."""
-        if size > self._buffer.size:
-            self._buffer = np.empty(size, np.float32)
-        return (self._buffer.view(np.uint16) if dtype == "BF16" else self._buffer)[:size]
+def _cells(size: int, dtype: str) -> kernels.Values:
+    """A new array as the kernels fill it: bfloat16 as its bits, all else as float32."""
+    return np.empty(size, np.uint16) if dtype == "BF16" else np.empty(size, np.float32)
 
 
 def _stored_bytes(values: kernels.Values, dtype: str) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ import json
 import math
 import mmap
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -54,7 +55,10 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     off, a Git LFS pointer or any other file is a `UserError`.
     """
     try:
-        size = path.stat().st_size
+        facts = path.stat()
+        size = facts.st_size
+        if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):
+            raise UserError(f"{path} is no regular file (a pipe would never end); put a copy there")
         with path.open("rb") as stream:
             start = stream.read(len(_LFS_POINTER))
             length = int.from_bytes(start[:8], "little")

@@ -7,13 +7,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fusionchat.merging import kernels
-from fusionchat.merging.tensor_blocks import FORMATS, Narrower, kernel_values, widen
+from fusionchat.merging.tensor_blocks import FORMATS, kernel_values, narrow, narrow_and_count, widen
 
 TORCH = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-def narrow(values) -> np.ndarray:
-    raw, _ = Narrower()(np.array(values, np.float64), "BF16")
+def bits_of(values) -> np.ndarray:
+    raw, _ = narrow(np.array(values, np.float64), "BF16")
     return raw.view(np.uint16)
 
 
@@ -28,20 +28,20 @@ def test_every_bfloat16_survives_the_round_trip():
     bits = np.arange(1 << 16, dtype=np.uint16)
     values = as_float(bits)
     finite = np.isfinite(values)
-    np.testing.assert_array_equal(narrow(values[finite]), bits[finite])
+    np.testing.assert_array_equal(bits_of(values[finite]), bits[finite])
 
 
 def test_ties_go_to_even_and_one_rounding_is_enough():
     step = 2.0**-7
-    assert as_float(narrow([1 + step / 2, 1 + 1.5 * step])).tolist() == [1.0, 1 + 2 * step]
+    assert as_float(bits_of([1 + step / 2, 1 + 1.5 * step])).tolist() == [1.0, 1 + 2 * step]
     # float32 would first drop the last bit and make this a tie
-    assert as_float(narrow([1 + step / 2 + 2.0**-40])).tolist() == [1 + step]
+    assert as_float(bits_of([1 + step / 2 + 2.0**-40])).tolist() == [1 + step]
 
 
 @given(st.floats(-3e38, 3e38) | st.floats(-(2.0**-125), 2.0**-125))
 @example(7.04710962334541e-39)  # a subnormal number: rounding to 8 bits first makes it a tie
 def test_no_bfloat16_is_nearer(value):
-    [bits] = narrow([value])
+    [bits] = bits_of([value])
     nearest = abs(as_float(np.array([bits]))[0] - value)
     for neighbour in (int(bits) - 1, int(bits) + 1):
         if neighbour & 0x7FFF < 0x7F80 and neighbour >= 0:
@@ -61,7 +61,7 @@ def test_every_type_is_rounded_as_numpy_or_torch_round(dtype):
             [0.0, -0.0, FORMATS[dtype].largest, -FORMATS[dtype].largest],
         ]
     )
-    raw, finite = Narrower()(values, dtype)
+    raw, finite = narrow(values, dtype)
     assert finite
     expected = torch.from_numpy(values).to(TORCH[dtype])
     if dtype != "F32":  # torch goes through float32
@@ -74,8 +74,8 @@ def test_every_type_is_rounded_as_numpy_or_torch_round(dtype):
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3.5e38])
 def test_what_a_type_cannot_hold_is_reported(dtype, value):
     limit = FORMATS[dtype].largest
-    assert not Narrower()(np.array([1.0, value, 2.0]), dtype)[1]
-    assert Narrower()(np.array([1.0, limit * (1 + 2.0**-26), -2.0]), dtype)[1]
+    assert not narrow(np.array([1.0, value, 2.0]), dtype)[1]
+    assert narrow(np.array([1.0, limit * (1 + 2.0**-26), -2.0]), dtype)[1]
 
 
 def test_no_nan_becomes_a_number():
@@ -83,19 +83,19 @@ def test_no_nan_becomes_a_number():
     with np.errstate(invalid="ignore"):
         values = bits.view(np.float32).astype(np.float64)
     for nan in values:
-        assert not Narrower()(np.array([1.0, nan]), "BF16")[1]
+        assert not narrow(np.array([1.0, nan]), "BF16")[1]
 
 
 @pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
 def test_counting_rounds_alike_and_sums_equal_numpy(dtype):
     rng = np.random.default_rng(4)
-    pivot = as_float(narrow(0.02 * rng.standard_normal(4001))).astype(np.float32)
+    pivot = as_float(bits_of(0.02 * rng.standard_normal(4001))).astype(np.float32)
     values = pivot + 1e-4 * rng.standard_normal(4001) * (rng.random(4001) < 0.7)
     sums = np.zeros(4)
     for _ in range(2):
-        raw, finite = Narrower().count(values, dtype, pivot, sums)
+        raw, finite = narrow_and_count(values, dtype, pivot, sums)
         assert finite
-    assert raw.tobytes() == Narrower()(values, dtype)[0].tobytes()
+    assert raw.tobytes() == narrow(values, dtype)[0].tobytes()
     rounded = np.empty(4001, np.float32)
     widen(kernel_values(raw, dtype), rounded)
     moved = values != pivot

@@ -15,9 +15,9 @@ from fusionchat.merging.methods.linear import LinearMerge
 from fusionchat.merging.tensor_blocks import (
     BLOCK,
     FORMATS,
-    Narrower,
     TensorStack,
     kernel_values,
+    narrow,
     stored_type,
     whole_weights,
     widen,
@@ -134,7 +134,7 @@ def test_linear_is_rounded_correctly_at_ties(weights):
 
 def linear(values: list[np.ndarray], weights: tuple[float, ...], dtype="BF16") -> np.ndarray:
     """Bits of the mean in `dtype`; values are bfloat16 bits or float32."""
-    stack, narrow = InMemory(values, dtype), Narrower()
+    stack = InMemory(values, dtype)
     blocks = LinearMerge(np.array(weights, float)).merge_tensor("", stack)
     return np.concatenate([narrow(b, dtype)[0].view(UNSIGNED[dtype]).copy() for b in blocks])
 
@@ -226,7 +226,7 @@ def test_what_a_float32_tensor_could_be_stored_as():
 @pytest.mark.parametrize("dtype", ["F32", "BF16"])
 def test_any_number_of_values_is_rounded(dtype):
     values = np.arange(2 * BLOCK + 3, dtype=np.float64)
-    raw, finite = Narrower()(values, dtype)
+    raw, finite = narrow(values, dtype)
     assert finite
     assert raw.size == values.size * {"F32": 4, "BF16": 2}[dtype]
-    assert raw[-4:].tolist() == Narrower()(values[-4:], dtype)[0][-4:].tolist()
+    assert raw[-4:].tolist() == narrow(values[-4:], dtype)[0][-4:].tolist()

@@ -6,6 +6,7 @@ output is left.
 
 import importlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -110,6 +111,7 @@ CHECKPOINTS: dict[str, Edit] = {
     "header cut off": cut(WEIGHTS, 50),
     "LFS pointer": put(WEIGHTS, LFS),
     "weights of another format": put(WEIGHTS, b"PK\x03\x04" + bytes(500)),
+    "weights are a pipe": lambda f: ((f / WEIGHTS).unlink(), os.mkfifo(f / WEIGHTS)),
     "missing weight": change_weights(lambda w: w.pop(UP) is None),
     "missing head": change_weights(lambda w: w.pop("lm_head.weight") is None),
     "unexpected weight": change_weights(lambda w: w.update({f"{UP}.extra": torch.ones(2)})),

@@ -115,7 +115,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
         if not done.exists():
             shutil.rmtree(folder / ODD, ignore_errors=True)
             project = copy_project(folder / ODD)
-            run = project.snakemake("--cores", "2", **ELSEWHERE)
+            run = project.make("--cores", "2", **ELSEWHERE)
             assert run.returncode == 0, run.stdout + run.stderr
             done.touch()
     return Project(folder / ODD)

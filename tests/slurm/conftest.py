@@ -113,7 +113,7 @@ def cluster(tmp_path_factory) -> Cluster:
 def quiet(tmp_path_factory) -> Project:
     """What the drills make again, made locally and without trouble."""
     project = copy_project(tmp_path_factory.mktemp("quiet") / "project")
-    run = project.snakemake("--cores", "2", SPANS, TARGET)
+    run = project.make("--cores", "2", SPANS, TARGET)
     assert run.returncode == 0, run.stdout + run.stderr
     return project
 

@@ -37,7 +37,7 @@ def judged(tmp_path) -> Project:
 
 def judge(project: Project, *rules: str) -> None:
     """Make the pivot's judgments by the rules named, from the answers that are there."""
-    run = project.snakemake(
+    run = project.make(
         *("--cores", "2", "--allowed-rules", "fetch_questions", "judge", *rules, "--"),
         "results/micro/mt_bench/judgments/llm/pivot.jsonl",
         SECRET_OF_THE_JUDGE=KEY,
@@ -122,7 +122,7 @@ def test_comparison_rows_come_from_an_api_from_published_answers_and_from_the_pa
                 "taken": {"label": "Taken", "answers": "published.jsonl"},
             },
         )
-        run = judged.snakemake(
+        run = judged.make(
             *("--cores", "2", "--allowed-rules", "fetch_questions", "answer_elsewhere", "judge"),
             *("score", "agreement", "write_table1", "judge_pairs", "pairwise", "--"),
             *(f"results/micro/tables/{name}.csv" for name in ("table1", "agreement", "pairwise")),
@@ -189,7 +189,7 @@ def test_alpacas_annotations_and_table_come_from_files_of_ones_own(judged):
             mt_bench={"judges": {"llm": endpoint(url)}},
             alpaca_eval={"data": "alpaca", "logprobs": False, "seed": 3},
         )
-        run = judged.snakemake(
+        run = judged.make(
             *("--cores", "2", "--allowed-rules", "fetch_alpaca", "judge_alpaca", "alpaca_eval"),
             *("--", "results/micro/tables/alpaca_eval.csv"),
             SECRET_OF_THE_JUDGE=KEY,

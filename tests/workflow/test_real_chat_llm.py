@@ -81,7 +81,7 @@ def run(tmp_path_factory, smollm2, real_tokenizer, judge) -> Project:
     with serve(judge) as url:
         config["mt_bench"]["judges"] = {"local": {"kind": "openai", "model": "j", "base_url": url}}
         (project.folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        done = project.snakemake("table1", "worth", *SIDE_BY_SIDE, OPENAI_API_KEY="none")
+        done = project.make("table1", "worth", *SIDE_BY_SIDE, OPENAI_API_KEY="none")
     assert done.returncode == 0, done.stdout + done.stderr
     return project
 

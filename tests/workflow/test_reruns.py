@@ -117,7 +117,7 @@ def test_merges_in_bfloat16_run_anew_and_the_report_says_what_rounding_took(proj
     planned = project.planned("table1")
     merges = {"merge_linear": 2, "merge_mergekit": 1, "merge_varm": 2}
     assert planned == {**merges, **evaluation(5), **TABLES}
-    run = project.snakemake("--cores", "2")
+    run = project.make("--cores", "2")
     assert run.returncode == 0, run.stdout + run.stderr
     _, table, page = (
         (project.results / "report.html").read_text().rpartition("Rounding of the merged")

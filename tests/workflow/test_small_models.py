@@ -94,7 +94,7 @@ def test_from_the_hub_to_table_1(tmp_path, folders, name):
                 }
             )
         )
-        run = project.snakemake(
+        run = project.make(
             *("table1", "worth", "--configfile", str(file), "here.yaml", *SIDE_BY_SIDE),
             HF_ENDPOINT=hub.url,
             OPENAI_API_KEY="none",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from dry_runs import dry_run
 from forked_python import forked_python
+from forked_snakemake import run_snakemake
 from program_host import AS_ON_MACOS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,9 +70,9 @@ class Project:
 
     def snakemake(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Run snakemake to its end, `more` added to its environment."""
-        if not {"-n", "--dry-run"}.isdisjoint(arguments) and not more:
+        if AT_THE_START.isdisjoint(more):
             return subprocess.CompletedProcess(
-                arguments, *dry_run(self.folder, arguments, self.environment())
+                arguments, *run_snakemake(self.folder, arguments, self.environment() | more)
             )
         process = self.start(*arguments, **more)
         out, err = process.communicate()

@@ -160,7 +160,7 @@ def test_small_models_need_no_network_to_plan(clone, name):
     given = ("--configfile", f"configs/{name}.yaml")
     assert clone.planned(*given) == SMALL
     assert clone.planned("worth", *given) == WORTH
-    run = clone.snakemake("plan", "--cores", "1", *given)
+    run = clone.make("plan", "--cores", "1", *given)
     assert run.returncode == 0, run.stdout + run.stderr
 
 
@@ -323,7 +323,7 @@ def test_the_plan_is_the_same_by_rule_and_by_hand(clone):
     """The rule reads what Snakemake merged; by hand, the program merges the same files."""
     (clone.folder / "overlay.yaml").write_text("training: {epochs: 2}\ndata: {heldout: 100}\n")
     given = ["--configfile", "config.yaml", "overlay.yaml", "--config", "device=cuda"]
-    run = clone.snakemake("plan", "--cores", "1", *given)
+    run = clone.make("plan", "--cores", "1", *given)
     assert run.returncode == 0, run.stdout + run.stderr
     results = clone.folder / "results" / "demo"
     effective = yaml.safe_load((results / "config.yaml").read_text())

@@ -1,6 +1,6 @@
-"""Dry runs in forks of one process that has imported Snakemake: imports are half of a dry run.
+"""Snakemake in forks of one process that has imported it: imports are most of a dry run.
 
-Run as a program it takes one JSON line a dry run from its standard input and answers with one.
+Run as a program it takes one JSON line a run from its standard input and answers with one.
 """
 
 import json
@@ -12,7 +12,9 @@ from functools import cache
 from pathlib import Path
 
 
-def dry_run(folder: Path, words: tuple[str, ...], env: dict[str, str]) -> tuple[int, str, str]:
+def run_snakemake(
+    folder: Path, words: tuple[str, ...], env: dict[str, str]
+) -> tuple[int, str, str]:
     """The exit code, standard output and standard error of snakemake in a folder."""
     server = _server()
     assert server.stdin
@@ -55,10 +57,16 @@ def _become(folder: str, words: list[str], env: dict[str, str], out: int, err: i
 
 
 def _serve() -> None:
-    import jsonschema  # noqa: F401 (what the project's rules import, too)
-    import snakemake.api
-    import snakemake.cli  # noqa: F401
+    import gc
 
+    import jsonschema  # noqa: F401 (what the project's rules import, too)
+    import smart_open  # noqa: F401
+    import snakemake.api
+    import snakemake.cli
+
+    snakemake.cli.get_argument_parser()  # which looks for plugins and imports them
+    gc.freeze()
+    gc.set_threshold(50_000)
     for line in sys.stdin:
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             pid = os.fork()

@@ -51,15 +51,16 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 LONG = ("slurm", "workflow")  # folders whose tests run in one process each, and begin first
+OWN = ("test_real_chat_llm", "test_small_models")  # but these have runs of their own
 
 
 class SideBySide(LoadScopeScheduling):
-    """SLURM's drills in one test process, the workflow's runs in another, the rest by module."""
+    """SLURM's drills in one test process, what shares a workflow's run in another, else modules."""
 
     def _split_scope(self, nodeid: str) -> str:
-        module = nodeid.split("::")[0]
-        folder = PurePath(module).parent.name
-        return folder if folder in LONG else module
+        module = PurePath(nodeid.split("::")[0])
+        together = module.parent.name in LONG and module.stem not in OWN
+        return module.parent.name if together else str(module)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SideBySide:

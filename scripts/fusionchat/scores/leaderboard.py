@@ -40,7 +40,8 @@ def task_column(text: str) -> Task:
     average, _, label = rest.partition(":")
     if not name or average not in ("documents", "subtasks") or not label:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME:documents|subtasks:LABEL")
-    return Task(Metric(name, label, name, "document", scale=100.0, binary=True), average)
+    metric = Metric(name, label, name, "document", scale=100.0, bounds=(0.0, 1.0), binary=True)
+    return Task(metric, average)
 
 
 def read_scores(

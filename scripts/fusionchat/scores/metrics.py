@@ -1,7 +1,7 @@
 """A metric is a column: its scale and direction, the models' values, and how two are compared."""
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,8 @@ class Metric:
 
     `name` in csv files, `label` over the column, `about` in words. `unit` is what a value was
     measured on, by which two models are paired; empty where values of two models say nothing about
-    each other. `better` is 1 where more is better and -1 where less is. `bounds` clip intervals.
+    each other. `better` is 1 where more is better and -1 where less is. `bounds` clip intervals;
+    those of differences end where two scores within the bounds can differ no more.
     `partial`: models are paired by the units that both have; otherwise they must have the same.
     `binary`: where all values are 0 or 1, McNemar's exact test gives p.
     """
@@ -95,11 +96,18 @@ class Column:
         seeds, matched = paired_seeds(one.seeds, two.seeds)
         ours, theirs = one.values[np.ix_(first, seeds)], two.values[np.ix_(second, matched)]
         sizes = None if one.sizes is None else one.sizes[first]
-        test = _test(ours - theirs, one.strata[first], sizes)
+        test = self._possible(_test(ours - theirs, one.strata[first], sizes))
         binary = self.metric.binary and np.isin([ours, theirs], (0.0, 1.0)).all()
         if binary and ours.shape[1] == 1:
             return Paired(test, mcnemar(ours[:, 0], theirs[:, 0]), "McNemar")
         return Paired(test, float(test.p[0]), "paired t")
+
+    def _possible(self, test: TTest) -> TTest:
+        """The interval of a difference, without what no scores within the bounds differ by."""
+        if self.metric.bounds is None:
+            return test
+        most = self.metric.bounds[1] - self.metric.bounds[0]
+        return replace(test, low=test.low.clip(-most, most), high=test.high.clip(-most, most))
 
     def _shared(self, model: str, other: str) -> tuple[list[int], list[int]]:
         """The places of the units, of equal size, that two models share."""

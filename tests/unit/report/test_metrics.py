@@ -106,6 +106,19 @@ def test_intervals_end_at_the_bounds_and_missing_models_are_dashes():
         compare(made, ["nobody"], "clm")
 
 
+def test_the_interval_of_a_difference_holds_no_impossible_one():
+    """Of four questions all but one are missed by one model alone: t would say beyond 1."""
+    values = {"worse": [1.0, 1.0, 1.0, 0.0], "better": [0.0] * 4}
+    made = {name: dict(enumerate(map(Measured, shares))) for name, shares in values.items()}
+    low, high = stats.t.interval(0.95, 3, 0.75, 0.25)
+    assert high > 1
+    for one, other, ends in (("worse", "better", (low, 1.0)), ("better", "worse", (-1.0, -low))):
+        found = compare(column(MISSES, made), [one], other)[one]
+        assert (found.low, found.high) == pytest.approx(ends)
+    free = Metric("free", "free", "no bounds", "question")
+    assert compare(column(free, made), ["worse"], "better")["worse"].high == pytest.approx(high)
+
+
 def test_pairing_is_by_the_same_units_or_by_shared_ones_of_one_size():
     apart = {"a": {i: Measured(float(i)) for i in range(5)}, "b": {0: Measured(1.0)}}
     with pytest.raises(UserError, match="a and b were measured on other questions"):

@@ -85,6 +85,12 @@ def modules_of(tree: ast.AST) -> Iterator[str]:
 
 def imports_of(program: str) -> set[str]:
     """Top-level modules outside the standard library that a program may import."""
+    found, _ = reached(program)
+    return found - sys.stdlib_module_names - {"fusionchat"}
+
+
+def reached(program: str) -> tuple[set[str], set[Path]]:
+    """Top-level modules that a program may import, and the project's files among them."""
     found: set[str] = set()
     seen, waiting = set(), [ROOT / "scripts" / f"{program}.py"]
     while waiting:
@@ -98,7 +104,7 @@ def imports_of(program: str) -> set[str]:
             if first == "fusionchat":
                 place = ROOT.joinpath("scripts", "fusionchat", *rest)
                 waiting += [place.with_suffix(".py"), place / "__init__.py"]
-    return found - sys.stdlib_module_names - {"fusionchat"}
+    return found, seen
 
 
 def test_environments_hold_what_their_programs_import():
@@ -115,6 +121,20 @@ def test_environments_hold_what_their_programs_import():
                 missing.setdefault(name, set()).add(module)
     assert missing == UNUSED
     assert len(rules) > 30
+
+
+def test_accelerate_is_wherever_weights_are_loaded_or_checked():
+    """transformers imports it itself, when it is told where weights go; vLLM does not bring it."""
+    loading = ROOT / "scripts" / "fusionchat" / "models" / "loading.py"
+    checked = set()
+    for name, rule in read_rules().items():
+        used = "transformers" not in UNUSED.get(name, set())
+        if used and loading in reached(program_of(rule))[1]:
+            checked |= set(re.findall(r"\.\./envs/([\w.]+)", rule["conda"]))
+    assert {"models.yaml", "vllm.yaml"} <= checked
+    assert [
+        name for name in checked if "accelerate" not in installed_with(ROOT / "envs" / name)
+    ] == []
 
 
 def test_every_rule_s_environment_exists():

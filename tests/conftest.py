@@ -84,6 +84,13 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _settled() -> None:
+    """Nor among what earlier modules left: what they imported, and what libraries keep."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def golden() -> Path:
     """The folder of golden vectors; GOLDEN_DIR names another one of the same layout."""

@@ -16,9 +16,9 @@ wait $!
 """
 
 
-def start(project, runtime: int, **environment: str):
-    limit = f"train_target:runtime={runtime}"
-    return project.snakemake(TARGET, "--cores", "2", "--set-resources", limit, **environment)
+def words(runtime: int) -> tuple[str, ...]:
+    """What snakemake is called with to train for so many minutes at most."""
+    return TARGET, "--cores", "2", "--set-resources", f"train_target:runtime={runtime}"
 
 
 def test_on_slurm_it_saves_a_checkpoint_five_minutes_before_the_end(project):
@@ -31,7 +31,7 @@ def test_on_slurm_it_saves_a_checkpoint_five_minutes_before_the_end(project):
     stand_in.write_text(STAND_IN)
     stand_in.chmod(0o755)
     path = f"{stand_in.parent}:{project.environment()['PATH']}"
-    assert start(project, 720, SLURM_JOB_ID="1", PATH=path).returncode == 1
+    assert project.snakemake(*words(720), SLURM_JOB_ID="1", PATH=path).returncode == 1
     seen = (project.folder / "seen.txt").read_text()
     assert seen.startswith("--foreground 42900 python -m torch.distributed.run ")
     log = (project.results / "logs" / "train_target" / "clm.log").read_text()
@@ -43,5 +43,5 @@ def test_on_slurm_it_saves_a_checkpoint_five_minutes_before_the_end(project):
 
 def test_elsewhere_nothing_limits_it(project):
     os.remove(project.folder / TARGET)
-    run = start(project, 1)
+    run = project.make(*words(1))
     assert run.returncode == 0, run.stderr

@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import sys
+from contextlib import suppress
 from functools import cache
 
 PYTHON = """#!/bin/sh
@@ -40,7 +41,7 @@ def forked_python(**environment: str) -> str:
     program, path = folder / "python", folder / "socket"
     program.write_text(PYTHON.format(python=sys.executable, file=__file__, socket=path))
     program.chmod(0o755)
-    own = {"HOME": str(folder), "MPLCONFIGDIR": str(folder), "OMP_WAIT_POLICY": "passive"}
+    own = {"HOME": str(folder), "OMP_WAIT_POLICY": "passive"}
     own |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     server = subprocess.Popen(
         [sys.executable, __file__, "serve", str(path)],
@@ -87,10 +88,12 @@ def _serve(path: str) -> tuple[list[str], str, dict[str, str]]:
         while not any(key.fileobj is sys.stdin for key, _ in events.select()):
             caller = listener.accept()[0]
             if not os.fork():
+                listener.close()
                 return _fork(caller)
             caller.close()
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+            with suppress(ChildProcessError):  # no child is left
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
     import shutil
 
     shutil.rmtree(os.path.dirname(path))

@@ -39,12 +39,13 @@ def _become(folder: str, words: list[str], env: dict[str, str], out: int, err: i
 
     code = 1
     try:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # jobs must not read the server's requests
         os.dup2(out, 1)
         os.dup2(err, 2)
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(env)
-        sys.argv, sys.stdin = ["snakemake", *words], open(os.devnull)  # noqa: SIM115
+        sys.argv, sys.stdin = ["snakemake", *words], open(0, closefd=False)  # noqa: SIM115
         main()
     except SystemExit as leave:
         code = leave.code if isinstance(leave.code, int) else int(leave.code is not None)

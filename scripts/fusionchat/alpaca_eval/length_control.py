@@ -17,6 +17,7 @@ from fusionchat.alpaca_eval.data import Gamed
 GAMED_WEIGHT = 0.2 / 2  # two variants share the published weight
 STRENGTHS = np.logspace(-4, 4, 10)
 FOLDS = 5
+CERTAIN = 1e-15  # how far from 0 and 1 the package keeps a left-out prediction
 SEED = 123  # the package's, for liblinear's random order
 
 
@@ -65,7 +66,7 @@ def length_controlled(
 
 
 def _steps(data: Data, fitted: np.ndarray) -> np.ndarray:
-    """Where the fit goes as the weight of each datum grows [N, 3], by Newton's step.
+    """Where the fit goes as the weight of each datum grows [N, K], by Newton's step.
 
     The strength cancels out; terms that the penalty has set to 0 stay there.
     """
@@ -88,9 +89,11 @@ def _choose(data: Data) -> float:
         kept, left_out = data.part(folds != fold), data.part(folds == fold)
         random = np.random.RandomState(SEED)
         for index, strength in enumerate(STRENGTHS):
-            predicted = left_out.features @ _fit(kept, strength, random)
-            losses = np.logaddexp(0.0, predicted) - left_out.targets * predicted
-            scores[index] -= (left_out.weights * losses).mean()
+            chance = expit(left_out.features @ _fit(kept, strength, random))
+            chance = chance.clip(CERTAIN, 1 - CERTAIN)
+            won, lost = left_out.targets, 1 - left_out.targets
+            gains = won * np.log(chance) + lost * np.log(1 - chance)
+            scores[index] += (left_out.weights * gains).mean()
     return float(STRENGTHS[np.argmax(scores)])
 
 

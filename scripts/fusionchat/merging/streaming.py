@@ -150,12 +150,13 @@ class Merge:
         infos = [self._inputs.tensor(source, name) for source in self._sources]
         merged = _Merged()
         dtype, pivot = self._layout[name].dtype, self._inputs.pivot.tensors[name]
-        start = self._reader.map(pivot)
+        mapped = None if self._method.reads_pivot else self._reader.map(pivot)
         position = begin = 0
         stack = self._stack().open(infos, dtype)
         for values in self._method.merge_tensor(name, stack):
             size = values.size * ITEM_BYTES[pivot.dtype]
-            base = kernel_values(start[begin : begin + size], pivot.dtype)
+            bare = stack.raw_block[0] if mapped is None else mapped[begin : begin + size]
+            base = kernel_values(bare, pivot.dtype)
             raw, finite = narrow_and_count(values, dtype, base, merged.loss)
             if not finite:
                 raise UserError(not_finite(self._sources.values(), name))

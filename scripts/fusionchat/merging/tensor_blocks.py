@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fusionchat.merging import kernels
 from fusionchat.readers.safetensors import ITEM_BYTES, TensorInfo, TensorReader
 
-BLOCK = 1 << 18  # elements; a block's buffers stay in the cache, its Python calls cost little
+BLOCK = 1 << 18  # elements; buffers of 2 MiB stay in the last cache, Python's calls cost little
 Block = NDArray[np.float32]
 Values = NDArray[np.float64]
 _FLOAT64_BITS = 53  # significant ones
@@ -237,7 +237,10 @@ def narrow_and_count(
 
 
 def _cells(size: int, dtype: str) -> kernels.Values:
-    """A new array as the kernels fill it: bfloat16 as its bits, all else as float32."""
+    """An array as the kernels fill it: bfloat16 as its bits, all else as float32.
+
+    The caller may keep it; memory of a block's size is handed out again without a fault.
+    """
     return np.empty(size, np.uint16) if dtype == "BF16" else np.empty(size, np.float32)
 
 

@@ -356,7 +356,7 @@ def test_the_published_annotations_give_the_packages_numbers():
         keys = ("win_rate", "length_controlled_winrate")
         for one, key in zip(rate_columns(records, known), keys, strict=True):
             (model,) = one.models
-            assert 100 * score(one, model).mean == pytest.approx(wanted[key], abs=0.05)
+            assert 100 * score(one, model).mean == pytest.approx(wanted[key], abs=1e-6)
 
 
 def test_the_table_stands_beside_printed_numbers(tmp_path):

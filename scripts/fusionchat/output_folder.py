@@ -74,10 +74,9 @@ def _concerns(error: Exception, place: Path) -> bool:
 
 def check_output(path: Path, program: str, inputs: Iterable[Path] = ()) -> Path:
     """Where the folder `path` will lie, all links followed; `UserError` if it may not be made."""
-    try:
-        place = path.resolve()
-    except RuntimeError as error:
-        raise UserError(f"--output {path} is a link to itself; choose another folder") from error
+    place = Path(os.path.realpath(path))
+    if any(part.is_symlink() for part in (place, *place.parents)):  # which no link's target is
+        raise UserError(f"--output {path} is a link to itself; choose another folder")
     if place.name.startswith(".") and place.suffix[1:] in _KINDS:
         raise UserError(f"--output {path} has a name for unfinished work; choose another name")
     spared = [*inputs]

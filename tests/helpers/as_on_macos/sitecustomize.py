@@ -29,6 +29,9 @@ for module, names in LINUX_ONLY.items():
             delattr(module, name)
 
 
+os.process_cpu_count = os.cpu_count  # of Python 3.13, which asks what Linux alone has
+
+
 def _of_a_package() -> bool:
     """Whether the innermost frame outside Python's own library belongs to an installed package."""
     frame: FrameType | None = sys._getframe(2)

@@ -22,16 +22,15 @@ SEED = 123  # the package's, for liblinear's random order
 
 
 @dataclass(frozen=True)
-class Data:
+class _Data:
     """Features [N, K], targets in [0, 1] [N] and weights [N]."""
 
     features: np.ndarray
     targets: np.ndarray
     weights: np.ndarray
 
-    def part(self, chosen: np.ndarray) -> "Data":
-        """The chosen rows."""
-        return Data(self.features[chosen], self.targets[chosen], self.weights[chosen])
+    def part(self, chosen: np.ndarray) -> "_Data":
+        return _Data(self.features[chosen], self.targets[chosen], self.weights[chosen])
 
 
 def length_controlled(
@@ -51,7 +50,7 @@ def length_controlled(
     ours = np.column_stack([np.tanh(delta / spread), difficulty, np.ones(len(delta))])
     theirs = np.column_stack([gamed.length, gamed.difficulty, np.zeros(len(gamed.length))])
     judged = ~np.isnan(preference)
-    data = Data(
+    data = _Data(
         np.vstack([theirs, ours[judged]]),
         np.concatenate([gamed.preference, preference[judged]]),
         np.concatenate([np.full(len(theirs), GAMED_WEIGHT), np.ones(int(judged.sum()))]),
@@ -65,7 +64,7 @@ def length_controlled(
     return np.asarray(predicted + influence - influence.mean())
 
 
-def _steps(data: Data, fitted: np.ndarray) -> np.ndarray:
+def _steps(data: _Data, fitted: np.ndarray) -> np.ndarray:
     """Where the fit goes as the weight of each datum grows [N, K], by Newton's step.
 
     The strength cancels out; terms that the penalty has set to 0 stay there.
@@ -81,7 +80,7 @@ def _steps(data: Data, fitted: np.ndarray) -> np.ndarray:
     return steps
 
 
-def _choose(data: Data) -> float:
+def _choose(data: _Data) -> float:
     """The strength whose fits predict the left-out folds best."""
     folds = np.arange(len(data.targets))[::-1] % FOLDS
     scores = np.zeros(len(STRENGTHS))
@@ -97,7 +96,7 @@ def _choose(data: Data) -> float:
     return float(STRENGTHS[np.argmax(scores)])
 
 
-def _fit(data: Data, strength: float, random: np.random.RandomState) -> np.ndarray:
+def _fit(data: _Data, strength: float, random: np.random.RandomState) -> np.ndarray:
     """Weights [K] that about minimise |w|_1 + strength * weighted cross-entropy.
 
     By liblinear, as the package: where two strengths predict alike to the sixth digit, the choice

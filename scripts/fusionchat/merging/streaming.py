@@ -20,8 +20,8 @@ from fusionchat.merging.tensor_blocks import (
     FORMATS,
     ContentDigest,
     TensorStack,
+    converted,
     kernel_values,
-    narrow,
     narrow_and_count,
     stored_type,
 )
@@ -184,9 +184,7 @@ class Merge:
             target = kernel_values(raw, info.dtype)
             stored = stored_type(target, info.dtype)
             if FORMATS[stored].bits < FORMATS[dtype].bits:
-                exact = np.empty(base.size)
-                kernels.add_weighted(base, 1.0, True, exact)
-                rounded, _ = narrow(exact, stored)
+                rounded = converted(base, stored)
                 noise = kernels.squared_change(base, kernel_values(rounded, stored))
                 if noise > 0:
                     sums = merged.coarse.setdefault(source, np.zeros(2))
@@ -199,10 +197,7 @@ class Merge:
             if self._equal[source]:
                 stored = stack.raw_block[row]
                 if info.dtype != dtype:
-                    values = kernel_values(stored, info.dtype)
-                    exact = np.empty(values.size)
-                    kernels.add_weighted(values, 1.0, True, exact)
-                    stored, _ = narrow(exact, dtype)
+                    stored = converted(kernel_values(stored, info.dtype), dtype)
                 if not np.array_equal(raw, stored):  # never set back to True: threads share it
                     self._equal[source] = False
 

@@ -236,6 +236,13 @@ def narrow_and_count(
     return _stored_bytes(result, dtype), finite
 
 
+def converted(values: kernels.Values, dtype: str) -> NDArray[np.uint8]:
+    """Values as the kernels take them, rounded to another type: its bytes."""
+    exact = np.empty(values.size)
+    kernels.add_weighted(values, 1.0, True, exact)
+    return narrow(exact, dtype)[0]
+
+
 def _cells(size: int, dtype: str) -> kernels.Values:
     """An array as the kernels fill it: bfloat16 as its bits, all else as float32.
 

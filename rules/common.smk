@@ -15,9 +15,12 @@ from fusionchat.config import checked
 from fusionchat.errors import UserError
 from fusionchat.experiment import Experiment
 from fusionchat.experiment.mixtures import SAMPLE, SAMPLE_MIXTURE
+from fusionchat.locks import snakemake_locks
 from fusionchat.origins import Origins
 from fusionchat.progress import show_running_jobs
 from fusionchat.readers.yaml import read_yaml
+
+snakemake_locks.install()
 
 GIVEN = [os.path.relpath(file) for file in workflow.config_settings.configfiles or ["config.yaml"]]
 try:

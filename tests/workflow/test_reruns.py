@@ -28,6 +28,21 @@ def test_a_finished_run_has_nothing_to_do(finished):
     assert "Nothing to be done" in run.stdout + run.stderr
 
 
+def test_a_run_that_ends_leaves_the_locks_of_another(clone):
+    """Or `snakemake check` beside a run would let a third write the same files."""
+    others = clone.folder / ".snakemake" / "locks" / "0.output.lock"
+    others.parent.mkdir(parents=True)
+    others.write_text("results/demo/report.html\n")
+    run = clone.snakemake("write_config")
+    assert run.returncode == 0, run.stderr
+    assert list(others.parent.iterdir()) == [others]
+    run = clone.snakemake("report")
+    assert run.returncode == 1
+    assert "Directory cannot be locked" in run.stdout + run.stderr
+    assert clone.snakemake("--unlock").returncode == 0
+    assert not others.exists()
+
+
 def test_a_damaged_model_is_found_whenever_snakemake_is_asked(project):
     run = project.snakemake("check")
     assert run.returncode == 0, run.stdout + run.stderr

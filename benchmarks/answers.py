@@ -112,8 +112,7 @@ def one_at_a_time(engine: LocalEngine, questions: Sequence[Question]) -> Turns:
     for question in questions:
         said: list[str] = []
         for asked in question.turns:
-            prompt = engine.template.render([*said, asked])
-            ids = [tokenizer.bos_token_id, *tokenizer(prompt)["input_ids"]]
+            ids = engine.renderer.prompt([*said, asked]).ids
             inputs = torch.tensor([ids], device=model.device)
             temperature = question.temperature * options.temperature_scale
             sampling = {"temperature": temperature, "top_k": 0} if temperature else {}

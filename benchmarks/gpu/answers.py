@@ -11,6 +11,7 @@ import argparse
 import json
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,7 @@ from answers import (  # noqa: E402
     write_questions,
 )
 
+from fusionchat.models.tokenizer import load_tokenizer  # noqa: E402
 from fusionchat.mt_bench.answering.dialogue_engine import AnswerOptions, DialogueEngine  # noqa: E402
 from fusionchat.mt_bench.answering.local_engine import LocalEngine  # noqa: E402
 
@@ -54,8 +56,8 @@ SHAPES = {
 class LoadedEngine(LocalEngine):
     """The package's engine around a model that is there already."""
 
-    def __init__(self, model: Any, options: AnswerOptions) -> None:
-        DialogueEngine.__init__(self, make_tokenizer(), options)
+    def __init__(self, model: Any, tokenizer: Path, options: AnswerOptions) -> None:
+        DialogueEngine.__init__(self, load_tokenizer(tokenizer), tokenizer, options)
         self.model = model.eval()
 
 
@@ -89,7 +91,7 @@ def row(name: str, measured: float, baseline: float | None, unit: str) -> dict[s
     return line | {"goal": None, "met": None}
 
 
-def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
+def measure(args: argparse.Namespace, tokenizer: Path) -> list[dict[str, Any]]:
     """Tokens a second of greedy and sampled answers, divergence, and peak memory."""
     with torch.device(args.device):
         model = make_model(SHAPES[args.shape], torch.bfloat16)
@@ -100,7 +102,7 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
             batch_size=args.batch_size,
             temperature_scale=scale,
         )
-        engine = LoadedEngine(model, options)
+        engine = LoadedEngine(model, tokenizer, options)
         ours(engine, questions), one_at_a_time(engine, questions[:1])  # memory and kernels
         batched, answers = timed(lambda e=engine: ours(e, questions), args.repeats, args.device)
         few = questions[:: max(1, len(questions) // args.alone)]
@@ -148,7 +150,9 @@ def main() -> None:
         args.alone, args.repeats = 2, 1
     if args.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("no GPU is visible; --quick shows on the CPU that the program runs")
-    rows = measure(args)
+    with tempfile.TemporaryDirectory() as folder:
+        make_tokenizer().save_pretrained(folder)
+        rows = measure(args, Path(folder))
     for line in rows:
         given = "" if line["baseline"] is None else f"{line['baseline']:12.4g}{line['ratio']:8.2f}x"
         print(f"{line['name']:44}{line['ours']:12.4g}{given} {line['unit']}")

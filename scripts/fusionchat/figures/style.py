@@ -121,6 +121,7 @@ def new_figure(width: float, height: float) -> "Figure":
             "axes.spines.right": False,
             "axes.linewidth": 0.7,
             "hatch.linewidth": 0.6,
+            "text.parse_math": False,  # a $ in a label is a $
             "svg.fonttype": "path",
             "svg.hashsalt": "fusionchat",
         }

@@ -76,11 +76,11 @@ def first_section(text: str) -> str:
 
 def markdown(table: Table) -> str:
     """GitHub's table syntax with aligned columns, so that it also reads well in a terminal."""
-    lines = [list(table.columns)]
+    lines = [_cells(table.columns)]
     for group, rows in table.groups.items():
         if group:
             lines.append([f"*{group}*"] + [""] * (len(table.columns) - 1))
-        lines += [[cell.replace("|", "\\|") for cell in row] for row in rows]
+        lines += [_cells(row) for row in rows]
     widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(table.columns))]
     rule = [
         "-" * width if i < table.left else "-" * (width - 1) + ":" for i, width in enumerate(widths)
@@ -92,6 +92,10 @@ def markdown(table: Table) -> str:
     text = ["| " + " | ".join(line) + " |" for line in (padded[0], rule, *padded[1:])]
     notes = "".join(f"\n{note}\n" for note in table.notes)
     return f"### {table.title}\n\n" + "\n".join(text) + "\n" + notes
+
+
+def _cells(row: Sequence[str]) -> list[str]:
+    return [cell.replace("|", "\\|") for cell in row]
 
 
 def latex(table: Table, label: str) -> str:

@@ -101,6 +101,14 @@ def legends_of(part):
     return part.legends if hasattr(part, "legends") else filter(None, [part.get_legend()])
 
 
+def test_a_dollar_sign_in_a_label_is_no_formula(run, tmp_path):
+    rows = [re.sub("^(.*:varm):[^:]*", r"\1:$\\frac{$5", word) for word in report_run.rows()]
+    assert sum("$" in word for word in rows) == 1
+    program, words = commands(run)["scores"]
+    program.main([*rows, *words, "--output", str(tmp_path / "scores")])
+    assert r"<!-- $\frac{$5 -->" in (tmp_path / "scores.svg").read_text()
+
+
 def test_figures_are_the_same_bytes_again(run, tmp_path):
     program, words = commands(run)["radar"]
     for name in ("a", "b"):

@@ -421,7 +421,7 @@ def test_numbers_as_text():
 
 
 GROUPS = {"G_1": [["x|y <z>", "1"]], "": [["b", "2"]]}
-SMALL = Table("A: a|b & c", ["Model", "50%"], GROUPS, ["n_1"])
+SMALL = Table("A: a|b & c", ["Model", "50%|50%"], GROUPS, ["n_1"])
 
 
 def test_markdown_keeps_its_columns():

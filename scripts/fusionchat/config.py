@@ -19,7 +19,7 @@ from fusionchat.files import atomic_file
 from fusionchat.readers.yaml import line_of, read_yaml
 from fusionchat.schema import Config, schema
 
-EXPONENT = re.compile(r"[+-]?\d+[eE][+-]?\d+")
+EXPONENT = re.compile(r"[+-]?\d+\.?\d*[eE][+-]?\d+")
 NOTHING: Config = {}
 KINDS = {
     "object": "keys with values",
@@ -142,7 +142,7 @@ def _describe(error: ValidationError) -> str:
     hint = f" ({hint})" if hint else ""
     match error.validator:
         case "type" if EXPONENT.fullmatch(str(error.instance)):
-            return f"{value} is text in YAML; write it with a point, as in 5.0e-6"
+            return f"{value} is text in YAML; write it with a point and a sign, as in 5.0e-6"
         case "type" if error.instance is None:
             return f"is empty; it needs {KINDS[rule]}{hint}"
         case "type":

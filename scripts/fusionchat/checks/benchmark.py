@@ -1,6 +1,7 @@
 """MT-Bench, its judges, and the paper's numbers that rows are compared with."""
 
 from collections.abc import Iterator
+from os.path import isdir, isfile
 from pathlib import Path
 
 from fusionchat.alpaca_eval.data import FILES
@@ -28,8 +29,6 @@ def faults(config: Config) -> Iterator[str]:
     for name, judge in bench["judges"].items():
         if judge["kind"] == "openai":
             yield from endpoint(f"mt_bench.judges.{name}", judge)
-        elif asked := sorted({"model", "base_url", "batch"} & judge.keys()):
-            yield f"mt_bench.judges.{name}.{asked[0]}: only for a judge of kind openai"
     yield from _pairwise(config)
     if "alpaca_eval" in config:
         yield from _alpaca_eval(config["alpaca_eval"], bench["judges"])
@@ -39,8 +38,8 @@ def faults(config: Config) -> Iterator[str]:
 def _alpaca_eval(settings: Config, judges: Config) -> Iterator[str]:
     """Its judge, which must be an LLM, and files of the user's own."""
     yield from missing_folder("alpaca_eval.data", settings)
-    for name in FILES if Path(settings.get("data", "")).is_dir() and "data" in settings else ():
-        if not Path(settings["data"], name).is_file():
+    for name in FILES if "data" in settings and isdir(settings["data"]) else ():
+        if not isfile(Path(settings["data"], name)):
             yield f"alpaca_eval.data: {settings['data']} lacks {name}"
     llms = [name for name, judge in judges.items() if judge["kind"] == "openai"]
     if not llms:

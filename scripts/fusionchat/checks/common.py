@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from difflib import get_close_matches
+from os.path import isdir, isfile
 from pathlib import Path
 
 from fusionchat.errors import UserError
@@ -31,20 +32,31 @@ def suggestion(name: str, known: Collection[str]) -> str:
 def missing_file(key: str, entry: Config) -> Iterator[str]:
     """The last part of `key`, where the entry has it, must name a file."""
     path = entry.get(key.rpartition(".")[2])
-    if path is not None and not Path(path).is_file():
-        yield f"{key}: {path} is not a file{_home(path)}"
+    if path is not None and not isfile(path):
+        yield f"{key}: {path} is not a file{home(path)}{_out_of_reach(path)}"
 
 
 def missing_folder(key: str, entry: Config) -> Iterator[str]:
     """The last part of `key`, where the entry has it, must name a folder."""
     path = entry.get(key.rpartition(".")[2])
-    if path is not None and not Path(path).is_dir():
-        yield f"{key}: {path} is not a folder{_home(path)}"
+    if path is not None and not isdir(path):
+        yield f"{key}: {path} is not a folder{home(path)}{_out_of_reach(path)}"
 
 
-def _home(path: str) -> str:
+def home(path: str) -> str:
     """The remedy for a shell's sign of the home folder, which a configuration does not know."""
     return "; write the home folder's path in place of ~" if path.startswith("~") else ""
+
+
+def _out_of_reach(path: str) -> str:
+    """The end of a sentence: why a path cannot be followed, where that is not plain to see."""
+    try:
+        Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return ""
+    except OSError as error:
+        return f" that can be reached: {error.strerror}"
+    return ""
 
 
 def missing_model(key: str, entry: Config) -> Iterator[str]:
@@ -53,7 +65,7 @@ def missing_model(key: str, entry: Config) -> Iterator[str]:
     path = entry.get(key.rpartition(".")[2])
     if path is None:
         return
-    if not Path(path, "config.json").is_file():
+    if not isfile(Path(path, "config.json")):
         yield f"{key}: {path} has no config.json, so it is no Hugging Face folder"
         return
     yield from unreadable(key, Path(path, "config.json"))

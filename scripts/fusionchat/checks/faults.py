@@ -5,7 +5,16 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from fusionchat.checks import benchmark, fine_tuning, leaderboard, merging, models, templates, text
+from fusionchat.checks import (
+    benchmark,
+    fine_tuning,
+    leaderboard,
+    merging,
+    models,
+    templates,
+    text,
+    unused,
+)
 from fusionchat.schema import Config
 
 _EDIT = re.compile(r"\bEDIT\b")
@@ -21,6 +30,7 @@ def faults(config: Config) -> Iterator[str]:
     yield from merging.faults(config)
     yield from benchmark.faults(config)
     yield from leaderboard.faults(config)
+    yield from unused.faults(config)
 
 
 def _values(key: str, value: Any) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Targets: their sources, their fusion and their training."""
 
 from collections.abc import Iterator
+from os.path import isfile
 from pathlib import Path
 
 from fusionchat.checks.common import checkpoint, missing_file, unknown
@@ -47,7 +48,7 @@ def _data(key: str, target: Config, data: Config) -> Iterator[str]:
 
 def _training(training: Config) -> Iterator[str]:
     yield from missing_file("training.deepspeed", training)
-    if "deepspeed" in training and Path(training["deepspeed"]).is_file():
+    if "deepspeed" in training and isfile(training["deepspeed"]):
         try:
             read_zero_file(Path(training["deepspeed"]))
         except (UserError, OSError) as error:

@@ -1,9 +1,8 @@
 """The leaderboard's tasks: rows that there are, folders that there are, one revision a data set."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from fusionchat.checks.common import unknown
+from fusionchat.checks.common import missing_folder, unknown
 from fusionchat.schema import Config
 
 MEAN = "mean"  # the column of the tasks' mean
@@ -23,8 +22,7 @@ def faults(config: Config) -> Iterator[str]:
         if name not in here:
             yield unknown("leaderboard.models", name, here)
     for folder in wanted["folders"]:
-        if not Path(folder).is_dir():
-            yield f"leaderboard.folders: {folder} is not a folder"
+        yield from missing_folder("leaderboard.folders", {"folders": folder})
     if MEAN in wanted["tasks"]:
         yield f"leaderboard.tasks.{MEAN}: the mean of all tasks has this name; choose another one"
     revisions: dict[str, str | None] = {}

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from fusionchat.checks.common import home
 from fusionchat.errors import UserError
 from fusionchat.models.tokenizer import has_template
 from fusionchat.schema import Config
@@ -23,7 +24,7 @@ def faults(config: Config) -> Iterator[str]:
         try:
             check(templates.open_template(entry["template"]), "system_message" in entry)
         except UserError as error:
-            yield f"{key}template: {str(error).removeprefix('template ')}"
+            yield f"{key}template: {str(error).removeprefix('template ')}{home(entry['template'])}"
 
 
 def _missing(config: Config) -> Iterator[str]:

@@ -192,7 +192,7 @@ def read_numbered_jsonl(
 
 def _parsed(text: str, half_surrogates: bool = False) -> Any:
     value = json.loads(text)
-    if not half_surrogates and "\\ud" in text.lower():
+    if not half_surrogates and ("\\ud" in text or "\\uD" in text):
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:

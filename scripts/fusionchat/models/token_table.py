@@ -10,7 +10,8 @@ merges are tried: where equal tokenizers cut a text differently, it is aligned a
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Set
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -126,7 +127,8 @@ def from_content(content: dict[str, Any], role_names: dict[str, str], name: str)
     for piece, index in ids.items():
         pieces[index], special[index] = piece, piece in special_pieces
     spell = _speller(content, name)
-    base = _identity_content(content, added.keys() | special_pieces)
+    numbered = sorted(ids.items())
+    base = _json(_identity_content(content, numbered, added.keys() | special_pieces))
     roles = {role: ids[text] for role, text in role_names.items() if text in ids}
     unknown = _unknown(model, ids)
     if unknown is not None:
@@ -134,7 +136,7 @@ def from_content(content: dict[str, Any], role_names: dict[str, str], name: str)
     token_bytes = [spell(p) if p in vocabulary else p.encode() for p in pieces]
     if "unk" in roles:
         token_bytes[roles["unk"]], special[roles["unk"]] = UNKNOWN_BYTES, True
-    whole = [base, sorted(ids.items()), sorted(special_pieces), sorted(roles.items())]
+    rest = _json([numbered, sorted(special_pieces), sorted(roles.items())])
     return TokenTable(
         name=name,
         pieces=tuple(pieces),
@@ -143,7 +145,7 @@ def from_content(content: dict[str, Any], role_names: dict[str, str], name: str)
         roles=roles,
         marker=_marker(content),
         identity=_checksum(base),
-        fingerprint=_checksum(whole),
+        fingerprint=_checksum(f"[{base}, {rest[1:]}"),  # one list, whose long part is written once
         content=content,
     )
 
@@ -248,12 +250,17 @@ def _unknown(model: dict[str, Any], ids: dict[str, int]) -> int | None:
     return ids.get(model.get("unk_token") or "")
 
 
-def _identity_content(content: dict[str, Any], added: Set[str]) -> list[Any]:
-    """What decides the meaning of text ids, in a form that older and newer files share."""
+def _identity_content(
+    content: dict[str, Any], numbered: Sequence[tuple[str, int]], added: Set[str]
+) -> list[Any]:
+    """What decides the meaning of text ids, in a form that older and newer files share.
+
+    `numbered`: all pieces and ids, sorted.
+    """
     model = content["model"]
     vocabulary = model["vocab"]
     if isinstance(vocabulary, dict):
-        vocabulary = sorted((p, i) for p, i in vocabulary.items() if p not in added)
+        vocabulary = [pair for pair in numbered if pair[0] not in added]
     else:
         vocabulary = [(*pair, i) for i, pair in enumerate(vocabulary) if pair[0] not in added]
     affixes = ("continuing_subword_prefix", "end_of_word_suffix")
@@ -268,18 +275,22 @@ def _identity_content(content: dict[str, Any], added: Set[str]) -> list[Any]:
     ]
 
 
-def _merges(model: dict[str, Any]) -> list[list[str]]:
+def _merges(model: dict[str, Any]) -> list[tuple[str, ...]]:
     """All pairs, sorted: their order decides how a text is cut, not what an id means.
 
     Converters derive the merges from a SentencePiece model, and their versions differ in the
     order: Mistral's runs of spaces come last by score, first by id.
     """
     pairs = model.get("merges") or []
-    return sorted(pair.split(" ", 1) if isinstance(pair, str) else pair for pair in pairs)
+    return sorted(tuple(pair.split(" ", 1) if isinstance(pair, str) else pair) for pair in pairs)
 
 
-def _checksum(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _parts(content: dict[str, Any], *sections: str) -> Iterator[dict[str, Any]]:
@@ -329,12 +340,13 @@ def _speller(content: dict[str, Any], name: str) -> Callable[[str], bytes]:
     if model.get("type") == "WordPiece":
         raise UserError(f"{name}: WordPiece vocabularies do not spell text; use another source")
     if marker == BYTE_LEVEL:
-        alphabet = byte_alphabet()
+        alphabet = defaultdict(lambda: 256, str.maketrans(byte_alphabet()))
 
         def spell(piece: str) -> bytes:
-            if all(character in alphabet for character in piece):
-                return bytes(alphabet[character] for character in piece)
-            return piece.encode()
+            try:
+                return piece.translate(alphabet).encode("latin-1")
+            except UnicodeEncodeError:  # a 256: some character stands for no byte
+                return piece.encode()
 
         return spell
     byte_pieces = {f"<0x{byte:02X}>": bytes([byte]) for byte in range(256)}

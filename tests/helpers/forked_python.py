@@ -43,6 +43,7 @@ def forked_python(**environment: str) -> str:
     program.chmod(0o755)
     own = {"HOME": str(folder), "OMP_WAIT_POLICY": "passive"}
     own |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    own |= {"PYTHONDONTWRITEBYTECODE": ""}  # forks of one project read what the first compiled
     server = subprocess.Popen(
         [sys.executable, __file__, "serve", str(path)],
         env=os.environ | own | environment,
@@ -72,44 +73,74 @@ def _call(path: str, words: list[str]) -> int:
 
 def _serve(path: str) -> tuple[list[str], str, dict[str, str]]:
     """Answer calls; returns in each fork what it is to run."""
-    import gc
-    import importlib
     import selectors
+    import signal
 
-    for name in LIBRARIES:
-        importlib.import_module(name)
-    gc.freeze()
+    _import_libraries()
+    callers: dict[int, socket.socket] = {}
+    ended, wake = socket.socketpair()  # a byte for every fork that ends
+    wake.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake.fileno())
     with socket.socket(socket.AF_UNIX) as listener, selectors.DefaultSelector() as events:
         listener.bind(path)
         listener.listen()
-        events.register(listener, selectors.EVENT_READ)
-        events.register(sys.stdin, selectors.EVENT_READ)
+        for waited in (listener, ended, sys.stdin):
+            events.register(waited, selectors.EVENT_READ)
         os.write(1, READY)
-        while not any(key.fileobj is sys.stdin for key, _ in events.select()):
-            caller = listener.accept()[0]
-            if not os.fork():
-                listener.close()
-                return _fork(caller)
-            caller.close()
-            with suppress(ChildProcessError):  # no child is left
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
+        while sys.stdin not in (ready := [key.fileobj for key, _ in events.select()]):
+            if ended in ready:
+                ended.recv(4096)
+                _answer(callers)
+            if listener in ready:
+                caller = listener.accept()[0]
+                if pid := os.fork():
+                    callers[pid] = caller
+                    continue
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                return _read(caller)
     import shutil
 
     shutil.rmtree(os.path.dirname(path))
     raise SystemExit
 
 
-def _fork(caller: socket.socket) -> tuple[list[str], str, dict[str, str]]:
-    """In a fork of the server: fork again, and tell the caller how that one ended."""
+def _import_libraries() -> None:
+    """Import once what no fork shall import, look through, or clear up when it ends."""
+    import gc
+    import importlib
+    import weakref
+
+    gc.disable()
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+    get_checkpoint_conversion_mapping("llama")  # whose first call builds those of all
+    gc.freeze()
+    gc.enable()
+    for cleanup in list(weakref.finalize._registry):  # torch's tables of operators
+        cleanup.atexit = False
+
+
+def _answer(callers: dict[int, socket.socket]) -> None:
+    """Tell the callers of forks that have ended how they did."""
+    while callers:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            return
+        code = os.waitstatus_to_exitcode(status)
+        with callers.pop(pid) as caller, suppress(OSError):  # a caller may have been killed
+            caller.sendall(b"%d" % (code if code >= 0 else 128 - code))
+
+
+def _read(caller: socket.socket) -> tuple[list[str], str, dict[str, str]]:
+    """In a fork of the server: take over the caller's files; returns what it asks for."""
     begin, files, _, _ = socket.recv_fds(caller, 64, 3)
     size, _, said = begin.partition(b"\n")
     while len(said) < int(size):
         said += caller.recv(int(size) - len(said))
-    if child := os.fork():
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        caller.sendall(b"%d" % (code if code >= 0 else 128 - code))
-        os._exit(0)
     for standard, file in enumerate(files):
         os.dup2(file, standard)
         os.close(file)

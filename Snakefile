@@ -64,3 +64,6 @@ rule all:
         rules.sweeps.input,
         rules.maps.input,
     localrule: True
+
+
+refuse_unknown()

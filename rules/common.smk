@@ -9,6 +9,7 @@ SCRIPTS = Path(workflow.basedir, "scripts")
 sys.path.insert(0, str(SCRIPTS))
 
 
+from fusionchat.checks import invocation
 from fusionchat.code_files import code_checksum
 from fusionchat.command_words import flags, options, pairs, table_rows
 from fusionchat.config import checked
@@ -103,6 +104,14 @@ def possible(result):
         return []
 
     return check
+
+
+def refuse_unknown():
+    """End before any job where snakemake was asked for what is not there."""
+    if workflow.is_main_process and "snakemake" in sys.argv[0]:
+        names = [rule.name for rule in workflow.rules]
+        for fault in invocation.faults(sys.argv[1:], names, RESULTS):
+            raise SystemExit(f"error: {fault}")
 
 
 def folders(manifests):

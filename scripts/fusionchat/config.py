@@ -34,6 +34,7 @@ NESTED = (
     "Snakemake takes what is nested in --config for text; write it into a YAML file, and name that "
     "behind --configfile"
 )
+OVERLAY = "; what changes a configuration stands behind it, both behind one --configfile"
 # 3.0 counts as an integer in JSON's schemas; a program's `--epochs 3.0` does not.
 Validator = validators.extend(
     Draft202012Validator,
@@ -155,7 +156,7 @@ def _describe(error: ValidationError) -> str:
             return f"{value} is not one of {', '.join(known)}{suggestion(error.instance, known)}"
         case "required":
             missing = next(name for name in rule if name not in error.instance)
-            return f"the key {missing!r} is missing"
+            return f"the key {missing!r} is missing{'' if error.absolute_path else OVERLAY}"
         case "pattern" if hint:
             return f"{value} is not allowed here{hint}"
         case "exclusiveMinimum":

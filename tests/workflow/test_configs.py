@@ -174,6 +174,27 @@ def test_a_result_that_a_run_cannot_have_is_refused_before_any_job(clone):
         assert run.stderr.splitlines()[-1].startswith(f"error: {result} needs a merge with")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["tabel1"],
+            "tabel1: there is no rule or file of this name; `snakemake --list` shows them",
+        ),
+        (["-n", "tabel1"], "; did you mean 'table1'?"),
+        (["--until", "mergs", "-n"], "mergs: there is no rule or file of this name"),
+        (["results/small/report.html"], "is no file of results/demo; name its configuration"),
+        (["table1", "--cores", "0"], "--cores: 0 is neither a number of at least 1 nor all"),
+    ],
+)
+def test_what_cannot_be_asked_for_ends_in_one_line(clone, words, said):
+    run = clone.snakemake(*words)
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].startswith("error: ")
+    assert said in run.stderr.splitlines()[-1]
+    assert not (clone.folder / "results" / "demo").exists()
+
+
 def test_the_papers_run_has_the_papers_settings():
     """Paper: section 4.1 and appendix A; released code: batch split, top 10, loss, seed."""
     config = checked(yaml.safe_load((ROOT / "configs" / "paper.yaml").read_text()))
@@ -368,7 +389,7 @@ def test_a_wrong_configuration_is_one_line_without_traceback(clone, name):
     assert message in line
     assert len(before) <= 2
     assert "Traceback" not in run.stdout + run.stderr
-    assert not (clone.folder / "results").exists()
+    assert not (clone.folder / "results" / "demo").exists()
 
 
 @pytest.mark.parametrize(

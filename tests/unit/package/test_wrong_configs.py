@@ -357,6 +357,8 @@ def test_of_several_files_the_one_at_fault_is_named(tmp_path: Path):
     with pytest.raises(UserError, match=rf"^{overlay}, line 2: pivot: 'x' is not one of"):
         read_config(given)
     overlay.write_text("training: {seed: 1}\n")
+    with pytest.raises(UserError, match=r"'name' is missing; what changes a configuration stands"):
+        read_config([overlay])
     with pytest.raises(UserError, match=r"^--config: device: 'tpu' is not one of"):
         read_config(given, ["device=tpu"])
     with pytest.raises(UserError, match=r"^--config: training\.epochs: .* into a YAML file"):

@@ -85,8 +85,10 @@ def divergence(first: Turns, second: Turns) -> tuple[int, int]:
 
 
 def row(name: str, measured: float, baseline: float | None, unit: str) -> dict[str, Any]:
-    """One line of the table; nothing here has a goal."""
+    """One line of the table, printed at once; nothing here has a goal."""
     ratio = measured / baseline if baseline else None
+    given = "" if ratio is None else f"{baseline:12.4g}{ratio:8.2f}x"
+    print(f"{name:44}{measured:12.4g}{given} {unit}", flush=True)
     line = {"name": name, "ours": measured, "baseline": baseline, "ratio": ratio, "unit": unit}
     return line | {"goal": None, "met": None}
 
@@ -153,9 +155,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         make_tokenizer().save_pretrained(folder)
         rows = measure(args, Path(folder))
-    for line in rows:
-        given = "" if line["baseline"] is None else f"{line['baseline']:12.4g}{line['ratio']:8.2f}x"
-        print(f"{line['name']:44}{line['ours']:12.4g}{given} {line['unit']}")
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n")
 

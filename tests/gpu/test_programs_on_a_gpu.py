@@ -58,7 +58,8 @@ def test_a_dump(models, tmp_path, kind):
     for expected, found in zip(*rows, strict=True):
         assert np.array_equal(found.input_ids, expected.input_ids)
         np.testing.assert_allclose(found.top_logprobs, expected.top_logprobs, atol=4e-3)  # float16
-        assert (found.top_ids == expected.top_ids).mean() > 0.99  # neighbours may nearly tie
+    ids = [np.concatenate([row.top_ids for row in each]) for each in rows]
+    assert (ids[0] == ids[1]).mean() > 0.995  # neighbours may nearly tie
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 1e-2)])
@@ -142,13 +143,18 @@ def test_a_killed_training_goes_on(data, on_cpu, tmp_path):
     assert_close(run, on_cpu, 1e-4)
 
 
-def full_above(dialogues: int) -> Callable[[], None]:
-    """A patch that asks for more memory than there is when more dialogues come at a time."""
+def full_above(dialogues: int, tried: Path) -> Callable[[], None]:
+    """A patch that asks for more memory than there is when more dialogues come at a time.
+
+    It notes in the file `tried` how many came.
+    """
 
     def patch() -> None:
         original = training.FusionTrainer.training_step
 
         def training_step(self, model, inputs, *args, **kwargs):
+            with tried.open("a") as stream:
+                stream.write(f"{len(inputs['input_ids'])} ")
             if len(inputs["input_ids"]) > dialogues:
                 torch.empty(2**43, dtype=torch.uint8, device="cuda")
             return original(self, model, inputs, *args, **kwargs)
@@ -160,6 +166,7 @@ def full_above(dialogues: int) -> Callable[[], None]:
 
 def test_a_training_halves_its_micro_batch_until_it_fits(data, on_cpu, tmp_path):
     run = on_gpu(data, tmp_path, "--fit-memory", "--micro-batch-size", "8")
-    assert run.run(full_above(2)) == 0, run.log()
-    assert "2 dialogues at a time" in run.log()
+    tried = tmp_path / "tried"
+    assert run.run(full_above(2, tried)) == 0, run.log()
+    assert tried.read_text().split()[:4] == ["8", "4", "2", "2"]
     assert_close(run, on_cpu, 1e-4)

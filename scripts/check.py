@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     manifests = [
         path for kind in KINDS for path in sorted(args.results.glob(f"{kind}/*/{MANIFEST}"))
     ]
-    faults = [fault for path in manifests for fault in changes(path.parent)]
+    faults = [fault for path in manifests for fault in changes(path.parent, endings=("",))]
     for fault in faults[:-1]:
         print(fault)
     if faults:

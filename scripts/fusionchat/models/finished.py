@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from fusionchat.errors import UserError
-from fusionchat.files import MANIFEST, checksums, read_json_object, sample_digest
+from fusionchat.files import MANIFEST, MARKER, checksums, read_json_object, sample_digest
 
-_READ = (".safetensors", ".safetensors.index.json", "config.json", "tokenizer.json", ".model")
+# What loading reads: weights, configs, tokenizers, templates and a model's own code.
+_READ = (".safetensors", ".json", ".model", ".txt", ".jinja", ".py")
 
 
 def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -31,17 +32,21 @@ def check_unchanged(folder: Path, weights: Iterable[Path] = ()) -> None:
         raise UserError(fault)
 
 
-def changes(folder: Path, weights: Iterable[Path] = ()) -> Iterator[str]:
-    """The faults that `check_unchanged` raises, each as a line."""
+def changes(
+    folder: Path, weights: Iterable[Path] = (), endings: tuple[str, ...] = _READ
+) -> Iterator[str]:
+    """The faults that `check_unchanged` raises, each as a line; of files with these endings."""
     manifest = folder / MANIFEST
     content = read_manifest(folder)
     files, samples = content.get("files"), content.get("samples")
-    if not isinstance(files, dict):
-        return
     remedy = f"; make the model again (without {manifest} its step runs anew)"
+    if not isinstance(files, dict):
+        if manifest.exists() and (folder / MARKER).exists():
+            yield f"{manifest} was changed or cut off{remedy}"
+        return
     for name in files:
         path = folder / name
-        if not name.endswith(_READ):
+        if not name.endswith(endings):
             continue
         if not path.exists():
             yield f"{path} is missing, though {manifest} lists it{remedy}"

@@ -7,7 +7,8 @@ import pytest
 
 import check
 from fusionchat.errors import UserError
-from fusionchat.files import write_manifest
+from fusionchat.files import MANIFEST, MARKER, write_manifest
+from fusionchat.models.finished import check_unchanged
 
 WEIGHTS = "model.safetensors"
 DAMAGE: dict[str, Callable[[Path], object]] = {
@@ -42,6 +43,29 @@ def test_each_damage_is_named_with_its_file(name: str, message: str, results: Pa
     with pytest.raises(UserError, match=message) as caught:
         check.main([f"--results={results}"])
     assert str(results / name / WEIGHTS) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["chat_template.jinja", "modeling_own.py", "weights.csv"])
+def test_no_file_is_left_out(name: str, results: Path):
+    folder = results / "merged" / "c"
+    (folder / name).write_text("as it was")
+    write_manifest(folder, "test")
+    check.main([f"--results={results}"])
+    (folder / name).write_text("otherwise")
+    with pytest.raises(UserError, match=rf"merged/c/{name} was changed"):
+        check.main([f"--results={results}"])
+    if name != "weights.csv":  # which loading does not read
+        with pytest.raises(UserError, match=rf"merged/c/{name} was changed"):
+            check_unchanged(folder)
+
+
+@pytest.mark.parametrize("text", ['{"files": {', "[]", '{"filez": {}}', ""])
+def test_a_damaged_manifest_is_named(text: str, results: Path):
+    manifest = results / "targets" / "b" / MANIFEST
+    (manifest.parent / MARKER).touch()
+    manifest.write_text(text)
+    with pytest.raises(UserError, match=r"targets/b/manifest\.json was changed or cut off"):
+        check.main([f"--results={results}"])
 
 
 def test_all_damaged_files_are_named(results: Path, capsys: pytest.CaptureFixture[str]):

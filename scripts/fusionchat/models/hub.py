@@ -85,11 +85,13 @@ def lock(
 
 def _refuse_foreign_architecture(repo: str, commit: str) -> None:
     """Stop before a download that could not be loaded: modelling code that transformers lacks."""
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-
     config = json.loads(_read(repo, commit, "model", "config.json"))
     refuse_quantised(config, f"{repo}/config.json")
-    if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING_NAMES:
+    if "auto_map" not in config:
+        return
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    if config.get("model_type") not in CONFIG_MAPPING_NAMES:
         raise UserError(
             f"{repo}: transformers does not know {config.get('model_type')!r}, the model brings "
             f"code of its own; read it and give the model `remote_code: {commit}` in the config"

@@ -25,6 +25,7 @@ exec {python} "$@"
 READY = b"ready\n"
 # What the programs take long to import, and the fonts, which matplotlib looks for.
 LIBRARIES = """deepspeed jsonschema lm_eval.evaluator lm_eval.models.huggingface numba pandas
+    matplotlib.backends.backend_agg matplotlib.backends.backend_svg matplotlib.figure
     matplotlib.font_manager mergekit.config scipy.stats transformers.models.auto.modeling_auto
     transformers.models.llama.modeling_llama transformers.models.mistral.modeling_mistral
     transformers.models.mixtral.modeling_mixtral transformers.trainer""".split()
@@ -115,9 +116,14 @@ def _import_libraries() -> None:
     gc.disable()
     for name in LIBRARIES:
         importlib.import_module(name)
+    import numba
+    from torch.distributed.elastic.rendezvous import dynamic_rendezvous
     from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
-    get_checkpoint_conversion_mapping("llama")  # whose first call builds those of all
+    numba.njit(lambda: None)()  # the first call of all makes the compiler's tables,
+    get_checkpoint_conversion_mapping("llama")  # and this one those of all architectures
+    # torchrun looks through all modules for each name of an event that it logs.
+    dynamic_rendezvous.get_method_name = lambda: "event"
     gc.freeze()
     gc.enable()
     for cleanup in list(weakref.finalize._registry):  # torch's tables of operators

@@ -1,5 +1,6 @@
 """Trainings in children, which share the imports of their parent."""
 
+import gc
 import os
 import shutil
 import socket
@@ -64,6 +65,10 @@ class Run:
 
     def run_ranks(self, count: int, patch=None) -> list[int]:
         """Exit codes of `count` children that train together."""
+        # ZeRO imports this, and all of torch's compiler with it; not every rank anew.
+        import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
+
+        gc.freeze()
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = str(probe.getsockname()[1])

@@ -39,7 +39,11 @@ nav a { padding: .25rem 0; }
 .findings { max-width: 44rem; padding-left: 1.2rem; }
 .findings li { margin: .4rem 0; }
 .table, .scroll { overflow-x: auto; }
-.table { margin: 1rem 0 .25rem; }
+/* A shadow at the right edge, which moves away with what it stands for: there is more to see. */
+.table { margin: 1rem 0 .25rem;
+  background: no-repeat right / 3rem 100% local
+      linear-gradient(to left, var(--back) 50%, transparent),
+    no-repeat right / .5rem 100% scroll linear-gradient(to left, var(--soft), transparent); }
 table { border-collapse: separate; border-spacing: 0; font-size: .85rem;
   font-variant-numeric: tabular-nums; }
 caption { padding: .25rem 0; text-align: left; font-weight: 600; font-size: .95rem; }
@@ -47,6 +51,7 @@ caption span { display: inline-block; position: sticky; left: 0;
   max-width: calc(100vw - 2rem); }
 th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; }
 th:first-child, td.text { text-align: left; }
+tbody th, td.text { white-space: normal; min-width: 7rem; }
 thead th { border-bottom: 2px solid var(--ink); border-top: 2px solid var(--ink); }
 thead th.text { text-align: left; }
 tbody th, tbody td { border-bottom: 1px solid var(--line); }
@@ -88,7 +93,7 @@ select { font: inherit; padding: .3rem; max-width: 100%; border: 1px solid var(-
   h1 { margin-top: .75rem; font-size: 1.4rem; }
   figure.wide figcaption::before { content: "Scroll sideways. "; }
   figure.wide img { width: 42rem; max-width: none; }
-  tbody th, thead th:first-child { max-width: 9.5rem; white-space: normal; }
+  tbody th, thead th:first-child { max-width: 9.5rem; }
   tr.group th { max-width: none; }
 }
 @media print {
@@ -96,7 +101,7 @@ select { font: inherit; padding: .3rem; max-width: 100%; border: 1px solid var(-
   :root { --ink: #000; --soft: #333; --line: #bbb; --back: #fff; --tint: #fff; --link: #000; }
   body { max-width: none; padding: 0; font-size: 9pt; }
   nav, #filter { display: none; }
-  .table, .scroll { overflow: visible; }
+  .table, .scroll { overflow: visible; background: none; }
   table { font-size: 7pt; }
   th, td { padding: .1rem .3rem; }
   .table, figure, .answer, tr { break-inside: avoid; }
@@ -104,6 +109,7 @@ select { font: inherit; padding: .3rem; max-width: 100%; border: 1px solid var(-
   .claims, .findings { padding-left: 2.2em; }
   figure img { width: auto; max-width: 100%; max-height: 135mm; }
   tbody th, thead th:first-child { position: static; }
+  tbody th, td.text { min-width: 0; }
 }
 """
 

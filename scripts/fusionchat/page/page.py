@@ -14,6 +14,7 @@ from fusionchat.page.run_facts import numbers_note, relative
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 PLAIN = " =:/'),;!*@$+-._~?"  # what an address inside a quoted attribute holds as it is; no url(
 WIDE = 400  # points; figures wider than this scroll on a phone instead of shrinking
+TITLES = {"nll": "held-out likelihood", "figure1": "granularities by turn"}  # where a name is none
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def sweeps(paths: Sequence[Path], captions: Path, root: Path) -> str:
 
 def figure(path: Path, text: str, root: Path, *, heading: bool = False) -> str:
     """One figure; its alternative text is what the figure itself says is seen."""
-    name = path.stem.replace("_", " ")
+    name = TITLES.get(path.stem, path.stem.replace("_", " "))
     seen = html.escape(description(path) or text or name, quote=True)
     data = quote(compact(read_text(path)), safe=PLAIN)  # shorter than base64
     width = figure_width(path)

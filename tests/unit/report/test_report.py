@@ -14,7 +14,7 @@ import report_run
 import claims
 import report
 import table1
-from fusionchat.page.page import Section, document
+from fusionchat.page.page import Section, document, figures
 from fusionchat.tables.table import Table, html_table
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -323,6 +323,35 @@ def test_a_table_as_long_as_the_demos_prints_on_one_page(window, tmp_path):
     assert table_width <= width
     assert table_height <= height
     window.call("Emulation.setEmulatedMedia", media="")
+
+
+def test_a_table_of_claims_is_seen_whole_on_a_desktop(window, tmp_path):
+    """Or the verdicts on one measure are out of sight, and the others seem to be all."""
+    columns = ["Claim of the paper", "ours"]
+    columns += ["rating", "95% interval", "verdict", "NLL/byte", "95% interval", "verdict"]
+    row = ["Merging fused targets gives more than averaging two plain trainings"]
+    row += ["VaRM, weight 0.1 − Target Mixtral, weight 0.1"]
+    row += ["+0.05", "−0.03 to +0.12", "not resolvable"]
+    row += ["−0.0041", "−0.0055 to −0.0028", "not resolvable"]
+    body = html_table(Table("Claims and controls", columns, {"": [row] * 12}, left=2))
+    path = tmp_path / "page.html"
+    path.write_text(document("wide", "", [Section("results", "Results", body)]))
+    size = {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    window.call("Emulation.setDeviceMetricsOverride", **size)
+    window.open(path)
+    widths = "const t = document.querySelector('.table'); return [t.scrollWidth, t.clientWidth]"
+    needed, given = window.run(widths)
+    assert needed <= given
+
+
+@pytest.mark.parametrize(
+    ("name", "heading"),
+    [("nll", "Held-out likelihood"), ("cross_entropy", "Cross entropy"), ("scores", "Scores")],
+)
+def test_headings_are_words(tmp_path, name, heading):
+    path = tmp_path / f"{name}.svg"
+    path.write_text('<svg xmlns="http://www.w3.org/2000/svg" width="9pt" height="9pt"></svg>')
+    assert figures([path], tmp_path, tmp_path).startswith(f"<h3>{heading}</h3>")
 
 
 def test_browser_filters_dialogues(page, window):

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,9 +159,9 @@ def measure_alignment(quick: bool) -> list[dict[str, Any]]:
         assert found == expected, "the alignments differ"
         fast = alternate(
             {
-                "dtw": lambda ids=ids: dtw.align(pivot, source, *ids),
-                "bare": lambda spellings=spellings: bare(*spellings),
-                "spans": lambda ids=ids: spans.align(pivot, source, *ids),
+                "dtw": partial(dtw.align, pivot, source, *ids),
+                "bare": partial(bare, *spellings),
+                "spans": partial(spans.align, pivot, source, *ids),
             },
             3 if quick else 7,
         )

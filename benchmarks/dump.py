@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,9 @@ def build(vocab: int, hidden: int, layers: int) -> tuple[Any, CausalLM]:
 
 
 @torch.inference_mode()
-def straightforward(network: Any, dialogues: list[Encoded], max_length: int, batch: int) -> list:
+def straightforward(
+    network: Any, dialogues: list[Encoded], max_length: int, batch: int
+) -> list[Any]:
     """Top-k of all positions of everything padded to `max_length`; the response ones are kept."""
     kept = []
     for start in range(0, len(dialogues), batch):
@@ -178,10 +181,8 @@ def memory_rows(lengths: tuple[int, ...]) -> list[Row]:
         network, model = build(vocab, 64, 2)
         for length in lengths:
             (dialogue,) = synthetic(1, length, vocab)
-            _, _, mine = in_fork(lambda m=model, d=dialogue: ours(m, [d], 1))
-            _, _, theirs = in_fork(
-                lambda n=network, d=dialogue, w=length: straightforward(n, [d], w, 1)
-            )
+            _, _, mine = in_fork(partial(ours, model, [dialogue], 1))
+            _, _, theirs = in_fork(partial(straightforward, network, [dialogue], length, 1))
             rows.append(row(f"peak memory, V={vocab}, L={length}", mine, theirs, "MiB", None))
     return rows
 

@@ -14,7 +14,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,8 @@ def dense_by_loops(dialogues: Sequence[Example], vocabulary: int) -> torch.Tenso
     length = max(len(one.input_ids) for one in dialogues)
     targets = torch.zeros(len(dialogues), length, vocabulary, dtype=torch.bfloat16)
     for number, one in enumerate(dialogues):
+        assert one.top_ids is not None
+        assert one.top_logprobs is not None
         for row, position in enumerate(one.responses):
             ids = torch.tensor(one.top_ids[row].tolist())
             logits = torch.tensor(one.top_logprobs[row].tolist())
@@ -153,7 +155,7 @@ def seconds(function: Callable[[], object]) -> float:
     return (time.process_time() - start) / calls
 
 
-def alternate(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def alternate(functions: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Median seconds of each function; the functions take turns."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(rounds):

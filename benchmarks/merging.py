@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,9 @@ def commands(work: Path, models: list[Path]) -> dict[str, Command]:
     def program(name: str, folder: str, *options: str) -> Command:
         return [python, str(scripts / f"{name}.py"), *ours, str(work / folder), *options]
 
-    def mergekit(method: str, base: str | None, each: dict, shared: dict) -> Command:
+    def mergekit(
+        method: str, base: str | None, each: dict[str, Any], shared: dict[str, Any]
+    ) -> Command:
         """The same merge by mergekit-yaml."""
         config = {
             "merge_method": method,
@@ -139,7 +142,7 @@ def rows(
     peaks: dict[str, list[float]],
     memory: float,
     quick: bool,
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """The benchmark's results in the common format; times have no goal where start-up rules."""
     middle = {name: statistics.median(values) for name, values in seconds.items()}
     cpu = {name: statistics.median(values) for name, values in worked.items()}
@@ -165,7 +168,7 @@ def rows(
     return result
 
 
-def row(name: str, ours: float, baseline: float, unit: str, goal: float | None) -> dict:
+def row(name: str, ours: float, baseline: float, unit: str, goal: float | None) -> dict[str, Any]:
     """One line of the table."""
     ratio = ours / baseline
     figures = {"ours": ours, "baseline": baseline, "ratio": ratio}

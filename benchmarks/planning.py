@@ -72,9 +72,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         many, few = six_sources(256, folder), six_sources(8, folder)
-        planning = [cpu_seconds(*plan, config) for config in (many, few)]
+        planning = cpu_seconds(*plan, many), cpu_seconds(*plan, few)
         questions = "results/six_sources/mt_bench/questions/question.jsonl"
-        starts = [cpu_seconds("--configfile", many, *JOB, questions), cpu_seconds("--version")]
+        starts = cpu_seconds("--configfile", many, *JOB, questions), cpu_seconds("--version")
     records = [
         record("planning six sources x 256 shards", *planning, GOAL),
         record("start of a job", *starts, START_GOAL),

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parent / "support"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 import numpy as np
-from exact_transfer import Exact, Row, Text
-from transfer_rules import FULL, LISTS, OURS, RULES, Rules, Taught, rule
+from support.exact_transfer import Exact, Row, Text
+from support.transfer_rules import FULL, LISTS, OURS, RULES, Rules, Taught, rule
 
 from fusionchat.alignment import spans
 from fusionchat.alignment.groups import Alignment
@@ -104,7 +103,9 @@ def measure(
         taught = {key: rule(rules, key[0])(text, key[1]) for key in wanted}
         for row in exact.rows(text):
             for key in wanted:
-                found[key].append((row.kind, text.held_out, *compare(row, taught[key][row.index])))
+                found[key].append(
+                    (row.kind, text.held_out, *compare(row, taught[key][row.position]))
+                )
     return {key: Errors(*map(np.array, zip(*rows, strict=True))) for key, rows in found.items()}
 
 
@@ -141,7 +142,7 @@ def full_distributions(folder: Path, ids: np.ndarray, cache: Path) -> np.ndarray
 
 
 def real_texts(
-    source: Path, pivot: Path, tables: tuple[TokenTable, ...], cache: Path
+    source: Path, pivot: Path, tables: tuple[TokenTable, TokenTable], cache: Path
 ) -> list[Text]:
     """All texts as both tokenizers cut them."""
     texts = []
@@ -170,10 +171,12 @@ def generated_texts() -> tuple[TokenTable, TokenTable, list[Text]]:
     pairs += 0.5 * np.bincount(ids, minlength=source.size) / len(ids)
     pairs /= pairs.sum(axis=1, keepdims=True)
     part = " " + text[:2500]
-    both = [np.array(made[n].encode(part).ids, np.int32) for n in ("pivot", "source")]
-    alignment = Alignment(*spans.align(pivot, source, *both))
-    before = np.append(ids[-1], both[1][:-1])
-    return pivot, source, [Text("generated", *both, pairs[before].astype(np.float32), alignment)]
+    pivot_ids, source_ids = (
+        np.array(made[n].encode(part).ids, np.int32) for n in ("pivot", "source")
+    )
+    alignment = Alignment(*spans.align(pivot, source, pivot_ids, source_ids))
+    before = pairs[np.append(ids[-1], source_ids[:-1])].astype(np.float32)
+    return pivot, source, [Text("generated", pivot_ids, source_ids, before, alignment)]
 
 
 def records(pivot: str, found: dict[tuple[str, int], Errors]) -> Iterator[dict[str, Any]]:

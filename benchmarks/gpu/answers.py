@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,9 @@ def measure(args: argparse.Namespace, tokenizer: Path) -> list[dict[str, Any]]:
         )
         engine = LoadedEngine(model, tokenizer, options)
         ours(engine, questions), one_at_a_time(engine, questions[:1])  # memory and kernels
-        batched, answers = timed(lambda e=engine: ours(e, questions), args.repeats, args.device)
+        batched, answers = timed(partial(ours, engine, questions), args.repeats, args.device)
         few = questions[:: max(1, len(questions) // args.alone)]
-        alone, single = timed(lambda e=engine, q=few: one_at_a_time(e, q), 1, args.device)
+        alone, single = timed(partial(one_at_a_time, engine, few), 1, args.device)
         rate = 2 * args.tokens * len(questions) / batched
         rows.append(row(f"answers, {name}", rate, 2 * args.tokens * len(few) / alone, "tokens/s"))
         if scale == 0.0:

@@ -103,7 +103,9 @@ def measure(args: argparse.Namespace, *, fusion: bool, checkpointing: bool) -> d
     }
 
 
-def report(checkpointing: bool, ours: dict[str, float], plain: dict[str, float]) -> list[dict]:
+def report(
+    checkpointing: bool, ours: dict[str, float], plain: dict[str, float]
+) -> list[dict[str, Any]]:
     """The figures of one setting, fusion beside plain CLM."""
     name = "with" if checkpointing else "without"
     goals = {"tokens": None, "mfu": GOALS[checkpointing], "peak": None}

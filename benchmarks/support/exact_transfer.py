@@ -26,11 +26,11 @@ FOLLOWED = 1e-5  # smaller masses are not cut again together with the token befo
 
 
 class Row(NamedTuple):
-    """One response token of the pivot: its index, the token that stands there, the kind of group
+    """One response token of the pivot: its position, the token that stands there, the kind of group
     as in the transfer's `KINDS`, and the exact distribution, float64 [pivot size].
     """
 
-    index: int
+    position: int
     gold: int
     kind: str
     exact: np.ndarray
@@ -63,7 +63,9 @@ class Exact:
         self._first = np.full(source.size, self._pivot.size)  # one past the end: no text
         for token in np.flatnonzero(usable).tolist():
             self._first[token] = (*self._cut(self._bytes[token]), self._pivot.size)[0]
-        self._in_order = sorted((self._bytes[token], token) for token in np.flatnonzero(usable))
+        self._in_order = sorted(
+            (self._bytes[token], token) for token in np.flatnonzero(usable).tolist()
+        )
 
     def rows(self, text: Text) -> Iterator[Row]:
         """The rows of all groups whose two sides spell the same bytes."""

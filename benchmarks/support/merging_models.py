@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ SIZES = {  # hidden, intermediate, layers, vocabulary
 }
 
 
-def config(size: str) -> dict:
+def config(size: str) -> dict[str, Any]:
     hidden, intermediate, layers, vocabulary = SIZES[size]
     return {
         "architectures": ["MistralForCausalLM"],
@@ -33,7 +34,7 @@ def config(size: str) -> dict:
 
 def layout(size: str) -> dict[str, TensorInfo]:
     hidden, intermediate, layers, vocabulary = SIZES[size]
-    shapes = {
+    shapes: dict[str, tuple[int, ...]] = {
         "lm_head.weight": (vocabulary, hidden),
         "model.embed_tokens.weight": (vocabulary, hidden),
     }

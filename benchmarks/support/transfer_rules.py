@@ -31,7 +31,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from exact_transfer import Text
+from support.exact_transfer import Text
 
 from fusionchat.alignment import vocabulary, vocabulary_map
 from fusionchat.alignment.groups import PairCounts

@@ -28,6 +28,14 @@ LINE = re.compile(  # of a bar, or of a count whose end is not known
 tqdm.set_lock(RLock())
 
 
+class Bar(tqdm):
+    """A bar that parts of items may advance: rounding can add them up to more than the total."""
+
+    def update(self, n: float = 1) -> bool | None:
+        """Advance by `n`, to the total at most, since tqdm warns of more."""
+        return super().update(n if self.total is None else min(n, self.total - self.n))
+
+
 def progress(
     items: Iterable[Item] | None = None,
     *,
@@ -40,7 +48,7 @@ def progress(
     options |= {"mininterval": interval, "dynamic_ncols": True}
     options["unit"] = unit if len(unit) < 3 else f" {unit}"  # "3.1MB/s", "3.1 dialogue/s"
     # Without `miniters` tqdm would skip updates by a rate that slower items no longer have.
-    return tqdm(items, total=total, miniters=0, **options)
+    return Bar(items, total=total, miniters=0, **options)
 
 
 def bars(logs: Path, since: float) -> Iterator[tuple[str, str]]:

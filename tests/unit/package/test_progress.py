@@ -40,6 +40,15 @@ def test_a_running_job_is_a_line_with_what_is_done_the_rate_and_the_time_left(lo
     assert " dialogue/s" in line
 
 
+@pytest.mark.filterwarnings("error")
+def test_parts_that_add_up_to_more_than_all_are_no_warning_in_the_log(log):
+    with progress.progress(total=1, bar_format=progress.IN_PARTS, file=log) as bar:
+        for _ in range(9):
+            bar.update(1 / 9)  # 1.0000000000000002 in the end
+    assert "100%" in log.getvalue()
+    assert "1/1 [" in log.getvalue()
+
+
 def test_a_count_without_an_end_has_no_time_left(log, tmp_path):
     bar = progress.progress(desc="fuse", unit="dialogue", file=log)
     bar.update(7)

@@ -29,9 +29,10 @@ PARTS = (
 NAMED_TARGETS = ("all", "total", "logits", "aligned", "targets", "merges", "table1", "table2")
 NAMED_TARGETS += ("figures",)
 
-# A laptop of others: a path with a space and letters that are not Latin, nothing that only Linux
-# has, no home (nobody makes a folder below /proc, so neither HOME nor its caches can be written).
-ODD = "my fusión 模型"
+# A laptop of others: a path with a space, an apostrophe and letters that are not Latin, nothing
+# that only Linux has, no home (nobody makes a folder below /proc, so neither HOME nor its caches
+# can be written).
+ODD = "it's my fusión 模型"
 ELSEWHERE = {"PYTHONPATH": str(AS_ON_MACOS), "HOME": "/proc/nowhere", "LC_ALL": "C"}
 
 AT_THE_START = {"PYTHONPATH", "HOME", "LC_ALL"}  # variables that Python reads when it starts

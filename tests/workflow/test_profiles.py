@@ -54,7 +54,8 @@ def test_a_site_that_is_not_ready_is_examined_once(clone, tmp_path):
 def test_the_default_profile_leaves_executor_and_resources_to_the_others():
     profile = yaml.safe_load((ROOT / "profiles" / "default" / "profile.yaml").read_text())
     keys = {key for key in profile if not key.startswith(("__", "?"))}
-    assert keys <= {"show-failed-logs", "printshellcmds", "rerun-incomplete"}
+    others = {"show-failed-logs", "printshellcmds", "rerun-incomplete", "force-use-threads"}
+    assert keys <= others
     assert [v for k, v in profile.items() if k.startswith("?")] == [
         {"cores": "all", "max-jobs-per-timespan": "500/5s"}
     ]

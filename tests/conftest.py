@@ -30,7 +30,8 @@ SLOW = frozenset(
     test_judging_limits test_mt_bench_answer test_mt_bench_generation
     test_mt_bench_models test_mt_bench_judge test_server_behaviours test_any_laptop
     test_output_programs test_python_page test_wrong_invocations test_figure_layout
-    test_figures test_report test_tables test_training_seeds test_interrupted_training
+    test_figures test_report test_tables test_table1_numbers test_table_formats
+    test_case_study test_memory_efficiency test_training_seeds test_interrupted_training
     test_checkpointing test_fused_forward test_target_folder test_train_target
     test_pretraining test_world_tokenizer test_secrets test_pairwise test_names
     test_envs test_evaluate_tasks test_leaderboard test_statistics""".split()

@@ -1,6 +1,8 @@
 """A small finished run as the other stages leave it, for the tests of tables, figures and page."""
 
+import csv
 import json
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from fusionchat.mt_bench.questions import read_questions
 from fusionchat.mt_bench.scores import read_scores
 from fusionchat.scores.benchmark import CATEGORIES
 
+PAPER = Path(__file__).resolve().parents[2] / "resources" / "paper"
 SOURCES = ("tiny_mixtral", "tiny_solar")
 TARGETS = ("clm", "multi", "mixtral", "solar")
 MERGES = ("linear", "ta", "varm_model", "varm")
@@ -199,3 +202,32 @@ def _write_benchmarks(folder):
         path = folder / f"benchmarks/{name}.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(head + "61.5\t0:01:01\t512.0\t-\t-\t-\t-\t-\t90.0\t55.0\n")
+
+
+def read_csv(path: Path) -> dict[str, dict[str, str]]:
+    """The rows of a table by model."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        return {record["model"]: record for record in csv.DictReader(stream)}
+
+
+def judged(run: Path, model: str) -> dict[str, dict[int, list[float]]]:
+    """Scores by category and question, straight from the judgment records."""
+    categories = {}
+    for line in (run / "questions.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        categories[record["question_id"]] = record["category"]
+    scores = defaultdict(lambda: defaultdict(list))
+    for line in (run / f"mt_bench/judgments/rule/{model}.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        scores[categories[record["question_id"]]][record["question_id"]].append(record["score"])
+    return scores
+
+
+def recomputed(run: Path, model: str) -> dict[str, float]:
+    """Category means and their mean; a question without both turns does not count."""
+    means = {}
+    for category, questions in judged(run, model).items():
+        complete = [sum(s) / len(s) for s in questions.values() if min(s) > 0]
+        means[category] = sum(complete) / len(complete)
+    means["average"] = sum(means[c] for c in CATEGORIES) / len(CATEGORIES)
+    return means

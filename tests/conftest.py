@@ -23,8 +23,8 @@ SLOW = frozenset(
     """test_alignment_programs test_alignment_report test_templates test_doctor
     test_doctor_network test_on_gpus test_dump test_dump_logits test_import_logits
     test_real_model test_architectures test_belongings test_checkpoint_audit
-    test_merge_programs test_mergekit_configs test_mergekit_parity test_mergekit_varm
-    test_precision test_released test_sce test_variation test_damaged_inputs test_hub
+    test_merge_programs test_merge_drills test_mergekit_configs test_mergekit_parity
+    test_mergekit_varm test_precision test_released test_sce test_variation test_damaged_inputs test_hub
     test_load_tokenizer test_model_folder test_real_models test_remote_code
     test_token_table test_calibrate_judge test_judging_batches test_judging_drills
     test_judging_limits test_mt_bench_answer test_mt_bench_generation

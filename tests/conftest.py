@@ -20,20 +20,22 @@ ROOT = Path(__file__).resolve().parent.parent
 # Modules of tests/unit that train, load or merge many models, draw, simulate, or start programs or
 # servers: not quick.
 SLOW = frozenset(
-    """test_alignment_programs test_alignment_report test_templates test_doctor test_doctor_network
-    test_on_gpus test_dump test_dump_logits test_import_logits test_real_model
-    test_architectures test_belongings test_checkpoint_audit test_merge_programs
-    test_merge_drills test_mergekit_configs test_mergekit_parity test_mergekit_varm
-    test_precision test_released test_sce test_variation test_damaged_inputs test_hub
-    test_load_tokenizer test_model_folder test_real_models test_remote_code test_token_table
-    test_calibrate_judge test_judging_batches test_judging_drills test_judging_limits
-    test_mt_bench_answer test_mt_bench_generation test_mt_bench_models test_mt_bench_judge
-    test_server_behaviours test_any_laptop test_output_programs test_python_page
-    test_wrong_invocations test_figure_layout test_figures test_report test_tables
-    test_table1_numbers test_table_formats test_case_study test_memory_efficiency
-    test_training_seeds test_interrupted_training test_checkpointing test_fused_forward
-    test_target_folder test_train_target test_pretraining test_world_tokenizer test_secrets
-    test_pairwise test_names test_envs test_evaluate_tasks test_leaderboard test_statistics""".split()
+    """test_alignment_programs test_alignment_report test_templates test_doctor
+    test_doctor_network test_on_gpus test_dump test_dump_logits test_import_logits
+    test_real_model test_architectures test_belongings test_checkpoint_audit
+    test_merge_programs test_merge_drills test_mergekit_configs test_mergekit_parity
+    test_mergekit_varm test_precision test_released test_sce test_variation
+    test_damaged_inputs test_hub test_load_tokenizer test_model_folder
+    test_real_models test_remote_code test_token_table test_calibrate_judge
+    test_judging_batches test_judging_drills test_judging_limits
+    test_mt_bench_answer test_mt_bench_generation test_mt_bench_models
+    test_mt_bench_judge test_server_behaviours test_any_laptop test_output_programs
+    test_python_page test_wrong_invocations test_figure_layout test_figures
+    test_report test_tables test_table1_numbers test_table_formats test_case_study
+    test_memory_efficiency test_training_seeds test_interrupted_training
+    test_checkpointing test_fused_forward test_target_folder test_train_target
+    test_pretraining test_world_tokenizer test_secrets test_pairwise test_names
+    test_envs test_evaluate_tasks test_leaderboard test_statistics""".split()
 )
 
 REAL = frozenset({"smollm2", "real_tokenizer"})  # fixtures of tests that are not quick, either

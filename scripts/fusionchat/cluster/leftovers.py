@@ -17,9 +17,9 @@ def refuse_leftovers(folder: Path) -> None:
     """`WorkflowError` while jobs of a snakemake that was killed are at work in this folder."""
     form = "%i|%j|%k|%Z"  # number, name, comment, folder
     listed = answer("squeue", "--noheader", "--user", str(os.getuid()), "--format", form) or ""
-    here, left = folder.resolve(), []
+    here, left = os.path.realpath(folder), []
     for number, name, comment, place in (line.split("|", 3) for line in listed.splitlines()):
-        ours = comment.startswith("rule_") and Path(place).resolve() == here
+        ours = comment.startswith("rule_") and os.path.realpath(place) == here
         if ours and not alive(folder / RUNS / name):
             left.append(number)
     if left:

@@ -50,8 +50,8 @@ lock:
 	@rm -r $(VENV)-lock
 
 $(READY): pyproject.toml $(LOCK)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "error: Python 3.11 or newer is needed; set PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "error: Python 3.11 to 3.13 is needed; set PYTHON=python3.13"; exit 1; }
 	@echo "installing into $(VENV): takes a few minutes, once"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --constraint $(LOCK) $(INDEX) --editable '.[test]'

@@ -2,7 +2,6 @@
 
 import ast
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -14,6 +13,7 @@ from types import ModuleType
 import lm_eval.models
 import pytest
 import tiny_models
+from forked_python import forked_python
 from local_tasks import write_more_tasks, write_tasks
 
 import evaluate_tasks
@@ -71,21 +71,22 @@ cli_evaluate()
 """
 
 
+def run_harness(model: Path, tasks: Path, folder: Path, *arguments: str) -> None:
+    """Its command line in a fork of a process that has imported it, and nothing of this package."""
+    (folder / "scripts").mkdir()
+    (folder / "scripts" / "harness.py").write_text(HARNESS)
+    command = [f"{forked_python()}/python", "scripts/harness.py", "run", "--model", "hf"]
+    command += ["--model_args", f"pretrained={model},dtype=float32", "--device", "cpu"]
+    command += ["--include_path", str(tasks), "--output_path", "out", "--log_samples", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def by_hand(model: Path, tasks: Path, folder: Path, task: tuple, *arguments: str):
     """Score, standard error and the documents' values by the harness's own command line."""
     name, shots, key = task
     metric, _, chosen = key.partition(",")
-    command = [sys.executable, "-c", HARNESS, "run", "--model", "hf", "--device", "cpu"]
-    command += ["--model_args", f"pretrained={model},dtype=float32", "--include_path", str(tasks)]
-    command += ["--tasks", name, "--num_fewshot", str(shots), "--log_samples"]
-    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "cache")}
-    done = subprocess.run(
-        [*command, "--output_path", str(folder / "out"), *arguments],
-        env=os.environ | offline,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    run_harness(model, tasks, folder, "--tasks", name, "--num_fewshot", str(shots), *arguments)
     (results,) = (folder / "out").rglob("results_*.json")
     (samples,) = (folder / "out").rglob("samples_*.jsonl")
     lines = [json.loads(line) for line in samples.read_text().splitlines()]
@@ -114,11 +115,7 @@ def test_every_kind_of_task_that_is_a_mean_gives_the_harness_s_scores(model, tmp
         ours.setdefault(row["subtask"], {})[row["document"]] = row["value"]
     assert set(table["task"].to_pylist()) == {"stops", "both"}
     assert [len(set(values.values())) for values in ours.values()] == [2, 2, 2]
-    command = [sys.executable, "-c", HARNESS, "run", "--model", "hf", "--device", "cpu"]
-    command += ["--model_args", f"pretrained={model},dtype=float32", "--include_path", str(folder)]
-    command += ["--tasks", "stops,both", "--log_samples", "--output_path", str(tmp_path)]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")}
-    subprocess.run(command, env=environment, capture_output=True, check=True)
+    run_harness(model, folder, tmp_path, "--tasks", "stops,both")
     for subtask, values in ours.items():
         (samples,) = tmp_path.rglob(f"samples_{subtask}_*.jsonl")
         metric = "exact_match" if subtask == "stops" else "acc"

@@ -6,7 +6,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
+from forked_python import forked_python
 from safetensors.torch import save_file
 
 import dump_logits
@@ -128,8 +128,9 @@ def assert_close(first: Path, second: Path) -> None:
         assert ours.ce == pytest.approx(theirs.ce, abs=1e-4)
 
 
-AND_NO_GROUP_IS_LEFT = """
-import os
+AND_NO_GROUP_IS_LEFT = f"""
+import os, sys
+sys.path.append({str(SCRIPTS)!r})
 import dump_logits, torch
 dump_logits.main()
 assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
@@ -138,24 +139,25 @@ assert not torch.distributed.is_initialized()
 
 
 def test_two_processes_share_a_mixture_of_experts(folder, tmp_path):
-    one, two = tmp_path / "one.parquet", tmp_path / "two.parquet"
+    one, two = tmp_path / "stores" / "one.parquet", tmp_path / "stores" / "two.parquet"
     dump_logits.main(arguments(folder, one, "mixtral"))
-    program = tmp_path / "program.py"
-    program.write_text(AND_NO_GROUP_IS_LEFT)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    torchrun += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
-    argv = arguments(folder, two, "mixtral", devices=2)
-    own = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "0,1", "PYTHONPATH": str(SCRIPTS)}
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "program.py").write_text(AND_NO_GROUP_IS_LEFT)
+    torchrun = ["python", "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    torchrun += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "scripts/program.py"]
+    path = f"{forked_python()}:{os.environ['PATH']}"
     done = subprocess.run(
-        [*torchrun, str(program), *argv],
-        env={**os.environ, **own},
+        [*torchrun, *arguments(folder, two, "mixtral", devices=2)],
+        cwd=tmp_path,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "0,1", "PATH": path},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     assert_close(one, two)
-    assert sorted(os.listdir(tmp_path)) == ["one.parquet", "program.py", "two.parquet"]
+    assert sorted(os.listdir(tmp_path)) == ["scripts", "stores"]
+    assert sorted(os.listdir(one.parent)) == ["one.parquet", "two.parquet"]
 
 
 def test_the_report_counts_what_was_not_scored(folder, tmp_path):

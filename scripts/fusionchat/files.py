@@ -1,5 +1,6 @@
 """Files that are whole or not there, checksums, and the manifest that is written last."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -22,6 +23,7 @@ MARKER = ".fusionchat.json"  # says which program made a folder
 PACKAGE = "fusionchat"
 _ABOUT = (MANIFEST, MARKER)
 _PIECE, _PIECES = 16 * 1024, 64
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def _temporary_name(path: Path) -> Path:
@@ -49,6 +51,10 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         with partial.open("rb") as stream:
             os.fsync(stream.fileno())
         partial.replace(path)
+    except OSError as error:  # a write's own error names no file
+        if error.errno in _FULL and error.filename is None:
+            raise OSError(error.errno, f"{path}: {error.strerror}") from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -156,6 +156,15 @@ def test_a_full_disk_is_one_line(code, tmp_path):
     assert tree(tmp_path) == {}
 
 
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_full_disk_is_told_with_the_file(code, tmp_path):
+    """What a write raises names none."""
+    stopped = pytest.raises(OSError, match=rf"{tmp_path}/a\.json: {os.strerror(code)}")
+    with stopped, atomic_file(tmp_path / "a.json"):
+        raise OSError(code, os.strerror(code))
+    assert tree(tmp_path) == {}
+
+
 def test_a_signal_before_the_marker_leaves_nothing(tmp_path, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt

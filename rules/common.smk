@@ -27,7 +27,7 @@ GIVEN = [os.path.relpath(file) for file in workflow.config_settings.configfiles 
 try:
     for file in GIVEN:
         read_yaml(file)  # says where a key stands twice, which Snakemake lets pass
-except UserError as error:
+except (UserError, OSError) as error:
     raise SystemExit(f"error: {error}") from None
 
 
@@ -39,7 +39,7 @@ if not workflow.config_settings.configfiles:
 
 try:
     config.update(checked(config, GIVEN, dict(workflow.config_settings.config)))
-except UserError as error:
+except (UserError, OSError) as error:
     raise SystemExit(f"error: {error}") from None
 
 

@@ -61,6 +61,15 @@ def place_user_cache(folder: Path) -> None:
         os.environ["XDG_CACHE_HOME"] = str(folder.absolute())
 
 
+def refuse_read_only(folder: Path) -> None:
+    """End a snakemake in one line that cannot keep its records in `folder`."""
+    if not _writable(folder):
+        raise SystemExit(
+            f"error: {folder.absolute()} cannot be written, where Snakemake keeps its records; "
+            "work in a clone of your own"
+        )
+
+
 def place_numba_cache(folder: Path) -> None:
     """Give numba a folder for as long as the process lasts where it can keep nothing it compiles.
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import yaml
-from micro_project import ROOT, job_counts, planned_command
+from micro_project import ROOT, copy_project, job_counts, planned_command
 
 from fusionchat.cluster.plan import Plan
 from fusionchat.config import checked
@@ -193,6 +193,21 @@ def test_what_cannot_be_asked_for_ends_in_one_line(clone, words, said):
     assert run.stderr.splitlines()[-1].startswith("error: ")
     assert said in run.stderr.splitlines()[-1]
     assert not (clone.folder / "results" / "demo").exists()
+
+
+def test_a_clone_that_cannot_be_written_is_told_in_one_line(tmp_path):
+    project = copy_project(tmp_path / "project")
+    (project.folder / ".snakemake").touch()  # in the way, also of root
+    run = project.snakemake("-n")
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].startswith(f"error: {project.folder}/.snakemake cannot be")
+    assert "Traceback" not in run.stderr
+
+
+def test_a_configuration_that_may_not_be_read_is_told_in_one_line(clone):
+    run = clone.snakemake("-n", "--configfile", "/proc/self/mem")  # an OSError, also for root
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].startswith("error: --configfile [Errno ")
 
 
 def test_the_papers_run_has_the_papers_settings():

@@ -91,7 +91,7 @@ def refuse_broken(arguments: Sequence[str]) -> None:
         if option in ("--configfile", "--configfiles"):
             try:
                 read_yaml(word or "''")
-            except UserError as error:
+            except (UserError, OSError) as error:
                 raise SystemExit(f"error: {option} {error}") from None
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from fusionchat.checks.common import missing_folder, unknown
+from fusionchat.checks.harness_tasks import WORLD, unknown_tasks
 from fusionchat.schema import Config
 
 MEAN = "mean"  # the column of the tasks' mean
@@ -35,3 +36,9 @@ def faults(config: Config) -> Iterator[str]:
                 f"leaderboard.tasks.{name}.revision: another task takes another one of "
                 f"{task['repo']}; give both the same"
             )
+    generated = WORLD if "world" in config["data"] else ()
+    for name, near in unknown_tasks(sorted(wanted["tasks"].keys() - generated), wanted["folders"]):
+        yield (
+            f"leaderboard.tasks.{name}: no YAML file of lm-evaluation-harness or of "
+            f"leaderboard.folders speaks of it; `lm_eval ls tasks` lists its own{near}"
+        )

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from fusionchat.checks.harness_tasks import WORLD, unknown_tasks
 from fusionchat.config import read_config
 from fusionchat.errors import UserError
+from fusionchat.world.tasks import FORMS
 
 ROOT = Path(__file__).resolve().parents[3]
 DEMO = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -66,6 +68,8 @@ CASES = [
         "another task takes another one of o/q",
     ),
     ("leaderboard/tasks", {"a": {}}, "the key 'metric' is missing"),
+    ("leaderboard/tasks/hellaswagg", {"metric": "acc"}, "did you mean 'hellaswag'?"),
+    ("leaderboard/tasks/world_choise", {"metric": "acc"}, "`lm_eval ls tasks` lists its own"),
     ("models/tiny_solar", {"path": "no/such"}, "no/such is not a folder"),
     ("models/tiny_solar", {"path": "~/x"}, "~/x is not a folder; write the home folder's path"),
     ("models/tiny_solar", {"path": "@/list.json"}, "list.json is not a folder"),
@@ -363,3 +367,14 @@ def test_of_several_files_the_one_at_fault_is_named(tmp_path: Path):
         read_config(given, ["device=tpu"])
     with pytest.raises(UserError, match=r"^--config: training\.epochs: .* into a YAML file"):
         read_config(given, ["training={epochs: 2}"])
+
+
+def test_the_worlds_tasks_are_known_by_their_names():
+    assert {f"world_{kind}" for kind in FORMS} == set(WORLD)
+
+
+def test_a_task_of_ones_own_folder_is_known(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "mine.yml").write_text("task: entirely_mine\n")
+    asked = ["entirely_mine", "entirely_yours"]
+    assert [task for task, _ in unknown_tasks(asked, [str(tmp_path)])] == ["entirely_yours"]

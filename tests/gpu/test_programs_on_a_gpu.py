@@ -1,7 +1,5 @@
 """The programs that run models give on CUDA what they give on the CPU."""
 
-import os
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +7,10 @@ import numpy as np
 import pytest
 import tiny_models
 import torch
+from forks import finish, start
 from mt_bench_files import jsonl, questions
 from mt_bench_models import checkpoint
-from training_runs import STEPS, Run, assert_close, finish, make_data, strike, zero_options
+from training_runs import STEPS, Run, assert_close, make_data, make_reference, strike, zero_options
 
 import answer
 import dump_logits
@@ -25,17 +24,8 @@ DEVICES = ("cpu", "cuda")
 
 
 def in_child(main: Callable[[list[str]], None], *argv: object) -> None:
-    """Run a program's `main` in a fork, in which alone CUDA is initialised."""
-    child = os.fork()
-    if child == 0:
-        try:
-            main([str(option) for option in argv])
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(1)
-    assert finish(child) == 0
+    """Run a program in a fork, in which alone CUDA is initialised."""
+    assert finish(start(main, argv)) == 0
 
 
 @pytest.fixture(scope="module")
@@ -93,17 +83,11 @@ def data(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def on_cpu(data, tmp_path_factory) -> Run:
-    run = Run(data, tmp_path_factory.mktemp("cpu"))
-    assert run.run() == 0, run.log()
-    return run
+    return make_reference(data, tmp_path_factory.mktemp("cpu"))
 
 
 def on_gpu(data: Path, folder: Path, *options: str) -> Run:
     return Run(data, folder, "--device", "cuda", *options)
-
-
-def curve(run: Run) -> np.ndarray:
-    return np.genfromtxt(run.output / "loss.csv", delimiter=",", names=True)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +96,7 @@ def curve(run: Run) -> np.ndarray:
 def test_a_training(data, on_cpu, tmp_path, options):
     run = on_gpu(data, tmp_path, *options)
     assert run.run() == 0, run.log()
-    np.testing.assert_allclose(curve(run)["loss"], curve(on_cpu)["loss"], rtol=1e-4)
+    np.testing.assert_allclose(run.curve()["loss"], on_cpu.curve()["loss"], rtol=1e-4)
     assert_close(run, on_cpu, 1e-4)
 
 
@@ -120,7 +104,7 @@ def test_a_training(data, on_cpu, tmp_path, options):
 def test_a_training_with_deepspeed(data, on_cpu, tmp_path, zero):
     run = on_gpu(data, tmp_path, *zero_options(zero))
     assert run.run_ranks(1) == [0], run.log()
-    np.testing.assert_allclose(curve(run)["loss"], curve(on_cpu)["loss"], rtol=1e-3)
+    np.testing.assert_allclose(run.curve()["loss"], on_cpu.curve()["loss"], rtol=1e-3)
     assert_close(run, on_cpu, 1e-3)
 
 
@@ -129,7 +113,7 @@ def test_a_training_in_bfloat16_keeps_float32_weights(data, on_cpu, tmp_path, ze
     run = on_gpu(data, tmp_path, "--bf16", *zero_options(zero))
     codes = run.run_ranks(1) if zero else [run.run()]
     assert codes == [0], run.log()
-    np.testing.assert_allclose(curve(run)["loss"], curve(on_cpu)["loss"], rtol=3e-2)
+    np.testing.assert_allclose(run.curve()["loss"], on_cpu.curve()["loss"], rtol=3e-2)
     for name, weight in run.weights().items():
         assert weight.dtype == torch.float32
         assert not torch.equal(weight, weight.bfloat16().float()), f"{name} was rounded to bf16"
@@ -139,7 +123,7 @@ def test_a_killed_training_goes_on(data, on_cpu, tmp_path):
     run = on_gpu(data, tmp_path)
     assert run.run(strike(9, 9)) == -9  # after the checkpoint of step 2
     assert run.run() == 0, run.log()
-    assert len(curve(run)) == STEPS
+    assert len(run.curve()) == STEPS
     assert_close(run, on_cpu, 1e-4)
 
 

@@ -12,6 +12,7 @@ import deepspeed  # noqa: F401 (imported once, for all children)
 import numpy as np
 import tiny_models
 import torch
+from forks import finish
 from safetensors.torch import load_file, save_file
 
 import train_target
@@ -89,12 +90,12 @@ class Run:
     def log(self) -> str:
         return "\n".join(path.read_text() for path in self.output.parent.glob("log*"))
 
+    def curve(self) -> np.ndarray:
+        """The loss curve, a field each column."""
+        return np.genfromtxt(self.output / "loss.csv", delimiter=",", names=True)
+
     def weights(self) -> dict[str, torch.Tensor]:
         return load_file(self.output / "model.safetensors")
-
-
-def finish(pid: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def bytes_of(folder: Path) -> dict[str, str]:

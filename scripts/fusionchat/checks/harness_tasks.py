@@ -21,7 +21,7 @@ def unknown_tasks(tasks: Sequence[str], folders: Sequence[str]) -> Iterator[tupl
     own = [path for folder in folders for path in Path(folder).rglob("*.y*ml")]
     left = set(_unnamed(tasks, own))
     harness, names = _files(Path(package.origin).parent / "tasks")
-    for task in set(_unnamed(sorted(left - names), harness)):
+    for task in _unnamed(sorted(left - names), harness):
         yield task, suggestion(task, names)
 
 

@@ -14,6 +14,7 @@ import pytest
 import tiny_models
 import torch
 from forked_python import forked_python
+from forks import finish, start
 from safetensors.torch import save_file
 
 import dump_logits
@@ -43,18 +44,6 @@ def arguments(folder: Path, output: Path, model: str = "llama", **options) -> li
     ]
 
 
-def run_in_child(argv: list[str]) -> int:
-    """Start the program in a fork, which has the imports already; returns its process id."""
-    child = os.fork()
-    if child == 0:
-        try:
-            dump_logits.main(argv)
-            os._exit(0)
-        finally:
-            os._exit(1)
-    return child
-
-
 def test_killed_at_random_moments_the_store_is_the_same(folder, tmp_path, monkeypatch):
     from fusionchat.models import loading as models
 
@@ -62,18 +51,18 @@ def test_killed_at_random_moments_the_store_is_the_same(folder, tmp_path, monkey
     monkeypatch.setattr(models, "load_causal_lm", lambda *_: model)
     whole = tmp_path / "whole" / "store.parquet"
     started = time.monotonic()
-    assert os.waitpid(run_in_child(arguments(folder, whole)), 0)[1] == 0
+    assert finish(start(dump_logits.main, arguments(folder, whole))) == 0
     duration = time.monotonic() - started
     rng = random.Random(0)
     resumed = 0
     for round_ in range(20):
         output = tmp_path / f"{round_}" / "store.parquet"
-        child = run_in_child(arguments(folder, output))
+        child = start(dump_logits.main, arguments(folder, output))
         time.sleep(rng.uniform(0, duration))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         resumed += len(list(output.parent.glob(".*.parts/*.parquet"))) > 0
-        assert os.waitpid(run_in_child(arguments(folder, output)), 0)[1] == 0
+        assert finish(start(dump_logits.main, arguments(folder, output))) == 0
         assert output.read_bytes() == whole.read_bytes()
         assert os.listdir(output.parent) == ["store.parquet"]
     assert resumed > 0

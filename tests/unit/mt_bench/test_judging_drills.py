@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from forks import finish
 from judge_runs import KEY, judgments, option, options
 from mt_bench_files import answers, jsonl
 from mt_bench_server import FakeModel, Fault, completion, said, serve
@@ -61,10 +62,6 @@ def start(arguments: list[str], main: Callable[[list[str]], None] = judge.main) 
         traceback.print_exc()
     finally:
         os._exit(code)
-
-
-def finish(child: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def until(condition: Callable[[], bool], seconds: float = 120) -> None:

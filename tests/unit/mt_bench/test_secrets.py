@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from forks import finish
 from judge_runs import KEY, options
 from mt_bench_server import FakeModel, Fault, completion, said, serve
 
@@ -60,7 +61,7 @@ def streams(arguments: list[str], output: Path) -> int:
         finally:
             sys.stdout.flush()
             os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return finish(child)
 
 
 def assert_hidden(folder: Path, *secrets: str) -> None:

@@ -10,8 +10,10 @@ import pytest
 import yaml
 
 from fusionchat.checks.harness_tasks import WORLD, unknown_tasks
+from fusionchat.checks.unused import METHODS
 from fusionchat.config import read_config
 from fusionchat.errors import UserError
+from fusionchat.merging.methods.mergekit_runs import HEEDED
 from fusionchat.world.tasks import FORMS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -378,3 +380,9 @@ def test_a_task_of_ones_own_folder_is_known(tmp_path):
     (tmp_path / "a" / "b" / "mine.yml").write_text("task: entirely_mine\n")
     asked = ["entirely_mine", "entirely_yours"]
     assert [task for task, _ in unknown_tasks(asked, [str(tmp_path)])] == ["entirely_yours"]
+
+
+@pytest.mark.parametrize("key", ["density", "seed", "select_topk"])
+def test_a_key_without_effect_is_one_that_mergekits_method_does_not_heed(key):
+    heed = {method for method, keys in HEEDED.items() if key in keys}
+    assert heed == {method for method in METHODS[key] if method in HEEDED}

@@ -41,7 +41,7 @@ def test_the_target_is_a_float32_model_with_tokenizer_curve_and_manifest(data, r
         assert not torch.equal(weight, weight.bfloat16().float()), f"{name} was rounded to bf16"
     for name in ("config.json", "tokenizer.json"):
         assert (reference.output / name).exists()
-    curve = np.genfromtxt(reference.output / "loss.csv", delimiter=",", names=True)
+    curve = reference.curve()
     assert curve["step"].tolist() == list(range(1, STEPS + 1))
     np.testing.assert_allclose(curve["loss"], 0.9 * curve["clm"] + 0.1 * curve["fusion"], rtol=1e-5)
     assert curve["loss"][-1] < curve["loss"][0]
@@ -61,9 +61,7 @@ def test_the_clm_target_sees_the_same_tokens(data, reference, tmp_path):
     run = Run(data, tmp_path, fused=False)
     assert run.run() == 0, run.log()
     names = ("step", "response_tokens")
-    curves = [
-        np.genfromtxt(r.output / "loss.csv", delimiter=",", names=True) for r in (run, reference)
-    ]
+    curves = [each.curve() for each in (run, reference)]
     for name in names:
         assert curves[0][name].tolist() == curves[1][name].tolist()
     assert curves[0]["clm"][0] == pytest.approx(curves[1]["clm"][0], rel=1e-6)

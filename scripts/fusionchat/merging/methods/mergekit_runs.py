@@ -83,6 +83,16 @@ def run_mergekit(config: dict[str, Any], folder: Path, seed: int, threads: int) 
         raise UserError(f"mergekit cannot do this merge: {error}") from error
 
 
+# The options that each method heeds, named as on the command line.
+HEEDED = {
+    "slerp": ("base",),
+    "task_arithmetic": ("weight", "no_normalise"),
+    "ties": ("weight", "no_normalise", "density"),
+    "dare_linear": ("weight", "no_normalise", "density", "seed"),
+    "sce_mergekit": ("select_topk",),
+}
+
+
 @dataclass(frozen=True)
 class MergekitOptions:
     """A method of mergekit with its settings; `base` is SLERP's target at t = 0."""
@@ -151,15 +161,7 @@ def _settings(options: MergekitOptions) -> dict[str, Any]:
     """The options that matter to the method, named as on the command line."""
     named = {**asdict(options), "weight": dict(options.weights)}
     named["no_normalise"] = not options.normalise
-    weighted = ["weight", "no_normalise"]
-    names = {
-        "slerp": ["base"],
-        "task_arithmetic": weighted,
-        "ties": [*weighted, "density"],
-        "dare_linear": [*weighted, "density", "seed"],
-        "sce_mergekit": ["select_topk"],
-    }
-    return {key: named[key] for key in ("method", *names[options.method])}
+    return {key: named[key] for key in ("method", *HEEDED[options.method])}
 
 
 def _config(inputs: Inputs, options: MergekitOptions, output: OutputOptions) -> dict[str, Any]:
